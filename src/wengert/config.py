@@ -1,0 +1,180 @@
+"""The state of a thread: grad mode, scope, and how NumPy is called.
+
+``STATE.run(f, *args)`` is how every op calls NumPy in plain eager mode. It runs ``f`` in a
+context in which floating-point warnings are off (``log(0)`` is ``-inf``, silently, as in
+PyTorch) without touching the user's own ``np.seterr``, for 20 ns. While something must look at
+every op (a recording, a trace, anomaly detection) ``run`` is replaced by a function that raises
+`Detour`, which sends each op's fast path to its general one at no cost when nobody looks.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+
+class Detour(Exception):
+    """Raised by ``STATE.run`` when the general path must be taken; never seen by users."""
+
+
+def _detour(*args: Any, **kwargs: Any) -> Any:
+    raise Detour
+
+
+def _direct(f: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    return f(*args, **kwargs)
+
+
+class State(threading.local):
+    """What an op needs to know besides its inputs; one a thread."""
+
+    def __init__(self) -> None:
+        context = contextvars.copy_context()
+        context.run(np.seterr, all="ignore")
+        self.quiet: Callable[..., Any] = context.run  # calls NumPy with warnings off
+        self.run: Callable[..., Any] = self.quiet  # the same, or a detour while somebody looks
+        self.grad: bool = True
+        self.inference: bool = False
+        self.scope: tuple[str, ...] = ()
+        self.recorder: Any = None  # keeps every node and value while set
+        self.trace: Any = None  # the trace under way, if any
+        self.anomaly: bool = False
+        self.watchers: int = 0  # how many of the above are active
+
+
+STATE = State()
+
+
+@contextmanager
+def watching() -> Iterator[None]:
+    """Send every op down its general path inside the context."""
+    STATE.watchers += 1
+    previous, STATE.run = STATE.run, _detour
+    try:
+        yield
+    finally:
+        STATE.watchers -= 1
+        STATE.run = previous
+
+
+def quietly(f: Callable[..., Any], *args: Any) -> Any:
+    """Run a whole sweep with floating-point warnings off; ops inside it call NumPy directly."""
+    if STATE.quiet is _direct:
+        return f(*args)
+    context_run, run = STATE.quiet, STATE.run
+    STATE.quiet = _direct
+    if run is context_run:
+        STATE.run = _direct
+    try:
+        return context_run(f, *args)
+    finally:
+        STATE.quiet, STATE.run = context_run, run
+
+
+class _GradMode:
+    """Context manager and decorator that sets the grad mode of this thread."""
+
+    __slots__ = ("mode", "previous")
+
+    def __init__(self, mode: bool) -> None:
+        self.mode = mode
+        self.previous: list[bool] = []
+
+    def __enter__(self) -> None:
+        self.previous.append(STATE.grad)
+        STATE.grad = self.mode
+
+    def __exit__(self, *exc: object) -> None:
+        STATE.grad = self.previous.pop()
+
+    def __call__(self, f: Callable[..., Any]) -> Callable[..., Any]:
+        import functools
+
+        mode = self.mode
+
+        @functools.wraps(f)
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            with _GradMode(mode):
+                return f(*args, **kwargs)
+
+        return wrapper
+
+
+class no_grad(_GradMode):
+    """Switch recording for gradients off, as a context or a decorator.
+
+    >>> import wengert as wg
+    >>> x = wg.ones(2, requires_grad=True)
+    >>> with wg.no_grad():
+    ...     print((x * 2).requires_grad)
+    False
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, f: Callable[..., Any] | None = None) -> Any:
+        self = object.__new__(cls)
+        if f is None:
+            return self
+        self.__init__()
+        return self(f)
+
+    def __init__(self, f: Callable[..., Any] | None = None) -> None:
+        super().__init__(False)
+
+
+class enable_grad(no_grad):
+    """Switch recording for gradients on, inside a `no_grad` too."""
+
+    __slots__ = ()
+
+    def __init__(self, f: Callable[..., Any] | None = None) -> None:
+        _GradMode.__init__(self, True)
+
+
+class inference_mode(no_grad):
+    """`no_grad` for inference; ``inference_mode(False)`` does nothing.
+
+    Tensors made inside are ordinary tensors: nothing forbids using them in a graph later.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, mode: Any = True) -> Any:
+        self = object.__new__(cls)
+        if not callable(mode):
+            return self
+        self.__init__()
+        return self(mode)
+
+    def __init__(self, mode: Any = True) -> None:
+        _GradMode.__init__(self, False if mode else STATE.grad)
+
+
+class set_grad_enabled(_GradMode):
+    """Set the grad mode at once; also a context that restores the old one."""
+
+    __slots__ = ()
+
+    def __init__(self, mode: bool) -> None:
+        super().__init__(bool(mode))
+        self.previous.append(STATE.grad)
+        STATE.grad = bool(mode)
+
+    def __enter__(self) -> None:
+        STATE.grad = self.mode
+
+
+def is_grad_enabled() -> bool:
+    """Whether ops on tensors that require grad are recorded in this thread."""
+    return STATE.grad
+
+
+def is_inference_mode_enabled() -> bool:
+    """Always False: inference mode is the same as `no_grad` here."""
+    return False

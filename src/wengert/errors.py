@@ -1,0 +1,110 @@
+"""Every error Wengert raises, and how its message is put together.
+
+A message reads ``op: what is wrong: what was seen. Likely cure. (train.py:41)``.
+This file imports nothing of Wengert.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from types import FrameType
+
+PACKAGE_DIR = os.path.dirname(os.path.abspath(__file__)) + os.sep
+
+# One flag a code object, keyed by id because hashing a code object is slow; the code is kept so
+# that the id cannot be used again for another one.
+_internal: dict[int, tuple[bool, object]] = {}
+
+
+class WengertError(RuntimeError):
+    """Base of all errors; a RuntimeError because that is what PyTorch programs catch."""
+
+
+class ShapeError(WengertError, ValueError):
+    """Shapes do not fit together."""
+
+
+class DTypeError(WengertError, TypeError):
+    """A dtype is not supported, or dtypes do not fit together."""
+
+
+class ArgumentError(WengertError, ValueError):
+    """An argument has a value that the function cannot take."""
+
+
+class IndexRangeError(WengertError, IndexError):
+    """An index or a dimension number is out of range."""
+
+
+class GraphError(WengertError):
+    """The graph cannot do what was asked: backward twice, no gradient, modified leaf, and so on."""
+
+
+class TraceError(WengertError):
+    """A value was needed where only shape and dtype are known."""
+
+
+class SingularError(WengertError):
+    """A matrix is numerically singular, or a decomposition did not converge."""
+
+
+class AnomalyError(WengertError):
+    """``detect_anomaly`` found the op that made the first NaN."""
+
+
+class MissingExtra(WengertError, ImportError):
+    """An optional library is not installed."""
+
+
+def is_internal(frame: FrameType) -> bool:
+    """Whether a frame runs code of the package itself."""
+    code = frame.f_code
+    known = _internal.get(id(code))
+    if known is None:
+        inside = code.co_filename.startswith(PACKAGE_DIR) or code.co_filename.startswith("<wengert")
+        known = _internal[id(code)] = (inside and not code.co_filename.endswith("demo.py"), code)
+    return known[0]
+
+
+def user_frame(frame: FrameType | None) -> FrameType | None:
+    """The innermost frame at or above ``frame`` that is not Wengert's own."""
+    while frame is not None and is_internal(frame):
+        frame = frame.f_back
+    return frame
+
+
+def where() -> str:
+    """The user's line, as ``(train.py:41)``; empty when there is none."""
+    frame = user_frame(sys._getframe(1))
+    if frame is None:
+        return ""
+    return f"({os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno})"
+
+
+def message(op: str, wrong: str, seen: str = "", cure: str = "") -> str:
+    """Put a message together in the one form that all errors have."""
+    text = f"{op}: {wrong}"
+    if seen:
+        text += f": {seen}"
+    text += "."
+    if cure:
+        text += f" {cure.rstrip('.')}."
+    line = where()
+    return f"{text} {line}" if line else text
+
+
+def need(module: str, extra: str, what: str):
+    """Import an optional library, or say which extra brings it.
+
+    >>> need("math", "none", "doctest").floor(2.5)
+    2
+    """
+    import importlib
+
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise MissingExtra(
+            message(what, f"needs the library {module.split('.')[0]!r}", cure=f"pip install 'wengert[{extra}]'")
+        ) from error

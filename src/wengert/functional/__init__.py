@@ -1,0 +1,1 @@
+"""Public functions by family: they parse arguments, promote, broadcast, and apply ops or formulas."""

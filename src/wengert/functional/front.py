@@ -1,0 +1,232 @@
+"""What stands before the elementwise ops: promotion, broadcasting, lifting of numbers.
+
+Each function made here has a fast path for the common case (floating tensors of one dtype,
+nobody watching) and a general one. In the graph, broadcasts, casts and constants are always
+explicit nodes; in eager mode a broadcast node keeps the small array, because NumPy broadcasts
+by itself wherever the value is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import dtype as dt
+from ..config import STATE
+from ..errors import DTypeError, ShapeError, message
+from ..graph.aval import Aval, describe
+from ..graph.handle import Handle, apply, make_node, node_of, wrap
+from ..graph.node import NO_ATTRS, Node
+from ..ops.base import OPS, Elementwise
+
+_EXPAND, _RESHAPE, _CAST = OPS["expand"], OPS["reshape"], OPS["cast"]
+_NUMBERS = (bool, int, float, complex)
+
+
+# -- promotion -------------------------------------------------------------------------------
+
+
+def result_type(*xs: Any) -> dt.dtype:
+    """The dtype PyTorch would compute with: tensors with dimensions first, then 0-d tensors, then numbers.
+
+    >>> import wengert as wg
+    >>> wg.result_type(wg.ones(2, dtype=wg.int32), 2.5)
+    wengert.float32
+    """
+    dims: list[dt.dtype] = []
+    zeros: list[dt.dtype] = []
+    numbers: list[dt.dtype] = []
+    for x in xs:
+        if isinstance(x, Handle):
+            aval = x.aval
+            (dims if aval.shape else zeros).append(dt.of(aval.dtype))
+        elif isinstance(x, _NUMBERS):
+            numbers.append(dt.python_dtype(x))
+        else:
+            x = np.asarray(x)
+            (dims if x.shape else zeros).append(dt.of(x.dtype))
+    return dt.combine_priorities(dims, zeros, numbers)
+
+
+def cast(x: Any, target: dt.dtype) -> Any:
+    """A handle of that dtype; numbers become 0-d constants, wrapping around as integers do."""
+    if isinstance(x, Handle):
+        return x if x.aval.dtype == target.np else apply(_CAST, (x,), {"dtype": target.np})
+    array = np.asarray(x)
+    return wrap(array if array.dtype == target.np else array.astype(target.np))
+
+
+def promote(name: str, xs: Sequence[Any], floating: bool = False) -> list[Any]:
+    """Bring operands to one dtype; ``floating`` turns integers into the default dtype."""
+    for x in xs:
+        if not isinstance(x, (Handle, *_NUMBERS, np.ndarray, np.generic)):
+            raise DTypeError(message(name, "operands must be tensors or numbers", type(x).__name__))
+    target = result_type(*xs)
+    if floating and target.category < 2:
+        target = dt.get_default_dtype()
+    return [cast(x, target) for x in xs]
+
+
+# -- broadcasting ----------------------------------------------------------------------------
+
+
+def broadcast_shape(name: str, avals: Sequence[Aval]) -> tuple[int, ...]:
+    """The common shape, by NumPy's rule."""
+    shapes = [a.shape for a in avals]
+    rank = max((len(s) for s in shapes), default=0)
+    out: list[int] = []
+    for axis in range(-rank, 0):
+        size = 1
+        for s in shapes:
+            n = s[axis] if -axis <= len(s) else 1
+            if n != 1:
+                if size not in (1, n):
+                    raise ShapeError(
+                        message(name, "shapes do not broadcast", describe(avals),
+                                f"Sizes {size} and {n} meet at dimension {axis}; they must be equal or 1")
+                    )  # fmt: skip
+                size = n
+        out.append(size)
+    return tuple(out)
+
+
+def _expansion(shape: tuple[int, ...], target: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The shape without the dimensions that repeat, and the axes along which the rest repeats."""
+    extra = len(target) - len(shape)
+    axes = [i for i in range(len(target)) if i < extra or (shape[i - extra] == 1 and target[i] != 1)]
+    return tuple(n for i, n in enumerate(target) if i not in axes), tuple(axes)
+
+
+def expand_to(x: Any, shape: tuple[int, ...]) -> Any:
+    """Broadcast a handle to ``shape`` by explicit nodes."""
+    own = x.aval.shape
+    if own == shape:
+        return x
+    kept, axes = _expansion(own, shape)
+    if kept != own:
+        x = apply(_RESHAPE, (x,), {"shape": kept})
+    return apply(_EXPAND, (x,), {"shape": shape, "axes": axes}) if axes else x
+
+
+def _implicit_expand(n: Node, small: Any, shape: tuple[int, ...]) -> Node:
+    """The nodes of a broadcast that NumPy has done by itself; they keep the small array."""
+    kept, axes = _expansion(small.shape, shape)
+    if kept != small.shape:
+        attrs = {"shape": kept}
+        n = Node(_RESHAPE, (n,), attrs, small.reshape(kept), None, n.requires_grad, n.code, n.lasti, n.scope)
+    if not axes:
+        return n
+    attrs = {"shape": shape, "axes": axes}
+    return Node(_EXPAND, (n,), attrs, small, Aval(shape, small.dtype), n.requires_grad, n.code, n.lasti, n.scope)
+
+
+def record_elementwise(op: Any, xs: Sequence[Any], value: Any, attrs: dict[str, Any] = NO_ATTRS) -> Node:
+    """The node of an elementwise op whose operands NumPy broadcast by itself."""
+    shape = value.shape
+    inputs: list[Node] = []
+    for x in xs:
+        v = x._value
+        n = x._node
+        if n is None:
+            n = node_of(x)
+        inputs.append(n if v.shape == shape else _implicit_expand(n, v, shape))
+    return make_node(op, tuple(inputs), attrs, value, True)
+
+
+def apply_elementwise(op: Elementwise, xs: Sequence[Any], attrs: dict[str, Any] = NO_ATTRS) -> Any:
+    """Apply an elementwise op to handles of any broadcastable shapes (dtypes already agree)."""
+    avals = [x.aval for x in xs]
+    if all(a.shape == avals[0].shape for a in avals):
+        return apply(op, tuple(xs), attrs)
+    shape = broadcast_shape(op.name, avals)
+    if STATE.watchers or any(x._value is None for x in xs):
+        return apply(op, tuple(expand_to(x, shape) for x in xs), attrs)
+    value = STATE.run(op.numpy, *[x._value for x in xs], **attrs)
+    out = wrap(value)
+    if STATE.grad and op.differentiable and any(x._node is not None and x._node.requires_grad for x in xs):
+        out._node = record_elementwise(op, xs, value, attrs)
+    return out
+
+
+# -- makers of public functions ---------------------------------------------------------------
+
+
+def unary(name: str, floating: bool = False, keeps_dtype: bool = True) -> Callable[[Any], Any]:
+    """The public function of a unary elementwise op."""
+    op = OPS[name]
+    fast = _fast_numpy(op)
+
+    def call(x: Any) -> Any:
+        state = STATE
+        try:
+            v = x._value
+            value = state.run(fast, v)
+            if value.dtype is v.dtype or not keeps_dtype:
+                n = x._node
+                out = wrap(value)
+                if n is not None and n.requires_grad and state.grad and op.differentiable:
+                    out._node = make_node(op, (n,), NO_ATTRS, value, True)
+                return out
+        except Exception:  # the general path does it again, and names what is wrong
+            pass
+        return general(x)
+
+    def general(x: Any) -> Any:
+        if not isinstance(x, Handle):
+            if not isinstance(x, (np.ndarray, np.generic)):
+                raise DTypeError(message(name, "needs a tensor", type(x).__name__, "Wrap it with wg.tensor(...)"))
+            x = wrap(x)
+        if floating and x.aval.dtype not in dt.INEXACT_NP:
+            x = cast(x, dt.get_default_dtype())
+        return apply(op, (x,))
+
+    return _named(call, name, op)
+
+
+def binary(name: str, floating: bool = False, keeps_dtype: bool = True) -> Callable[[Any, Any], Any]:
+    """The public function of a binary elementwise op."""
+    op = OPS[name]
+    fast = _fast_numpy(op)
+
+    def call(a: Any, b: Any) -> Any:
+        state = STATE
+        try:
+            x, y = a._value, b._value
+            if x.dtype is y.dtype:
+                value = state.run(fast, x, y)
+                if value.dtype is x.dtype or not keeps_dtype:
+                    p, q = a._node, b._node
+                    out = wrap(value)
+                    if (
+                        ((p is not None and p.requires_grad) or (q is not None and q.requires_grad))
+                        and state.grad
+                        and op.differentiable
+                    ):
+                        if p is not None and q is not None and x.shape == y.shape:
+                            out._node = make_node(op, (p, q), NO_ATTRS, value, True)
+                        else:
+                            out._node = record_elementwise(op, (a, b), value)
+                    return out
+        except Exception:  # the general path does it again, and names what is wrong
+            pass
+        kind = type(b)
+        if (kind is float or kind is int) and not state.watchers and isinstance(a, Handle):
+            v = a._value
+            if v is not None and v.dtype in dt.FLOATING_NP:
+                return call(a, wrap(np.asarray(b, v.dtype)))
+        return apply_elementwise(op, promote(name, (a, b), floating))
+
+    return _named(call, name, op)
+
+
+def _fast_numpy(op: Any) -> Callable[..., Any]:
+    """NumPy's own function where it means the same for every dtype, else the op's reference."""
+    return op.numpy if op.ufunc is None else op.ufunc
+
+
+def _named(call: Callable[..., Any], name: str, op: Any) -> Callable[..., Any]:
+    call.__name__ = call.__qualname__ = name
+    call.__doc__ = op.__doc__
+    return call

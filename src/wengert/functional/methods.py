@@ -1,0 +1,41 @@
+"""Which functions are methods of Tensor, under which names.
+
+A family says what it offers: ``__all__`` the public functions (``wg.name``), ``NOT_METHODS`` those
+among them that are no methods of Tensor, ``EXTRA_METHODS`` methods that are no public functions,
+``INPLACE`` the names that have an in-place form ``name_`` too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from . import (
+    blas,
+    creation,
+    indexing,
+    linalg,
+    pointwise,
+    random,
+    reduction,
+    scan,
+    shape,
+    sorting,
+    special,
+)
+from .inplace import inplace
+
+FAMILIES = (pointwise, special, reduction, shape, indexing, scan, sorting, blas, linalg, creation, random)
+
+METHODS: dict[str, Callable[..., Any]] = {}
+
+for _family in FAMILIES:
+    for _name in _family.__all__:
+        if _name not in getattr(_family, "NOT_METHODS", ()):
+            METHODS[_name] = getattr(_family, _name)
+    METHODS.update(getattr(_family, "EXTRA_METHODS", {}))
+    for _name in getattr(_family, "INPLACE", ()):
+        METHODS[f"{_name}_"] = inplace(getattr(_family, _name), f"{_name}_")
+
+for _sign, _name in (("add", "add_"), ("sub", "sub_"), ("mul", "mul_"), ("truediv", "div_"), ("pow", "pow_")):
+    METHODS[f"__i{_sign}__"] = METHODS[_name]

@@ -1,0 +1,5 @@
+"""Functions of this family."""
+
+from __future__ import annotations
+
+__all__: list[str] = []

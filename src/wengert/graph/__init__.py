@@ -1,0 +1,1 @@
+"""The graph: nodes, handles to them, recordings, closed programs."""

@@ -1,0 +1,167 @@
+"""A closed program: inputs, nodes in order, outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..errors import ArgumentError, ShapeError, message
+from .aval import Aval
+from .handle import Handle, apply, lift, of_node, wrap
+from .node import ITEM, Node, ancestors, register_nodes
+
+
+class Graph:
+    """A closed program over nodes.
+
+    ``inputs``: the leaves that stand for arguments, then ``captures``, nodes from outside the
+    trace. ``nodes``: everything between, inputs before users. ``outputs``: the results.
+    Constants are leaves with a value. A graph is immutable; ``derived`` caches what sweeps made
+    of it (its vjp, its jvp, its batched form, its Python function).
+    """
+
+    def __init__(
+        self,
+        inputs: tuple[Node, ...],
+        outputs: tuple[Node, ...],
+        name: str = "graph",
+        start: int = 0,
+        single: bool = False,
+    ) -> None:
+        given = {n.seq for n in inputs}
+        order = ancestors(outputs, stop=lambda n: n.seq in given or n.seq < start)
+        self.captures = tuple(n for n in order if n.seq < start and n.seq not in given)
+        self.args = inputs
+        self.inputs = inputs + self.captures
+        held = {n.seq for n in self.inputs}
+        self.nodes = tuple(n for n in order if n.seq not in held)
+        self.outputs = outputs
+        self.name = name
+        self.single = single
+        self.derived: dict[Any, Any] = {}
+        self.values: dict[Node, Any] = {}
+        self.adjoints: dict[Node, Any] = {}
+        register_nodes(self)
+
+    # -- what it is ------------------------------------------------------------------------
+
+    @property
+    def in_avals(self) -> tuple[Aval, ...]:
+        return tuple(n.aval for n in self.inputs)
+
+    @property
+    def out_avals(self) -> tuple[Aval, ...]:
+        return tuple(n.aval for n in self.outputs)
+
+    @property
+    def constants(self) -> tuple[Node, ...]:
+        return tuple(n for n in self.nodes if n.op is None)
+
+    def users(self, node: Node) -> list[Node]:
+        """The nodes of this graph that read ``node``."""
+        return [n for n in self.nodes if n.inputs and node in n.inputs]
+
+    def __len__(self) -> int:
+        return sum(n.op is not None for n in self.nodes)
+
+    def __str__(self) -> str:
+        from .show import to_python
+
+        return to_python(self)
+
+    def __repr__(self) -> str:
+        args = ", ".join(map(str, self.in_avals))
+        outs = ", ".join(map(str, self.out_avals))
+        return f"<Graph {self.name}: ({args}) -> ({outs}), {len(self)} ops>"
+
+    def print(self) -> None:
+        """Print the graph as a Python program that makes it again (`wengert.graph.show.from_python`)."""
+        print(str(self))
+
+    # -- running it ------------------------------------------------------------------------
+
+    def numpy(self, *values: Any) -> Any:
+        """Run on arrays; a tuple of arrays, or one if the graph has a single result."""
+        function = self.derived.get("numpy")
+        if function is None:
+            from .lower import numpy_function
+
+            function = self.derived["numpy"] = numpy_function(self)
+        return function(*values)
+
+    def replay(self, xs: Sequence[Handle]) -> list[Handle]:
+        """Apply every op again on handles (recorded, traced or plain, as the mode is)."""
+        env = replay_nodes(self.nodes, dict(zip((n.seq for n in self.inputs), xs, strict=True)))
+        return [env[n.seq] for n in self.outputs]
+
+    def __call__(self, *xs: Any) -> Any:
+        """Run on tensors; captured tensors are passed by the graph itself."""
+        out = self.replay(self._arguments(xs))
+        return out[0] if self.single else tuple(out)
+
+    def _arguments(self, xs: Sequence[Any]) -> list[Handle]:
+        if len(xs) != len(self.args):
+            raise ArgumentError(message(self.name, f"takes {len(self.args)} inputs", f"{len(xs)} given"))
+        handles = [lift(x) for x in xs]
+        for i, (h, n) in enumerate(zip(handles, self.args, strict=True)):
+            if h.aval != n.aval:
+                raise ShapeError(
+                    message(self.name, f"input {i} does not fit", f"{h.aval}, traced with {n.aval}", "Trace it again")
+                )
+        return handles + [of_node(n) for n in self.captures]
+
+    def forward(self, *xs: Any) -> Any:
+        """Evaluate node by node and keep every value in ``values``; returns the outputs.
+
+        >>> import wengert as wg
+        >>> g = wg.trace(lambda x: (x * x).sum(), wg.tensor([1.0, 2.0]))
+        >>> g.forward(wg.tensor([1.0, 3.0])).item()
+        10.0
+        """
+        env = {n.seq: h for n, h in zip(self.inputs, self._arguments(xs), strict=True)}
+        replay_nodes(self.nodes, env)
+        by_seq = {n.seq: n for n in self.inputs + self.nodes}
+        self.values = {by_seq[k]: v for k, v in env.items() if k in by_seq}
+        out = [env[n.seq] for n in self.outputs]
+        return out[0] if self.single else tuple(out)
+
+    def backward(self, *gradients: Any) -> Any:
+        """Adjoints of the inputs at the point of the last `forward`; all of them stay in ``adjoints``.
+
+        ``gradients``: one seed an output; ones by default.
+
+        >>> import wengert as wg
+        >>> g = wg.trace(lambda x: (x * x).sum(), wg.tensor([1.0, 2.0]))
+        >>> _ = g.forward(wg.tensor([1.0, 3.0]))
+        >>> g.backward()
+        tensor([2., 6.])
+        """
+        from ..transform.reverse import graph_backward
+
+        return graph_backward(self, gradients)
+
+
+def replay_nodes(nodes: Sequence[Node], env: dict[int, Any]) -> dict[int, Any]:
+    """Apply nodes in order; ``env`` maps the seq of what is known to handles and is filled."""
+    for n in nodes:
+        if n.seq in env:
+            continue
+        if n.op is None:
+            env[n.seq] = wrap(n.value, n)
+        elif n.op is ITEM:
+            env[n.seq] = env[n.inputs[0].seq][n.attrs["index"]]
+        else:
+            env[n.seq] = apply(n.op, tuple([env[x.seq] for x in n.inputs]), n.attrs)
+    return env
+
+
+def map_graph(f: Callable[[Node], Any], graph: Graph) -> list[Any]:
+    """Visit the nodes of a graph and of every sub-graph in its attributes, iteratively."""
+    out: list[Any] = []
+    stack = [graph]
+    while stack:
+        g = stack.pop()
+        for n in g.nodes:
+            out.append(f(n))
+            stack.extend(a for a in n.attrs.values() if isinstance(a, Graph))
+    return out

@@ -1,0 +1,215 @@
+"""The handle to a node, and the one function by which every op is applied.
+
+`Handle` is what `wengert.tensor.Tensor` extends with PyTorch's methods. It holds the value, the
+node when there is one, and what it shares memory with. This file knows no op.
+"""
+
+from __future__ import annotations
+
+import sys
+import weakref
+from typing import Any
+
+import numpy as np
+
+from .. import dtype as dt
+from ..config import STATE, Detour
+from ..errors import AnomalyError, TraceError, WengertError, message, user_frame
+from .aval import Aval, aval_of, describe
+from .node import NO_ATTRS, Node, item_node
+
+
+class Handle:
+    """Value, node and alias of a tensor.
+
+    ``_value``: the NumPy array (or NumPy scalar for 0-d results), None while tracing.
+    ``_node``: the graph node, None while nothing has recorded the tensor.
+    ``_alias``: which tensors share its memory (see graph/alias.py), None if none.
+    """
+
+    __slots__ = ("__dict__", "__weakref__", "_alias", "_node", "_value")
+    _value: Any
+    _node: Node | None
+    _alias: Any
+
+    @property
+    def aval(self) -> Aval:
+        """Shape and NumPy dtype."""
+        value = self._value
+        if value is None:
+            assert self._node is not None
+            return self._node.aval
+        return Aval(value.shape, value.dtype)
+
+
+# The class of new handles; tensor.py sets it to Tensor. (A list cell, so that importing it is safe.)
+_class: list[type] = [Handle]
+
+
+def set_handle_class(cls: type) -> None:
+    """Let ops return this class."""
+    _class[0] = cls
+
+
+def wrap(value: Any, node: Node | None = None) -> Any:
+    """A new handle."""
+    cls = _class[0]
+    out = cls.__new__(cls)
+    out._value = value
+    out._node = node
+    out._alias = None
+    return out
+
+
+def of_node(node: Node) -> Any:
+    """A handle to a node that exists."""
+    return wrap(node.value, node)
+
+
+def lift(x: Any, like: Any = None) -> Any:
+    """Make a handle of an array or a number; ``like`` gives a number its dtype."""
+    if isinstance(x, Handle):
+        return x
+    if isinstance(x, (np.ndarray, np.generic)):
+        return wrap(x)
+    target = None if like is None else like.aval.dtype
+    return wrap(np.asarray(x, dtype=target))
+
+
+def node_of(x: Handle) -> Node:
+    """The node of a handle; a tensor that no graph knows becomes a leaf."""
+    node = x._node
+    if node is None:
+        node = x._node = Node(None, (), NO_ATTRS, x._value, None, False)
+        if x._alias is not None:
+            x._alias.pin(node)
+        trace = STATE.trace
+        if trace is not None:
+            trace.saw_leaf(x, node)
+        if STATE.recorder is not None:
+            STATE.recorder.add(node)
+    return node
+
+
+def symbol(aval: Aval, requires_grad: bool) -> Any:
+    """A handle without a value: the input of a trace."""
+    return wrap(None, Node(None, (), NO_ATTRS, None, aval, requires_grad))
+
+
+def origin() -> tuple[Any, int]:
+    """Code object and instruction of the user's frame: cheap to keep, formatted only when asked."""
+    frame = user_frame(sys._getframe(2))
+    return (None, 0) if frame is None else (frame.f_code, frame.f_lasti)
+
+
+def make_node(op: Any, inputs: tuple[Node, ...], attrs: dict[str, Any], data: Any, requires_grad: bool) -> Node:
+    """A node with the user's line and the current scope."""
+    frame = user_frame(sys._getframe(1))
+    if frame is None:
+        return Node(op, inputs, attrs, data, None, requires_grad, None, 0, STATE.scope)
+    return Node(op, inputs, attrs, data, None, requires_grad, frame.f_code, frame.f_lasti, STATE.scope)
+
+
+def apply(op: Any, xs: tuple[Any, ...], attrs: dict[str, Any] = NO_ATTRS) -> Any:
+    """Compute an op on handles and record it where something needs it.
+
+    Returns a handle, or a tuple of handles for an op with several results.
+    """
+    state = STATE
+    values: list[Any] = []
+    tracked = False
+    for x in xs:
+        v = x._value
+        if v is None:
+            return _apply_watched(op, xs, attrs)
+        values.append(v)
+        n = x._node
+        if n is not None and n.requires_grad:
+            tracked = True
+    try:
+        value = state.run(op.numpy, *values, **attrs)
+    except Detour:
+        return _apply_watched(op, xs, attrs)
+    except Exception as error:
+        raise explain(op, xs, attrs, error) from error
+    if not (tracked and state.grad and op.differentiable):
+        return tuple([wrap(v) for v in value]) if type(value) is tuple else wrap(value)
+    node = make_node(op, tuple([node_of(x) for x in xs]), attrs, value, True)
+    return results(node, value)
+
+
+def results(node: Node, value: Any) -> Any:
+    """Handles of a node's result or results; integer results of a tuple carry no gradient."""
+    avals = node.aval if value is None else value
+    if type(avals) is not tuple:
+        return wrap(value, node)
+    parts: list[Any] = []
+    for i, a in enumerate(avals):
+        v = None if value is None else value[i]
+        child = item_node(node, i, v, node.requires_grad and a.dtype in dt.INEXACT_NP)
+        if STATE.recorder is not None:
+            STATE.recorder.add(child)
+        parts.append(wrap(v, child))
+    return tuple(parts)
+
+
+def _apply_watched(op: Any, xs: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
+    """The general path: tracing, recording, anomaly detection."""
+    state = STATE
+    symbolic = any(x._value is None for x in xs)
+    if symbolic and state.trace is None:
+        raise TraceError(
+            message(op.name, "a tensor of a finished trace was used", describe(x.aval for x in xs),
+                    "Return it from the traced function instead of keeping it")
+        )  # fmt: skip
+    tracked = state.grad and op.differentiable and any(x._node is not None and x._node.requires_grad for x in xs)
+    if symbolic:
+        value, avals = None, op.infer(*[x.aval for x in xs], **attrs)
+    else:
+        try:
+            value, avals = state.quiet(op.numpy, *[x._value for x in xs], **attrs), None
+        except Exception as error:
+            raise explain(op, xs, attrs, error) from error
+        if state.anomaly:
+            check_finite(op.name, value, [x._value for x in xs], None)
+    if not (symbolic or tracked or state.recorder is not None):
+        return tuple(wrap(v) for v in value) if type(value) is tuple else wrap(value)
+    node = make_node(op, tuple(node_of(x) for x in xs), attrs, value, tracked)
+    node._aval = avals
+    if state.recorder is not None:
+        state.recorder.add(node)
+    return results(node, value)
+
+
+def has_nan(value: Any) -> bool:
+    """Whether an array, or one of a tuple of arrays, holds a NaN."""
+    if type(value) is tuple:
+        return any(has_nan(v) for v in value)
+    return value is not None and value.dtype in dt.INEXACT_NP and bool(np.isnan(value).any())
+
+
+def check_finite(name: str, value: Any, inputs: list[Any], made_at: str | None) -> None:
+    """Raise if an op made a NaN out of inputs that had none."""
+    if has_nan(value) and not any(has_nan(v) for v in inputs):
+        seen = describe(aval_of(v) for v in inputs if v is not None)
+        text = message(name, "made the first NaN", seen, "Look at the range of its inputs")
+        raise AnomalyError(text if made_at is None else f"{text} The forward op stands at {made_at}.")
+
+
+def explain(op: Any, xs: tuple[Any, ...], attrs: dict[str, Any], error: Exception) -> Exception:
+    """Turn a failure inside NumPy into an error with op, shapes, dtypes and the user's line."""
+    if isinstance(error, (WengertError, MemoryError)):
+        return error
+    avals = [x.aval for x in xs]
+    try:
+        op.infer(*avals, **attrs)  # the shape rule knows best what is wrong
+    except WengertError as better:
+        return better
+    except Exception:  # the shape rule itself stumbled over the bad input: report what NumPy said
+        pass
+    return WengertError(message(op.name, f"failed with {type(error).__name__}: {error}", describe(avals)))
+
+
+def weak(x: Any) -> Any:
+    """A weak reference, so that graphs never form cycles through tensors."""
+    return weakref.ref(x)

@@ -1,0 +1,120 @@
+"""Run a function on symbols and close what it did into a Graph; record what runs anyway."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from .. import dtype as dt
+from ..config import STATE, watching
+from ..errors import TraceError, message
+from .aval import Aval
+from .graph import Graph
+from .handle import Handle, node_of, symbol
+from .node import Node, _next_seq, register_nodes
+
+
+class Trace:
+    """A trace under way: nodes made before it are captured, not part of it."""
+
+    def __init__(self) -> None:
+        self.start = _next_seq()
+        self.outer = STATE.trace
+        self.leaves: list[tuple[Handle, Node]] = []
+
+    def saw_leaf(self, x: Handle, node: Node) -> None:
+        """A tensor from outside was read for the first time; keep it alive with its node."""
+        self.leaves.append((x, node))
+        if self.outer is not None:
+            self.outer.saw_leaf(x, node)
+
+
+@contextmanager
+def tracing() -> Iterator[Trace]:
+    """Let ops on symbols build nodes. Gradients are on: what is traced can be differentiated."""
+    trace = Trace()
+    previous, grad, recorder = STATE.trace, STATE.grad, STATE.recorder
+    STATE.trace, STATE.grad, STATE.recorder = trace, True, None
+    try:
+        with watching():
+            yield trace
+    finally:
+        STATE.trace, STATE.grad, STATE.recorder = previous, grad, recorder
+
+
+def trace(f: Callable[..., Any], avals: Sequence[Aval], name: str = "graph") -> Graph:
+    """Close ``f`` over symbols of these avals; ``f`` takes and returns handles (one, or a sequence).
+
+    Tensors that ``f`` reads from outside become ``captures`` of the graph.
+    """
+    with tracing() as state:
+        symbols = [symbol(a, a.dtype in dt.INEXACT_NP) for a in avals]
+        outs = f(*symbols)
+        single = isinstance(outs, Handle)
+        parts = [outs] if single else list(outs)
+        for p in parts:
+            if not isinstance(p, Handle):
+                raise TraceError(message(name, "a traced function must return tensors", type(p).__name__))
+        inputs = tuple(node_of(s) for s in symbols)
+        graph = Graph(inputs, tuple(node_of(p) for p in parts), name, start=state.start, single=single)
+    return graph
+
+
+class Recording:
+    """What `record` collected: every node in order of creation, kept with its value."""
+
+    def __init__(self) -> None:
+        self.nodes: list[Node] = []
+        self._seen: set[int] = set()
+        register_nodes(self)
+
+    def add(self, node: Node) -> None:
+        """Keep a node (called by the op machinery)."""
+        if node.seq not in self._seen:
+            self._seen.add(node.seq)
+            self.nodes.append(node)
+
+    def users(self, node: Node) -> list[Node]:
+        """The recorded nodes that read ``node``."""
+        return [n for n in self.nodes if n.inputs and node in n.inputs]
+
+    def graph(self, *outputs: Handle) -> Graph:
+        """Close the recording over some outputs (all unused results if none is named)."""
+        if outputs:
+            ends = tuple(node_of(o) for o in outputs)
+        else:
+            read = {x.seq for n in self.nodes if n.inputs for x in n.inputs}
+            ends = tuple(n for n in self.nodes if n.seq not in read and n.op is not None)
+        seen = {n.seq: n for n in Graph((), ends).nodes}
+        leaves = tuple(n for n in seen.values() if n.op is None)
+        return Graph(leaves, ends)
+
+    def __len__(self) -> int:
+        return len(self.nodes)
+
+    def __iter__(self) -> Iterator[Node]:
+        return iter(self.nodes)
+
+    def __repr__(self) -> str:
+        return f"<Recording of {len(self.nodes)} nodes>"
+
+
+@contextmanager
+def record() -> Iterator[Recording]:
+    """Keep the whole graph and its values, even where nothing needs a gradient.
+
+    >>> import wengert as wg
+    >>> with wg.record() as r:
+    ...     y = wg.exp(wg.tensor([0.0])) * 3
+    >>> [n.name for n in r.nodes if not n.is_leaf]
+    ['exp', 'expand', 'mul']
+    """
+    recording = Recording()
+    previous = STATE.recorder
+    STATE.recorder = recording
+    try:
+        with watching():
+            yield recording
+    finally:
+        STATE.recorder = previous

@@ -1,0 +1,502 @@
+"""``Module``, the base of every layer and network: it owns parameters, buffers and other modules.
+
+A module adds no derivative of its own. ``forward`` is ordinary tensor code, and calling a module only
+puts its name on the scope while ``forward`` runs, which is how the graph knows its boxes.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Self
+
+from ..config import STATE, no_grad
+from ..dtype import bfloat16, float16, float32, float64
+from ..errors import ArgumentError, message
+from ..tensor import Tensor
+from . import state
+from .convert import converter
+from .hooks import RemovableHandle
+from .parameter import Parameter
+
+_TABLES = ("_parameters", "_buffers", "_modules")
+
+
+class Module:
+    """Base class of all layers and networks. Assign layers and parameters in ``__init__``, compute in ``forward``.
+
+    Attributes:
+        training: True in training mode, False in evaluation mode (`train`, `eval`).
+
+    >>> import wengert as wg
+    >>> from wengert import nn
+    >>> class Net(nn.Module):
+    ...     def __init__(self):
+    ...         super().__init__()
+    ...         self.hidden = nn.Linear(2, 3)
+    ...         self.scale = nn.Parameter(wg.ones(3))
+    ...     def forward(self, x):
+    ...         return wg.tanh(self.hidden(x)) * self.scale
+    >>> net = Net()
+    >>> net(wg.zeros(5, 2)).shape
+    (5, 3)
+    >>> [name for name, _ in net.named_parameters()]
+    ['scale', 'hidden.weight', 'hidden.bias']
+    """
+
+    training: bool
+    _parameters: dict[str, Parameter | None]
+    _buffers: dict[str, Tensor | None]
+    _modules: dict[str, Module | None]
+    _non_persistent_buffers_set: set[str]
+    _forward_pre_hooks: OrderedDict[int, tuple[Callable[..., Any], bool]]
+    _forward_hooks: OrderedDict[int, tuple[Callable[..., Any], bool]]
+    _scope_name: str
+
+    def __init__(self) -> None:
+        # Straight into __dict__, for __setattr__ below looks these tables up.
+        self.__dict__.update(
+            training=True,
+            _parameters={},
+            _buffers={},
+            _modules={},
+            _non_persistent_buffers_set=set(),
+            _forward_pre_hooks=OrderedDict(),
+            _forward_hooks=OrderedDict(),
+            _scope_name=type(self).__name__,
+        )
+
+    # --- calling -------------------------------------------------------------------------------------------------
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Compute the output; every module defines its own."""
+        raise NotImplementedError(
+            message(type(self).__name__, "the module has no forward method", cure="Define forward(self, ...) in it")
+        )
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        thread = STATE
+        outer = thread.scope
+        thread.scope = (*outer, self._scope_name)
+        try:
+            if self._forward_pre_hooks or self._forward_hooks:
+                return self._call_with_hooks(args, kwargs)
+            return self.forward(*args, **kwargs)
+        finally:
+            thread.scope = outer
+
+    def _call_with_hooks(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        for hook, with_kwargs in tuple(self._forward_pre_hooks.values()):
+            if with_kwargs:
+                changed = hook(self, args, kwargs)
+                if changed is not None:
+                    args, kwargs = self._checked_pair(changed)
+            else:
+                changed = hook(self, args)
+                if changed is not None:
+                    args = changed if isinstance(changed, tuple) else (changed,)
+        output = self.forward(*args, **kwargs)
+        for hook, with_kwargs in tuple(self._forward_hooks.values()):
+            changed = hook(self, args, kwargs, output) if with_kwargs else hook(self, args, output)
+            if changed is not None:
+                output = changed
+        return output
+
+    def _checked_pair(self, changed: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        if isinstance(changed, tuple) and len(changed) == 2:
+            return changed
+        raise ArgumentError(
+            message(
+                type(self).__name__,
+                "a forward pre-hook with kwargs must return None or a tuple (args, kwargs)",
+                type(changed).__name__,
+            )
+        )
+
+    def register_forward_pre_hook(
+        self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
+    ) -> RemovableHandle:
+        """Call ``hook(module, args)`` before ``forward``; what it returns, if not None, replaces the arguments."""
+        return RemovableHandle(self._forward_pre_hooks, (hook, with_kwargs), prepend)
+
+    def register_forward_hook(
+        self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
+    ) -> RemovableHandle:
+        """Call ``hook(module, args, output)`` after ``forward``; what it returns, if not None, replaces the output."""
+        return RemovableHandle(self._forward_hooks, (hook, with_kwargs), prepend)
+
+    # --- registration --------------------------------------------------------------------------------------------
+
+    def register_parameter(self, name: str, param: Parameter | None) -> None:
+        """Add a parameter under a name; None keeps the name free of a value."""
+        self._check_new_name("parameter", name, "_parameters")
+        if param is not None and not isinstance(param, Parameter):
+            raise TypeError(self._cannot_assign(param, "parameter", name, "Parameter"))
+        self._parameters[name] = param
+
+    def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
+        """Add a tensor that is state but not a parameter; ``persistent`` says whether `state_dict` holds it."""
+        self._check_new_name("buffer", name, "_buffers")
+        if tensor is not None and not isinstance(tensor, Tensor):
+            raise TypeError(self._cannot_assign(tensor, "buffer", name, "Tensor"))
+        self._buffers[name] = tensor
+        if persistent:
+            self._non_persistent_buffers_set.discard(name)
+        else:
+            self._non_persistent_buffers_set.add(name)
+
+    def register_module(self, name: str, module: Module | None) -> None:
+        """Add a sub-module under a name."""
+        self._check_new_name("module", name, "_modules")
+        if module is not None and not isinstance(module, Module):
+            raise TypeError(self._cannot_assign(module, "module", name, "Module"))
+        self._put_module(name, module)
+
+    add_module = register_module
+
+    def _put_module(self, name: str, module: Module | None) -> None:
+        self._modules[name] = module
+        if module is not None:
+            module._set_scope_name(self._scope_name_of_child(name))
+
+    def _scope_name_of_child(self, name: str) -> str:
+        return name
+
+    def _set_scope_name(self, name: str) -> None:
+        self.__dict__["_scope_name"] = name
+
+    def _check_new_name(self, kind: str, name: str, table: str) -> None:
+        if "_parameters" not in self.__dict__:
+            raise AttributeError(_before_init(kind))
+        if not isinstance(name, str):
+            raise TypeError(f"{kind} name should be a string. Got {type(name).__name__}")
+        if "." in name:
+            raise KeyError(f'{kind} name can\'t contain ".", got: {name!r}')
+        if not name:
+            raise KeyError(f'{kind} name can\'t be empty string ""')
+        if hasattr(self, name) and name not in self.__dict__[table]:
+            raise KeyError(f"attribute '{name}' already exists")
+
+    def _cannot_assign(self, value: Any, kind: str, name: str, wanted: str) -> str:
+        cure = "Wrap it: nn.Parameter(value)" if wanted == "Parameter" and isinstance(value, Tensor) else ""
+        seen = type(value).__name__
+        return message(type(self).__name__, f"cannot assign '{seen}' as {kind} '{name}' ({wanted} or None expected)", "", cure)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, Parameter):
+            self._drop(name, "parameter", "_parameters")
+            self.register_parameter(name, value)
+            return
+        if isinstance(value, Module):
+            self._drop(name, "module", "_modules")
+            self._put_module(name, value)
+            return
+        own = self.__dict__
+        if name in own.get("_parameters", ()):
+            if value is not None:
+                raise TypeError(self._cannot_assign(value, "parameter", name, "Parameter"))
+            self._parameters[name] = None
+        elif name in own.get("_modules", ()):
+            if value is not None:
+                raise TypeError(self._cannot_assign(value, "module", name, "Module"))
+            self._modules[name] = None
+        elif name in own.get("_buffers", ()):
+            if value is not None and not isinstance(value, Tensor):
+                raise TypeError(self._cannot_assign(value, "buffer", name, "Tensor"))
+            self._buffers[name] = value
+        else:
+            object.__setattr__(self, name, value)
+
+    def _drop(self, name: str, kind: str, keep: str) -> None:
+        """Take a name out of everywhere but one table, where its new value keeps its place."""
+        own = self.__dict__
+        if "_parameters" not in own:
+            raise AttributeError(_before_init(kind))
+        own.pop(name, None)
+        for table in _TABLES:
+            if table != keep:
+                own[table].pop(name, None)
+        if keep != "_buffers":
+            self._non_persistent_buffers_set.discard(name)
+
+    def __getattr__(self, name: str) -> Any:
+        # Only reached when the ordinary look-up found nothing. Written out, because it is on every hot path.
+        own = self.__dict__
+        if "_parameters" in own:
+            table = own["_parameters"]
+            if name in table:
+                return table[name]
+            table = own["_modules"]
+            if name in table:
+                return table[name]
+            table = own["_buffers"]
+            if name in table:
+                return table[name]
+        elif name in _TABLES or name in ("_scope_name", "_forward_hooks", "_forward_pre_hooks", "training"):
+            raise AttributeError(_before_init("anything", type(self).__name__))
+        raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
+
+    def __delattr__(self, name: str) -> None:
+        for table in _TABLES:
+            if name in self.__dict__[table]:
+                del self.__dict__[table][name]
+                self._non_persistent_buffers_set.discard(name)
+                return
+        object.__delattr__(self, name)
+
+    def __dir__(self) -> list[str]:
+        names = {*object.__dir__(self), *self._parameters, *self._buffers, *self._modules}
+        return sorted(name for name in names if name.isidentifier())
+
+    # --- walking -------------------------------------------------------------------------------------------------
+
+    def named_modules(
+        self, memo: set[Module] | None = None, prefix: str = "", remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Module]]:
+        """This module and all modules in it with their paths, each once unless told otherwise."""
+        seen: set[Module] = set() if memo is None else memo
+        stack: list[tuple[str, Module]] = [(prefix, self)]
+        while stack:
+            path, module = stack.pop()
+            if remove_duplicate:
+                if module in seen:
+                    continue
+                seen.add(module)
+            yield path, module
+            start = f"{path}." if path else ""
+            for name, child in reversed(module._modules.items()):
+                if child is not None:
+                    stack.append((start + name, child))
+
+    def modules(self) -> Iterator[Module]:
+        """This module and all modules in it, each once."""
+        for _, module in self.named_modules():
+            yield module
+
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        """The modules directly in this one with their names, each once."""
+        seen: set[Module] = set()
+        for name, module in self._modules.items():
+            if module is not None and module not in seen:
+                seen.add(module)
+                yield name, module
+
+    def children(self) -> Iterator[Module]:
+        """The modules directly in this one, each once."""
+        for _, module in self.named_children():
+            yield module
+
+    def _named_members(self, table: str, prefix: str, recurse: bool, remove_duplicate: bool) -> Iterator[tuple[str, Any]]:
+        seen: set[int] = set()
+        modules = (
+            self.named_modules(prefix=prefix, remove_duplicate=remove_duplicate) if recurse else ((prefix, self),)
+        )
+        for path, module in modules:
+            start = f"{path}." if path else ""
+            for name, value in module.__dict__[table].items():
+                if value is None or (remove_duplicate and id(value) in seen):
+                    continue
+                seen.add(id(value))
+                yield start + name, value
+
+    def named_parameters(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Parameter]]:
+        """All parameters with their paths; one that is shared comes once."""
+        return self._named_members("_parameters", prefix, recurse, remove_duplicate)
+
+    def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
+        """All parameters; one that is shared comes once."""
+        for _, param in self.named_parameters(recurse=recurse):
+            yield param
+
+    def named_buffers(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Tensor]]:
+        """All buffers with their paths; one that is shared comes once."""
+        return self._named_members("_buffers", prefix, recurse, remove_duplicate)
+
+    def buffers(self, recurse: bool = True) -> Iterator[Tensor]:
+        """All buffers; one that is shared comes once."""
+        for _, buffer in self.named_buffers(recurse=recurse):
+            yield buffer
+
+    def get_submodule(self, target: str) -> Module:
+        """The module at a path such as ``"encoder.layers.0"``; the module itself for ``""``."""
+        module: Module = self
+        for name in target.split(".") if target else ():
+            found = getattr(module, name, None)
+            if not isinstance(found, Module):
+                what = "has no attribute" if found is None else "has, but not as a module,"
+                raise AttributeError(f"{type(module).__name__} {what} `{name}` (looking for `{target}`)")
+            module = found
+        return module
+
+    def get_parameter(self, target: str) -> Parameter:
+        """The parameter at a path such as ``"encoder.layers.0.weight"``."""
+        return self._get_member(target, "_parameters", "an nn.Parameter")
+
+    def get_buffer(self, target: str) -> Tensor:
+        """The buffer at a path such as ``"norm.running_mean"``."""
+        return self._get_member(target, "_buffers", "a buffer")
+
+    def _get_member(self, target: str, table: str, kind: str) -> Any:
+        path, _, name = target.rpartition(".")
+        module = self.get_submodule(path)
+        if name not in module.__dict__[table]:
+            if hasattr(module, name):
+                raise AttributeError(f"`{name}` is not {kind}")
+            raise AttributeError(f"{type(module).__name__} has no attribute `{name}`")
+        return module.__dict__[table][name]
+
+    # --- state dictionaries --------------------------------------------------------------------------------------
+
+    def state_dict(
+        self, *, destination: OrderedDict[str, Any] | None = None, prefix: str = "", keep_vars: bool = False
+    ) -> OrderedDict[str, Any]:
+        """Parameters and persistent buffers by path. The tensors share memory with the module's.
+
+        A module that defines ``get_extra_state()`` and ``set_extra_state(state)`` adds what the first
+        returns under the key ``_extra_state``.
+
+        >>> import wengert as wg
+        >>> list(wg.nn.Sequential(wg.nn.Linear(2, 1)).state_dict())
+        ['0.weight', '0.bias']
+        """
+        into: OrderedDict[str, Any] = OrderedDict() if destination is None else destination
+        state.collect(self, into, prefix, keep_vars)
+        return into
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> state.IncompatibleKeys:
+        """Copy a state dictionary in. When anything does not fit, raise and change nothing.
+
+        Args:
+            state_dict: tensors or arrays by path, as `state_dict` gives them.
+            strict: whether missing and unexpected keys are errors. Wrong shapes always are.
+            assign: put the given tensors in the place of the module's instead of copying.
+
+        Returns:
+            The missing and the unexpected keys.
+
+        Raises:
+            StateDictError: (a RuntimeError) listing everything that does not fit.
+        """
+        if not isinstance(state_dict, Mapping):
+            raise TypeError(f"Expected state_dict to be dict-like, got {type(state_dict)}.")
+        plan = state.plan_load(self, state_dict)
+        state.raise_if_unfit(self, plan, strict)
+        state.write(plan, assign)
+        return state.IncompatibleKeys(plan.missing, plan.unexpected)
+
+    # --- modes, gradients, dtypes --------------------------------------------------------------------------------
+
+    def train(self, mode: bool = True) -> Self:
+        """Set training mode (dropout is active, and so on) here and in all sub-modules."""
+        if not isinstance(mode, bool):
+            raise ValueError("training mode is expected to be boolean")
+        for module in self.modules():
+            module.training = mode
+        return self
+
+    def eval(self) -> Self:
+        """Set evaluation mode here and in all sub-modules."""
+        return self.train(False)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
+        """Say for all parameters whether they need a gradient."""
+        for param in self.parameters():
+            param.requires_grad_(requires_grad)
+        return self
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget all gradients, or fill them with zeros."""
+        for param in self.parameters():
+            if set_to_none:
+                param.grad = None
+            elif param.grad is not None:
+                param.grad = param.grad.detach().zero_()
+
+    def apply(self, fn: Callable[[Module], Any]) -> Self:
+        """Call ``fn`` on every module in this one and then on this one, for example to initialise."""
+        for module in self.children():
+            module.apply(fn)
+        fn(self)
+        return self
+
+    def _apply(self, fn: Callable[[Tensor], Tensor]) -> Self:
+        """Replace every parameter, gradient and buffer by ``fn`` of it. Parameters stay the same objects."""
+        with no_grad():
+            # A shared tensor is converted once: converting twice would split what is shared.
+            for param in self.parameters():
+                param.data = fn(param.data)
+                if param.grad is not None:
+                    param.grad = fn(param.grad)
+            done: dict[int, Tensor] = {}
+            for module in self.modules():
+                for name, buffer in module._buffers.items():
+                    if buffer is None:
+                        continue
+                    if id(buffer) not in done:
+                        done[id(buffer)] = fn(buffer)
+                    module._buffers[name] = done[id(buffer)]
+        return self
+
+    def to(self, *args: Any, **kwargs: Any) -> Self:
+        """Change dtype or device: ``to(dtype)``, ``to(device)``, ``to(device, dtype)``, ``to(tensor)``.
+
+        A dtype must be floating-point and reaches only the floating-point parameters and buffers.
+        """
+        return self._apply(converter(args, kwargs))
+
+    def float(self) -> Self:
+        """Make all floating-point parameters and buffers float32."""
+        return self.to(float32)
+
+    def double(self) -> Self:
+        """Make all floating-point parameters and buffers float64."""
+        return self.to(float64)
+
+    def half(self) -> Self:
+        """Make all floating-point parameters and buffers float16."""
+        return self.to(float16)
+
+    def bfloat16(self) -> Self:
+        """Make all floating-point parameters and buffers bfloat16."""
+        return self.to(bfloat16)
+
+    def cpu(self) -> Self:
+        """Move everything to the CPU."""
+        return self.to(device="cpu")
+
+    def cuda(self, device: Any = "cuda") -> Self:
+        """Move everything to a GPU."""
+        return self.to(device=device)
+
+    # --- text ----------------------------------------------------------------------------------------------------
+
+    def _get_name(self) -> str:
+        return type(self).__name__
+
+    def extra_repr(self) -> str:
+        """What stands in the parentheses of the module's repr; override it in a layer."""
+        return ""
+
+    def __repr__(self) -> str:
+        extra = self.extra_repr()
+        lines = extra.split("\n") if extra else []
+        children = [f"({name}): {indent(repr(module))}" for name, module in self._modules.items()]
+        if not children and len(lines) <= 1:
+            return f"{self._get_name()}({extra})"
+        return f"{self._get_name()}(\n  " + "\n  ".join(lines + children) + "\n)"
+
+
+def indent(text: str) -> str:
+    """Indent all lines of a text but the first."""
+    return text.replace("\n", "\n  ")
+
+
+def _before_init(kind: str, name: str = "") -> str:
+    what = f"cannot assign {kind}" if not name else f"{name}: cannot be used"
+    return f"{what} before Module.__init__() call. Call super().__init__() first in __init__."

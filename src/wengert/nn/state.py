@@ -1,0 +1,174 @@
+"""State dictionaries: a module's parameters and buffers by name, out of it and into it.
+
+Loading has two halves. `plan_load` compares the whole dictionary with the whole module and changes
+nothing; only when nothing is wrong does `write` copy. A load that fails leaves the module as it was.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from .. import api
+from ..config import no_grad
+from ..errors import WengertError, message
+from ..tensor import Tensor
+from .parameter import Parameter
+
+if TYPE_CHECKING:
+    from .module import Module
+
+EXTRA_STATE = "_extra_state"
+
+
+class StateDictError(WengertError):
+    """A state dictionary does not fit the module."""
+
+
+class _Keys(NamedTuple):
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+
+
+class IncompatibleKeys(_Keys):
+    """What `Module.load_state_dict` returns: names that one side had and the other had not."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        if not self.missing_keys and not self.unexpected_keys:
+            return "<All keys matched successfully>"
+        return super().__repr__()
+
+    __str__ = __repr__
+
+
+@dataclass
+class LoadPlan:
+    """What loading would do: what to write where, and what does not fit."""
+
+    writes: list[tuple[Module, str, Tensor, Tensor]] = field(default_factory=list)
+    extras: list[tuple[Module, Any]] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    unexpected: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+
+
+def own_state(module: Module) -> Iterator[tuple[str, Tensor]]:
+    """The parameters and persistent buffers of one module, without its sub-modules'."""
+    for name, param in module._parameters.items():
+        if param is not None:
+            yield name, param
+    for name, buffer in module._buffers.items():
+        if buffer is not None and name not in module._non_persistent_buffers_set:
+            yield name, buffer
+
+
+def collect(module: Module, into: OrderedDict[str, Any], prefix: str, keep_vars: bool) -> None:
+    """Put the state of a module and of all modules in it into a dictionary."""
+    # Shared modules appear under each of their names, as in PyTorch, so that either name loads.
+    for path, child in module.named_modules(prefix=prefix.removesuffix("."), remove_duplicate=False):
+        start = f"{path}." if path else ""
+        for name, tensor in own_state(child):
+            into[start + name] = tensor if keep_vars else tensor.detach()
+        if hasattr(type(child), "get_extra_state"):
+            into[start + EXTRA_STATE] = child.get_extra_state()  # type: ignore[operator]
+
+
+def plan_load(module: Module, state: Mapping[str, Any]) -> LoadPlan:
+    """Compare a state dictionary with a module; nothing is changed."""
+    plan = LoadPlan()
+    known: set[str] = set()
+    for path, child in module.named_modules(remove_duplicate=False):
+        start = f"{path}." if path else ""
+        for name, target in own_state(child):
+            key = start + name
+            known.add(key)
+            if key in state:
+                _plan_one(plan, child, name, key, target, state[key])
+            else:
+                plan.missing.append(key)
+        if hasattr(type(child), "set_extra_state"):
+            key = start + EXTRA_STATE
+            known.add(key)
+            if key in state:
+                plan.extras.append((child, state[key]))
+            else:
+                plan.missing.append(key)
+    plan.unexpected.extend(key for key in state if key not in known)
+    return plan
+
+
+def _plan_one(plan: LoadPlan, module: Module, name: str, key: str, target: Tensor, value: Any) -> None:
+    if not isinstance(value, Tensor):
+        # NumPy arrays (a loaded .npz) and other frameworks' tensors come in through the array protocol.
+        if not hasattr(value, "__array__"):
+            plan.errors.append(
+                f'While copying the parameter named "{key}", expected a Tensor or an array '
+                f"from the checkpoint but received {type(value)}."
+            )
+            return
+        value = api.as_tensor(np.asarray(value))
+    if tuple(value.shape) != tuple(target.shape):
+        plan.errors.append(
+            f"size mismatch for {key}: copying a param with shape {_shape(value)} from checkpoint, "
+            f"the shape in current model is {_shape(target)}."
+        )
+        return
+    plan.writes.append((module, name, target, value))
+
+
+def raise_if_unfit(module: Module, plan: LoadPlan, strict: bool) -> None:
+    """Raise one error that lists everything that does not fit."""
+    problems = list(plan.errors)
+    if strict:
+        if plan.unexpected:
+            problems.insert(0, f"Unexpected key(s) in state_dict: {_quoted(plan.unexpected)}.")
+        if plan.missing:
+            problems.insert(0, f"Missing key(s) in state_dict: {_quoted(plan.missing)}.")
+    if problems:
+        raise StateDictError(
+            message(
+                "load_state_dict",
+                f"Error(s) in loading state_dict for {type(module).__name__}",
+                "\n\t" + "\n\t".join(problems) + "\nNothing was loaded",
+                _cure(plan),
+            )
+        )
+
+
+def _cure(plan: LoadPlan) -> str:
+    if plan.errors:
+        return "Build the model with the sizes that it was saved with"
+    wrapped = [key for key in plan.unexpected if key.startswith("module.")]
+    if wrapped and len(wrapped) == len(plan.unexpected):
+        return "The keys start with 'module.' because a wrapped model was saved: strip that prefix"
+    return "Build the same model that was saved, or pass strict=False to load what fits"
+
+
+def write(plan: LoadPlan, assign: bool) -> None:
+    """Copy the planned values in (or, with ``assign``, put the given tensors in their place)."""
+    with no_grad():
+        for module, name, target, value in plan.writes:
+            if not assign:
+                target.copy_(value)
+            elif name in module._parameters:
+                if not isinstance(value, Parameter):
+                    value = Parameter(value, requires_grad=target.requires_grad)
+                module._parameters[name] = value
+            else:
+                module._buffers[name] = value
+    for module, extra in plan.extras:
+        module.set_extra_state(extra)  # type: ignore[operator]
+
+
+def _shape(x: Tensor) -> str:
+    return str(tuple(x.shape))
+
+
+def _quoted(keys: Iterable[str]) -> str:
+    return ", ".join(f'"{key}"' for key in keys)

@@ -1,0 +1,400 @@
+"""Arithmetic: the elementwise ops that everything else is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from .. import dtype as dt
+from ..errors import DTypeError, message
+from ..graph.aval import Aval, describe
+from ..graph.handle import Handle
+from .base import OPS, Elementwise, Linear, Op, Sample, dtype_of, to_front
+from .testpoints import complexes, floats, real
+
+
+class Add(Elementwise):
+    """x + y."""
+
+    name = "add"
+    traits = frozenset({"commutative", "associative", "identity:0"})
+    ufunc = staticmethod(np.add)
+    partials = (1.0, 1.0)
+
+    def scalar(self, s: Any, x: Any, y: Any) -> Any:
+        return x + y
+
+    def samples(self) -> Iterable[Sample]:
+        yield from real(2)
+        yield Sample(complexes(3), complexes(3, seed=1))
+
+
+class Sub(Elementwise):
+    """x - y."""
+
+    name = "sub"
+    traits = frozenset({"identity_right:0"})
+    ufunc = staticmethod(np.subtract)
+    partials = (1.0, -1.0)
+
+    def scalar(self, s: Any, x: Any, y: Any) -> Any:
+        return x - y
+
+    def infer(self, *avals: Aval, **attrs: Any) -> Aval:
+        if avals[0].dtype == dt.NP_BOOL:
+            raise DTypeError(message("sub", "bool tensors cannot be subtracted", describe(avals), "Use ^ or ~"))
+        return super().infer(*avals)
+
+    def samples(self) -> Iterable[Sample]:
+        yield from real(2)
+        yield Sample(complexes(3), complexes(3, seed=1))
+
+
+class Mul(Elementwise):
+    """x y."""
+
+    name = "mul"
+    traits = frozenset({"commutative", "associative", "identity:1", "zero:0"})
+    ufunc = staticmethod(np.multiply)
+    partials = (lambda out, x, y: y, lambda out, x, y: x)
+
+    def scalar(self, s: Any, x: Any, y: Any) -> Any:
+        return x * y
+
+    def samples(self) -> Iterable[Sample]:
+        yield from real(2)
+        yield Sample(np.array([0.0, 0.0, 2.0]), np.array([0.0, 3.0, 0.0]), label="zeros")
+        yield Sample(complexes(3), complexes(3, seed=1))
+
+
+class Div(Elementwise):
+    """x / y, for floating and complex operands (the front converts integers)."""
+
+    name = "div"
+    traits = frozenset({"identity_right:1"})
+    ufunc = staticmethod(np.true_divide)
+    partials = (lambda out, x, y: 1.0 / y, lambda out, x, y: -out / y)
+
+    def scalar(self, s: Any, x: Any, y: Any) -> Any:
+        return x / y
+
+    def samples(self) -> Iterable[Sample]:
+        for s in real(2):
+            yield Sample(s.arrays[0], np.abs(s.arrays[1]) + 0.5, label=s.label)
+        yield Sample(floats(4), -np.abs(floats(4, seed=2)) - 0.5, label="negative divisor")
+        yield Sample(complexes(3), complexes(3, seed=1) + 2.0)
+
+
+class Neg(Elementwise):
+    """-x."""
+
+    name = "neg"
+    traits = frozenset({"involution", "odd"})
+    ufunc = staticmethod(np.negative)
+    partials = (-1.0,)
+
+    def scalar(self, s: Any, x: Any) -> Any:
+        return -x
+
+    def samples(self) -> Iterable[Sample]:
+        yield from real(1)
+        yield Sample(complexes(3))
+
+
+class Pow(Elementwise):
+    """x ** y. At a zero exponent d/dx is 0; at a zero base d/dy is 0 (PyTorch's convention)."""
+
+    name = "pow"
+    traits = frozenset({"identity_right:1"})
+    ufunc = staticmethod(np.power)
+
+    @staticmethod
+    def _dx(out: Any, x: Any, y: Any) -> Any:
+        where = OPS["where"]
+        zero = y == 0
+        safe = where(zero, _ones(y), y - 1.0)
+        return where(zero, _zeros(x), y * OPS["pow"](x, safe))
+
+    @staticmethod
+    def _dy(out: Any, x: Any, y: Any) -> Any:
+        where = OPS["where"]
+        flat = (x == 0) & (y >= 0) if dtype_of(x) not in dt.COMPLEX_NP else x == 0
+        return where(flat, _zeros(x), out * OPS["log"](where(flat, _ones(x), x)))
+
+    def scalar(self, s: Any, x: Any, y: Any) -> Any:
+        return s.power(x, y)
+
+    def samples(self) -> Iterable[Sample]:
+        for s in real(2):
+            yield Sample(np.abs(s.arrays[0]) + 0.5, s.arrays[1], label=s.label)
+        yield Sample(np.array([-2.0, -1.5, 3.0]), np.array([2.0, 3.0, 2.0]), wrt=(0,), label="negative base")
+        yield Sample(np.array([0.0, 0.0, 2.0]), np.array([2.0, 3.0, 0.0]), wrt=(0,), label="zeros")
+        yield Sample(np.array([0.0, 0.0]), np.array([0.0, 1.0]), numeric=False, wrt=(0,), label="0**0 and 0**1")
+        yield Sample(complexes(3) + 2.0, complexes(3, seed=1))
+
+
+Pow.partials = (Pow._dx, Pow._dy)
+
+
+class Exp(Elementwise):
+    """e ** x."""
+
+    name = "exp"
+    traits = frozenset({"monotone"})
+    ufunc = staticmethod(np.exp)
+    partials = (lambda out, x: out,)
+
+    def scalar(self, s: Any, x: Any) -> Any:
+        return s.exp(x)
+
+    def samples(self) -> Iterable[Sample]:
+        yield from real(1)
+        yield Sample(complexes(3))
+
+
+class Log(Elementwise):
+    """Natural logarithm; -inf at 0, NaN below."""
+
+    name = "log"
+    traits = frozenset({"monotone"})
+    ufunc = staticmethod(np.log)
+    partials = (lambda out, x: 1.0 / x,)
+
+    def scalar(self, s: Any, x: Any) -> Any:
+        return s.log(x)
+
+    def samples(self) -> Iterable[Sample]:
+        for s in real(1):
+            yield Sample(np.abs(s.arrays[0]) + 0.3, label=s.label)
+        yield Sample(complexes(3) + 2.0)
+
+
+class Sqrt(Elementwise):
+    """Square root; NaN below 0."""
+
+    name = "sqrt"
+    traits = frozenset({"monotone"})
+    ufunc = staticmethod(np.sqrt)
+    partials = (lambda out, x: 0.5 / out,)
+
+    def scalar(self, s: Any, x: Any) -> Any:
+        return s.sqrt(x)
+
+    def samples(self) -> Iterable[Sample]:
+        for s in real(1):
+            yield Sample(np.abs(s.arrays[0]) + 0.3, label=s.label)
+        yield Sample(complexes(3) + 2.0)
+
+
+class Tanh(Elementwise):
+    """Hyperbolic tangent."""
+
+    name = "tanh"
+    traits = frozenset({"monotone", "odd", "preserves_zero"})
+    ufunc = staticmethod(np.tanh)
+    partials = (lambda out, x: 1.0 - out * out,)
+
+    def scalar(self, s: Any, x: Any) -> Any:
+        return s.tanh(x)
+
+    def samples(self) -> Iterable[Sample]:
+        yield from real(1)
+        yield Sample(complexes(3) * 0.5)
+
+
+class Where(Linear):
+    """x where the condition holds, else y; linear in x and y."""
+
+    name = "where"
+    linear = (1, 2)
+
+    def scalar(self, s: Any, c: Any, x: Any, y: Any) -> Any:
+        return s.where(c, x, y)
+
+    def infer(self, *avals: Aval, **attrs: Any) -> Aval:
+        OPS["add"].infer(*[a.with_dtype(avals[1].dtype) for a in avals])
+        return avals[1]
+
+    def numpy(self, *xs: Any, **attrs: Any) -> Any:
+        return np.where(*xs)
+
+    def jvp(self, ts: Any, out: Any, xs: Any, **attrs: Any) -> Any:
+        if ts[1] is None and ts[2] is None:
+            return None
+        return self(xs[0], *[_zeros(x) if t is None else t for t, x in zip(ts[1:], xs[1:], strict=True)])
+
+    def transpose(self, g: Any, i: int, *xs: Any, **attrs: Any) -> Any:
+        zero = _zeros(g)
+        return self(xs[0], g, zero) if i == 1 else self(xs[0], zero, g)
+
+    def batch(self, size: int, xs: Any, dims: Any, **attrs: Any) -> tuple[Any, Any]:
+        return self(*[to_front(x, d, size) for x, d in zip(xs, dims, strict=True)]), 0
+
+    def samples(self) -> Iterable[Sample]:
+        yield Sample(np.array([True, False, True, False]), floats(4), floats(4, seed=1))
+        yield Sample(np.array([[True], [False]]), floats(2, 1), floats(2, 1, seed=1))
+        yield Sample(np.array(True), floats(), floats(seed=1), label="0-d")
+        yield Sample(np.zeros((0, 2), bool), floats(0, 2), floats(0, 2), label="empty")
+        yield Sample(np.array([True, False, True]), complexes(3), complexes(3, seed=1))
+
+
+class Cast(Linear):
+    """Convert to another dtype (``dtype`` is NumPy's). Complex to real keeps the real part."""
+
+    name = "cast"
+
+    def infer(self, *avals: Aval, **attrs: Any) -> Aval:
+        return avals[0].with_dtype(attrs["dtype"])
+
+    def numpy(self, *xs: Any, **attrs: Any) -> Any:
+        x, dtype = xs[0], attrs["dtype"]
+        if x.dtype in dt.COMPLEX_NP and dtype not in dt.COMPLEX_NP and dtype != dt.NP_BOOL:
+            x = x.real
+        return x.astype(dtype)
+
+    def jvp(self, ts: Any, out: Any, xs: Any, **attrs: Any) -> Any:
+        return self(ts[0], **attrs) if attrs["dtype"] in dt.INEXACT_NP else None
+
+    def vjp(self, g: Any, out: Any, xs: Any, need: Any, **attrs: Any) -> Any:
+        source = dtype_of(xs[0])
+        if source not in dt.INEXACT_NP or attrs["dtype"] not in dt.INEXACT_NP:
+            return [None]
+        return [self(g, dtype=source)]
+
+    def batch(self, size: int, xs: Any, dims: Any, **attrs: Any) -> tuple[Any, Any]:
+        return self(xs[0], **attrs), dims[0]
+
+    def samples(self) -> Iterable[Sample]:
+        yield Sample(floats(3), attrs={"dtype": np.dtype("float64")})
+        yield Sample(np.array([1.5, -2.5, 0.0]), attrs={"dtype": np.dtype("int64")}, numeric=False)
+        yield Sample(np.array([1, 0, 3]), attrs={"dtype": np.dtype("float64")})
+        yield Sample(floats(3), attrs={"dtype": np.dtype("complex128")}, label="real to complex")
+        yield Sample(complexes(3), attrs={"dtype": np.dtype("float64")}, label="complex to real")
+
+
+class Fill(Op):
+    """A constant shaped like the input (``value`` in the input's dtype, or in ``dtype``); no derivative."""
+
+    name = "fill"
+    differentiable = False
+
+    def infer(self, *avals: Aval, **attrs: Any) -> Aval:
+        return avals[0].with_dtype(attrs.get("dtype", avals[0].dtype))
+
+    def numpy(self, *xs: Any, **attrs: Any) -> Any:
+        return np.full(xs[0].shape, attrs["value"], attrs.get("dtype", xs[0].dtype))
+
+    def jvp(self, ts: Any, out: Any, xs: Any, **attrs: Any) -> Any:
+        return None
+
+    def vjp(self, g: Any, out: Any, xs: Any, need: Any, **attrs: Any) -> Any:
+        return [None]
+
+    def batch(self, size: int, xs: Any, dims: Any, **attrs: Any) -> tuple[Any, Any]:
+        return self(xs[0], **attrs), dims[0]
+
+    def samples(self) -> Iterable[Sample]:
+        yield Sample(floats(2, 3), attrs={"value": 2.5})
+        yield Sample(floats(0), attrs={"value": 0}, label="empty")
+
+
+class Identity(Linear):
+    """The input itself as a new node: what a transform differentiates with respect to."""
+
+    name = "identity"
+
+    def infer(self, *avals: Aval, **attrs: Any) -> Aval:
+        return avals[0]
+
+    def numpy(self, *xs: Any, **attrs: Any) -> Any:
+        return xs[0]
+
+    def transpose(self, g: Any, i: int, *xs: Any, **attrs: Any) -> Any:
+        return g
+
+    def batch(self, size: int, xs: Any, dims: Any, **attrs: Any) -> tuple[Any, Any]:
+        return xs[0], dims[0]
+
+    def samples(self) -> Iterable[Sample]:
+        yield Sample(floats(3))
+        yield Sample(complexes(2))
+
+
+class StopGradient(Op):
+    """The input as a constant: ``detach``."""
+
+    name = "stop_gradient"
+    differentiable = False
+
+    def infer(self, *avals: Aval, **attrs: Any) -> Aval:
+        return avals[0]
+
+    def numpy(self, *xs: Any, **attrs: Any) -> Any:
+        return xs[0]
+
+    def jvp(self, ts: Any, out: Any, xs: Any, **attrs: Any) -> Any:
+        return None
+
+    def vjp(self, g: Any, out: Any, xs: Any, need: Any, **attrs: Any) -> Any:
+        return [None]
+
+    def batch(self, size: int, xs: Any, dims: Any, **attrs: Any) -> tuple[Any, Any]:
+        return self(xs[0]), dims[0]
+
+    def samples(self) -> Iterable[Sample]:
+        yield Sample(floats(3))
+
+
+class Substitute(Linear):
+    """The second input, with the gradient of the first: an update made while grad mode was off."""
+
+    name = "substitute"
+    linear = (0,)
+
+    def infer(self, *avals: Aval, **attrs: Any) -> Aval:
+        return avals[0]
+
+    def numpy(self, *xs: Any, **attrs: Any) -> Any:
+        return xs[1]
+
+    def jvp(self, ts: Any, out: Any, xs: Any, **attrs: Any) -> Any:
+        return ts[0]
+
+    def transpose(self, g: Any, i: int, *xs: Any, **attrs: Any) -> Any:
+        return g
+
+    def batch(self, size: int, xs: Any, dims: Any, **attrs: Any) -> tuple[Any, Any]:
+        return self(*[to_front(x, d, size) for x, d in zip(xs, dims, strict=True)]), 0
+
+    def samples(self) -> Iterable[Sample]:
+        yield Sample(floats(3), floats(3, seed=1), wrt=(0,), numeric=False)
+
+
+class Conj(Elementwise):
+    """Complex conjugate. Not holomorphic: its tangent and its adjoint are conjugated."""
+
+    name = "conj"
+    traits = frozenset({"involution"})
+    ufunc = staticmethod(np.conjugate)
+
+    def scalar(self, s: Any, x: Any) -> Any:
+        return s.conjugate(x)
+
+    def jvp(self, ts: Any, out: Any, xs: Any, **attrs: Any) -> Any:
+        return self(ts[0])
+
+    def vjp(self, g: Any, out: Any, xs: Any, need: Any, **attrs: Any) -> Any:
+        return [self(g)]
+
+    def samples(self) -> Iterable[Sample]:
+        yield Sample(complexes(3))
+
+
+def _zeros(x: Any) -> Any:
+    return OPS["fill"](x, value=0) if isinstance(x, Handle) else np.zeros(x.shape, x.dtype)
+
+
+def _ones(x: Any) -> Any:
+    return OPS["fill"](x, value=1) if isinstance(x, Handle) else np.ones(x.shape, x.dtype)

@@ -1,0 +1,337 @@
+"""What an op is, and the kinds that derive most of its rules.
+
+An op stands in one place: a class with its meaning, one derivative statement and samples. The
+rules are written with operators and other ops, which take whatever they are given: handles when
+the derivative itself is recorded or traced, bare arrays when nobody looks at it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import dtype as dt
+from ..errors import DTypeError, ShapeError, message
+from ..graph.aval import Aval, describe
+from ..graph.handle import Handle, apply, lift
+from ..graph.node import ITEM, NO_ATTRS
+from .scalar import NUMPY
+
+OPS: dict[str, Op] = {}
+
+
+class Sample:
+    """One point at which an op is checked.
+
+    ``arrays``: the inputs; ``attrs``; ``wrt``: which inputs to differentiate (all inexact ones by
+    default); ``numeric``: False where the function has a kink at the point, so that a difference
+    quotient means nothing there (the modes must still agree); ``tol``: factor on tolerances.
+    """
+
+    __slots__ = ("arrays", "attrs", "label", "numeric", "tol", "wrt")
+
+    def __init__(
+        self,
+        *arrays: Any,
+        attrs: dict[str, Any] | None = None,
+        wrt: Sequence[int] | None = None,
+        numeric: bool = True,
+        tol: float = 1.0,
+        label: str = "",
+    ) -> None:
+        self.arrays = tuple(np.asarray(a) for a in arrays)
+        self.attrs = attrs or NO_ATTRS
+        kinds = [a.dtype in dt.INEXACT_NP for a in self.arrays]
+        self.wrt = tuple(i for i, k in enumerate(kinds) if k) if wrt is None else tuple(wrt)
+        self.numeric = numeric
+        self.tol = tol
+        self.label = label
+
+
+class Op:
+    """The whole contract of an operation.
+
+    ``infer``: avals to aval (a tuple for several results), raising the errors users see.
+    ``numpy``: arrays to array; the reference.
+    ``vjp(g, out, xs, need)``: adjoints of the inputs, None where there is none or ``need[i]`` is
+    False. For several results ``g`` and ``out`` are tuples and entries of ``g`` may be None.
+    ``jvp(ts, out, xs)``: tangent of the result; entries of ``ts`` may be None.
+    ``batch(size, xs, dims)``: the op over a mapped axis; returns results and their mapped axes.
+    """
+
+    name: str
+    traits: frozenset[str] = frozenset()
+    differentiable = True
+
+    def __init_subclass__(cls) -> None:
+        if "name" in cls.__dict__:  # final classes carry a name; kinds do not
+            assert cls.name not in OPS, f"duplicate op {cls.name!r}"
+            OPS[cls.name] = cls()
+
+    def __call__(self, *xs: Any, **attrs: Any) -> Any:
+        for x in xs:
+            if isinstance(x, Handle):
+                return apply(self, tuple([lift(y, x) for y in xs]), attrs or NO_ATTRS)
+        return self.numpy(*xs, **attrs)
+
+    def __repr__(self) -> str:
+        return self.name
+
+    def __reduce__(self) -> Any:
+        return (op_named, (self.name,))
+
+    def infer(self, *avals: Aval, **attrs: Any) -> Any:
+        raise NotImplementedError(self.name)
+
+    def numpy(self, *xs: Any, **attrs: Any) -> Any:
+        raise NotImplementedError(self.name)
+
+    def vjp(self, g: Any, out: Any, xs: Any, need: Sequence[bool], **attrs: Any) -> Sequence[Any]:
+        raise NotImplementedError(self.name)
+
+    def jvp(self, ts: Sequence[Any], out: Any, xs: Any, **attrs: Any) -> Any:
+        raise NotImplementedError(self.name)
+
+    def batch(self, size: int, xs: Any, dims: Sequence[int | None], **attrs: Any) -> tuple[Any, Any]:
+        raise NotImplementedError(self.name)
+
+    def samples(self) -> Iterable[Sample]:
+        raise NotImplementedError(self.name)
+
+
+def op_named(name: str) -> Op:
+    """The op of that name (pickles refer to ops by name)."""
+    return OPS[name]
+
+
+def total(terms: Iterable[Any]) -> Any:
+    """Sum of the terms that are there; None if none is."""
+    out: Any = None
+    for t in terms:
+        if t is not None:
+            out = t if out is None else out + t
+    return out
+
+
+def conj(x: Any) -> Any:
+    """Complex conjugate; a real value is returned as it is."""
+    dtype = x.aval.dtype if isinstance(x, Handle) else getattr(x, "dtype", None)
+    return OPS["conj"](x) if dtype in dt.COMPLEX_NP else x
+
+
+def to_front(x: Any, dim: int | None, size: int) -> Any:
+    """Bring the mapped axis to position 0, repeating ``x`` along it if it is not mapped."""
+    if dim is None:
+        return OPS["expand"](x, shape=(size, *shape_of(x)), axes=(0,))
+    if dim == 0:
+        return x
+    order = (dim, *(i for i in range(len(shape_of(x))) if i != dim))
+    return OPS["permute"](x, order=order)
+
+
+def shape_of(x: Any) -> tuple[int, ...]:
+    """Shape of a handle or an array, as a plain tuple."""
+    return x.aval.shape if isinstance(x, Handle) else x.shape
+
+
+def dtype_of(x: Any) -> Any:
+    """NumPy dtype of a handle or an array."""
+    return x.aval.dtype if isinstance(x, Handle) else x.dtype
+
+
+def zeros_like(x: Any) -> Any:
+    """Zeros shaped like a handle or an array."""
+    return OPS["fill"](x, value=0) if isinstance(x, Handle) else np.zeros(x.shape, x.dtype)
+
+
+def full_tuple(g: Sequence[Any], out: Sequence[Any]) -> list[Any]:
+    """Adjoints of several results with zeros where none arrived."""
+    return [zeros_like(o) if gi is None else gi for gi, o in zip(g, out, strict=True)]
+
+
+# -- kinds ---------------------------------------------------------------------------------
+
+
+def select(partial: Callable[..., Any]) -> Callable[..., Any]:
+    """Mark a partial derivative that is a condition: 1 where it holds, 0 elsewhere.
+
+    The adjoint is then chosen, not multiplied, so that an infinite or NaN adjoint does not leak
+    through a zero.
+    """
+    partial.is_condition = True  # type: ignore[attr-defined]
+    return partial
+
+
+class Elementwise(Op):
+    """One scalar function applied to every element.
+
+    The author writes ``scalar(s, *xs)`` and ``partials``: for each input a function of
+    ``(out, *xs)`` that gives the local derivative, the number 1.0 or -1.0, or None for an input
+    through which no derivative flows. All inputs have one shape: the front broadcasts first.
+    ``ufunc``: NumPy's own function, where one means the same. ``out_dtype``: a fixed result dtype.
+    """
+
+    ufunc: Callable[..., Any] | None = None
+    partials: tuple[Any, ...] = ()
+    out_dtype: np.dtype[Any] | None = None
+    holomorphic = True
+
+    def scalar(self, s: Any, *xs: Any) -> Any:
+        raise NotImplementedError(self.name)
+
+    def result_dtype(self, *dtypes: Any) -> Any:
+        return self.out_dtype or dtypes[0]
+
+    def infer(self, *avals: Aval, **attrs: Any) -> Aval:
+        first = avals[0]
+        for a in avals[1:]:
+            if a.shape != first.shape:
+                raise ShapeError(message(self.name, "operands must have one shape", describe(avals)))
+        return Aval(first.shape, self.result_dtype(*[a.dtype for a in avals]))
+
+    def compute(self, *xs: Any, **attrs: Any) -> Any:
+        if self.ufunc is not None:
+            return self.ufunc(*xs, **attrs)
+        return self.scalar(NUMPY, *xs, **attrs)
+
+    def numpy(self, *xs: Any, **attrs: Any) -> Any:
+        dtype = self.result_dtype(*[x.dtype for x in xs])
+        if self.ufunc is None and any(x.dtype in dt.HALF_NP for x in xs):  # ufuncs round once by themselves
+            xs = tuple([x.astype(np.float32) if x.dtype in dt.HALF_NP else x for x in xs])
+        out = self.compute(*xs, **attrs)
+        return out if out.dtype is dtype else out.astype(dtype)
+
+    def jvp(self, ts: Sequence[Any], out: Any, xs: Any, **attrs: Any) -> Any:
+        return total(
+            None if t is None or p is None else scale(t, p, False, out, xs, attrs)
+            for t, p in zip(ts, self.partials, strict=True)
+        )
+
+    def vjp(self, g: Any, out: Any, xs: Any, need: Sequence[bool], **attrs: Any) -> Sequence[Any]:
+        return [
+            scale(g, p, True, out, xs, attrs) if n and p is not None else None
+            for n, p in zip(need, self.partials, strict=True)
+        ]
+
+    def batch(self, size: int, xs: Any, dims: Sequence[int | None], **attrs: Any) -> tuple[Any, Any]:
+        return self(*[to_front(x, d, size) for x, d in zip(xs, dims, strict=True)], **attrs), 0
+
+
+def scale(g: Any, partial: Any, adjoint: bool, out: Any, xs: Any, attrs: dict[str, Any]) -> Any:
+    """Multiply by a local derivative; the adjoint direction takes its conjugate."""
+    if type(partial) is float:
+        return g if partial == 1.0 else -g if partial == -1.0 else g * partial
+    p = partial(out, *xs, **attrs)
+    if hasattr(partial, "is_condition"):
+        return OPS["where"](p, g, zeros_like(g))
+    if adjoint and getattr(p, "dtype", None) is not None:
+        p = conj(p)
+    return g * p
+
+
+class Linear(Op):
+    """Linear in each input named in ``linear`` by itself (all by default).
+
+    The author writes ``transpose(g, i, *xs)``: the adjoint of input ``i``. The other inputs
+    (indices, masks) carry no derivative.
+    """
+
+    linear: tuple[int, ...] | None = None
+
+    def transpose(self, g: Any, i: int, *xs: Any, **attrs: Any) -> Any:
+        raise NotImplementedError(self.name)
+
+    def is_linear(self, i: int) -> bool:
+        return self.linear is None or i in self.linear
+
+    def jvp(self, ts: Sequence[Any], out: Any, xs: Any, **attrs: Any) -> Any:
+        return total(
+            self(*xs[:i], t, *xs[i + 1 :], **attrs)
+            for i, t in enumerate(ts)
+            if t is not None and self.is_linear(i)
+        )  # fmt: skip
+
+    def vjp(self, g: Any, out: Any, xs: Any, need: Sequence[bool], **attrs: Any) -> Sequence[Any]:
+        return [
+            self.transpose(g, i, *xs, **attrs) if n and self.is_linear(i) else None for i, n in enumerate(need)
+        ]
+
+
+class Reduce(Op):
+    """Reduce ``axes`` (sorted, not negative) of one input; the axes vanish.
+
+    The author writes ``reduce(x, axes)`` in NumPy and ``weights(out, x, axes)``: d out / d x shaped
+    like ``x`` (``out`` comes spread back over the axes), None meaning ones.
+    """
+
+    out_dtype: np.dtype[Any] | None = None
+
+    def reduce(self, x: Any, axes: tuple[int, ...]) -> Any:
+        raise NotImplementedError(self.name)
+
+    def weights(self, out: Any, x: Any, axes: tuple[int, ...]) -> Any:
+        raise NotImplementedError(self.name)
+
+    def infer(self, *avals: Aval, **attrs: Any) -> Aval:
+        axes, x = attrs["axes"], avals[0]
+        return Aval(tuple(n for i, n in enumerate(x.shape) if i not in axes), self.out_dtype or x.dtype)
+
+    def numpy(self, *xs: Any, **attrs: Any) -> Any:
+        x = xs[0]
+        out = self.reduce(x, attrs["axes"])
+        dtype = self.out_dtype or x.dtype
+        return out if out.dtype is dtype else out.astype(dtype)
+
+    def spread(self, g: Any, x: Any, axes: tuple[int, ...]) -> Any:
+        return OPS["expand"](g, shape=shape_of(x), axes=axes) if axes else g
+
+    def jvp(self, ts: Sequence[Any], out: Any, xs: Any, **attrs: Any) -> Any:
+        axes = attrs["axes"]
+        w = self.weights(self.spread(out, xs[0], axes), xs[0], axes)
+        return OPS["sum"](ts[0] if w is None else ts[0] * w, axes=axes)
+
+    def vjp(self, g: Any, out: Any, xs: Any, need: Sequence[bool], **attrs: Any) -> Sequence[Any]:
+        axes, x = attrs["axes"], xs[0]
+        spread = self.spread(g, x, axes)
+        w = self.weights(self.spread(out, x, axes), x, axes)
+        return [spread if w is None else spread * conj(w)]
+
+    def batch(self, size: int, xs: Any, dims: Sequence[int | None], **attrs: Any) -> tuple[Any, Any]:
+        axes = tuple(a + 1 for a in attrs["axes"])
+        return self(to_front(xs[0], dims[0], size), axes=axes), 0
+
+
+class Opaque(Op):
+    """An op whose rules are all written out: sorts, decompositions, scans."""
+
+    def fronted(self, size: int, xs: Any, dims: Sequence[int | None]) -> list[Any]:
+        """Inputs with the mapped axis at the front, for ops that batch over leading axes by themselves."""
+        return [to_front(x, d, size) for x, d in zip(xs, dims, strict=True)]
+
+
+class Draw(Op):
+    """Random numbers: the bits come from a key, so a draw is a pure function and can be replayed."""
+
+    differentiable = False
+
+
+def require_inexact(name: str, *avals: Aval) -> None:
+    """Raise unless all operands are floating or complex."""
+    for a in avals:
+        if a.dtype not in dt.INEXACT_NP:
+            raise DTypeError(
+                message(name, "needs a floating or complex dtype", describe(avals), "Convert with x.float()")
+            )
+
+
+def items(node_value: Any) -> tuple[Any, ...]:
+    """Results as a tuple, whether there is one or several."""
+    return node_value if type(node_value) is tuple else (node_value,)
+
+
+__all__ = [
+    "ITEM", "OPS", "Aval", "Draw", "Elementwise", "Linear", "Op", "Opaque", "Reduce", "Sample", "conj", "dtype_of",
+    "full_tuple", "items", "op_named", "require_inexact", "select", "shape_of", "to_front", "total", "zeros_like",
+]  # fmt: skip

@@ -1,0 +1,299 @@
+"""``Optimizer``: parameter groups, state, and the step around the mathematics of each method."""
+
+from __future__ import annotations
+
+import copy
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from .. import api
+from ..config import STATE, enable_grad, no_grad
+from ..errors import ArgumentError, message
+from ..tensor import Tensor
+
+
+class _Required:
+    def __repr__(self) -> str:
+        return "<required parameter>"
+
+
+required = _Required()  # the default of an option that every parameter group has to give
+
+
+class Optimizer:
+    """Base of all optimizers. A method overrides `update`, which changes one parameter.
+
+    Args:
+        params: tensors, or pairs (name, tensor), or dictionaries, each a group with its own options:
+            ``{"params": tensors, "lr": 0.1}``.
+        defaults: the options of groups that do not give them.
+
+    Attributes:
+        param_groups: list of dictionaries with ``"params"`` and the options; change them freely.
+        state: what the method keeps for each parameter.
+
+    >>> import wengert as wg
+    >>> w = wg.nn.Parameter(wg.tensor([1.0, 2.0]))
+    >>> optimizer = wg.optim.SGD([w], lr=0.5)
+    >>> (w * w).sum().backward()
+    >>> optimizer.step()
+    >>> w.tolist()
+    [0.0, 0.0]
+    """
+
+    def __init__(self, params: Any, defaults: dict[str, Any]) -> None:
+        if isinstance(params, Tensor):
+            raise TypeError(
+                message(
+                    type(self).__name__,
+                    "params argument given to the optimizer should be an iterable of Tensors or dicts",
+                    "a Tensor",
+                    "Put it in a list",
+                )
+            )
+        self.defaults = defaults
+        self.state: defaultdict[Tensor, dict[str, Any]] = defaultdict(dict)
+        self.param_groups: list[dict[str, Any]] = []
+        groups = list(params.items() if isinstance(params, Mapping) else params)
+        if not groups:
+            raise ArgumentError(
+                message(
+                    type(self).__name__,
+                    "optimizer got an empty parameter list",
+                    cure="Does the model hold its layers in a plain list? Then use nn.ModuleList",
+                )
+            )
+        if not isinstance(groups[0], dict):
+            groups = [{"params": groups}]
+        for group in groups:
+            self.add_param_group(group)
+
+    _stepped = False  # whether `step` has run: learning-rate schedulers ask
+
+    # --- what a method writes ------------------------------------------------------------------------------------
+
+    def update(self, param: Tensor, grad: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
+        """Change one parameter in place, given its gradient, its state (empty at first) and its group's options."""
+        raise NotImplementedError(f"{type(self).__name__} defines neither update nor step")
+
+    def _check_group(self, group: dict[str, Any]) -> None:
+        """Raise if an option of a group has a value that the method cannot take."""
+
+    # --- stepping ------------------------------------------------------------------------------------------------
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Change every parameter that has a gradient.
+
+        Args:
+            closure: computes the loss and its gradient anew; its result is returned.
+        """
+        loss = None
+        if closure is not None:
+            with enable_grad():
+                loss = closure()
+        self._stepped = True
+        with no_grad():
+            for group in self.param_groups:
+                for param in group["params"]:
+                    grad = param.grad
+                    if grad is not None:
+                        self.update(param, grad, self.state[param], group)
+        return loss
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget all gradients, or fill them with zeros."""
+        for group in self.param_groups:
+            for param in group["params"]:
+                if set_to_none:
+                    param.grad = None
+                elif param.grad is not None:
+                    param.grad = param.grad.detach().zero_()
+
+    # --- groups --------------------------------------------------------------------------------------------------
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add parameters with their own options, for example when layers are unfrozen during training."""
+        if not isinstance(param_group, dict):
+            raise TypeError(f"param_group must be a dict, but got {type(param_group)}")
+        group = {**param_group, "params": self._checked_params(param_group["params"])}
+        self._split_names(group)
+        for name, default in self.defaults.items():
+            if default is required and name not in group:
+                raise ArgumentError(
+                    message(
+                        type(self).__name__, f"parameter group didn't specify a value of required optimization parameter {name}"
+                    )
+                )
+            group.setdefault(name, default)
+        self._check_tensors(group["params"])
+        self._check_group(group)
+        self.param_groups.append(group)
+
+    def _checked_params(self, params: Any) -> list[Any]:
+        if isinstance(params, Tensor):
+            return [params]
+        if isinstance(params, set | frozenset):
+            raise TypeError(
+                message(
+                    type(self).__name__,
+                    "optimizer parameters need to be organized in ordered collections, "
+                    "but the ordering of tensors in sets will change between runs",
+                    cure="Use a list instead",
+                )
+            )
+        return list(params)
+
+    def _split_names(self, group: dict[str, Any]) -> None:
+        """Turn pairs (name, tensor) into a list of tensors and a list of names."""
+        entries = group["params"]
+        pairs = [isinstance(entry, tuple) for entry in entries]
+        if not any(pairs):
+            named = False
+        elif all(pairs):
+            group["param_names"] = [name for name, _ in entries]
+            group["params"] = [param for _, param in entries]
+            named = True
+        else:
+            raise ArgumentError(
+                message(type(self).__name__, "all optimizer params should be with/without names", "a mixture of both")
+            )
+        if self.param_groups and named != ("param_names" in self.param_groups[0]):
+            raise ArgumentError(
+                message(type(self).__name__, "all param groups should be with/without names", "a mixture of both")
+            )
+
+    def _check_tensors(self, params: list[Any]) -> None:
+        name = type(self).__name__
+        taken = {id(param) for group in self.param_groups for param in group["params"]}
+        for param in params:
+            if not isinstance(param, Tensor):
+                raise TypeError(message(name, "optimizer can only optimize Tensors, but one of the params is", str(type(param))))
+            if not (param.is_leaf or param.retains_grad):
+                raise ArgumentError(
+                    message(name, "can't optimize a non-leaf Tensor", "", "Optimize the tensor that it was computed from")
+                )
+            if id(param) in taken:
+                raise ArgumentError(message(name, "some parameters appear in more than one parameter group"))
+        if len({id(param) for param in params}) != len(params):
+            raise ArgumentError(message(name, "a parameter group contains duplicate parameters"))
+
+    # --- state dictionaries --------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """State and options, with parameters replaced by their numbers: PyTorch's format."""
+        number: dict[int, int] = {}
+        for group in self.param_groups:
+            for param in group["params"]:
+                number.setdefault(id(param), len(number))
+        groups = [{**group, "params": [number[id(p)] for p in group["params"]]} for group in self.param_groups]
+        state = {number.get(id(key), key) if isinstance(key, Tensor) else key: value for key, value in self.state.items()}
+        return {"state": state, "param_groups": groups}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Take over the state and options of another optimizer of the same make; copies them.
+
+        The other's parameters and this one's are matched by position. When the groups do not fit,
+        raise and change nothing.
+        """
+        saved = state_dict["param_groups"]
+        if len(saved) != len(self.param_groups):
+            raise ArgumentError(
+                message(
+                    "load_state_dict",
+                    "loaded state dict has a different number of parameter groups",
+                    f"{len(saved)} loaded, {len(self.param_groups)} here",
+                )
+            )
+        param_of: dict[Any, Tensor] = {}
+        for theirs, ours in zip(saved, self.param_groups, strict=True):
+            if len(theirs["params"]) != len(ours["params"]):
+                raise ArgumentError(
+                    message(
+                        "load_state_dict",
+                        "loaded state dict contains a parameter group that doesn't match the size of optimizer's group",
+                        f"{len(theirs['params'])} parameters loaded, {len(ours['params'])} here",
+                    )
+                )
+            param_of.update(zip(theirs["params"], ours["params"], strict=True))
+        state: defaultdict[Any, dict[str, Any]] = defaultdict(dict)
+        for key, value in state_dict["state"].items():
+            param = param_of.get(key)
+            state[key if param is None else param] = copy.deepcopy(value) if param is None else _adopt(param, value)
+        groups = []
+        for theirs, ours in zip(saved, self.param_groups, strict=True):
+            # Options that the saved one does not know (another version, PyTorch) keep our value.
+            groups.append({**ours, **copy.deepcopy({**theirs, "params": None}), "params": ours["params"]})
+        self.state, self.param_groups = state, groups
+
+    def __repr__(self) -> str:
+        text = type(self).__name__ + " ("
+        for number, group in enumerate(self.param_groups):
+            text += f"\nParameter Group {number}\n"
+            text += "".join(f"    {key}: {group[key]}\n" for key in sorted(group) if key not in ("params", "param_names"))
+        return text + ")"
+
+
+def _adopt(param: Tensor, value: Any, key: str = "") -> Any:
+    """A copy of one entry of a loaded state, brought to the parameter's dtype where that makes sense."""
+    if isinstance(value, dict):
+        return {k: _adopt(param, v, k) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_adopt(param, v, key) for v in value)
+    if not hasattr(value, "__array__"):
+        return copy.deepcopy(value)
+    tensor = value.detach().clone() if isinstance(value, Tensor) else api.as_tensor(np.array(value))
+    # The step count stays float32: in float16 it would stand still at 2048.
+    if key != "step" and param.dtype.is_floating_point:
+        tensor = tensor.to(dtype=param.dtype)
+    return tensor
+
+
+# --- checks of options, shared by the methods --------------------------------------------------------------------
+
+
+def check_at_least(optimizer: str, what: str, value: Any, least: float = 0.0) -> None:
+    """Raise unless ``value >= least``."""
+    if isinstance(value, Tensor):
+        return
+    if not value >= least:
+        raise ArgumentError(message(optimizer, f"Invalid {what}", f"{value}", f"It must be at least {least:g}"))
+
+
+def check_below_one(optimizer: str, what: str, value: Any) -> None:
+    """Raise unless ``0 <= value < 1``."""
+    if isinstance(value, Tensor):
+        return
+    if not 0.0 <= value < 1.0:
+        raise ArgumentError(message(optimizer, f"Invalid {what}", f"{value}", "It must be at least 0 and below 1"))
+
+
+def new_step() -> Tensor:
+    """The step count at the start. A tensor, so that a compiled training step counts on."""
+    return api.zeros((), dtype=api.float32)
+
+
+def count(step: Any) -> Any:
+    """Add one to a step count in place and return it: as a number, or while a graph is traced as a tensor."""
+    step.add_(1)
+    return step.item() if STATE.trace is None else step
+
+
+def effective_gradient(param: Tensor, grad: Tensor, weight_decay: Any, maximize: bool) -> Tensor:
+    """The gradient to follow: turned round to maximize, and with the gradient of the L2 penalty."""
+    if maximize:
+        grad = -grad
+    if isinstance(weight_decay, Tensor) or weight_decay != 0:
+        grad = grad.add(param, alpha=weight_decay)
+    return grad
+
+
+def ignore_hints(optimizer: str, foreach: Any, fused: Any, capturable: Any, differentiable: Any) -> None:
+    """PyTorch's switches between implementations change no value; there is one implementation here."""
+    del foreach, fused, capturable
+    if differentiable:
+        raise ArgumentError(
+            message(optimizer, "differentiable=True is not supported", "", "Write the update with tensors in your own code")
+        )

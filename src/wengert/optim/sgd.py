@@ -1,0 +1,108 @@
+"""Stochastic gradient descent, with momentum (Polyak 1964; Nesterov 1983; Sutskever et al. 2013)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..errors import ArgumentError, message
+from ..tensor import Tensor
+from .optimizer import Optimizer, check_at_least, effective_gradient, ignore_hints
+
+
+def sgd(
+    param: Tensor,
+    grad: Tensor,
+    buffer: Tensor | None,
+    *,
+    lr: Any,
+    momentum: float,
+    dampening: float,
+    nesterov: bool,
+) -> Tensor | None:
+    """One step on one parameter, in place; returns the momentum buffer (None without momentum)."""
+    if momentum != 0:
+        if buffer is None:
+            buffer = grad.clone()
+        else:
+            buffer.mul_(momentum).add_(grad, alpha=1 - dampening)
+        grad = grad.add(buffer, alpha=momentum) if nesterov else buffer
+    param.add_(grad, alpha=-lr)
+    return buffer
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent: ``p -= lr · g``, or with momentum ``b = momentum · b + g; p -= lr · b``.
+
+    Args:
+        params: parameters or groups of parameters.
+        lr: step size.
+        momentum: how much of the last step is kept.
+        dampening: how much of the gradient the momentum leaves out.
+        weight_decay: factor of the L2 penalty.
+        nesterov: look ahead along the momentum; needs momentum and no dampening.
+        maximize: go up instead of down.
+
+    >>> import wengert as wg
+    >>> w = wg.nn.Parameter(wg.tensor([4.0]))
+    >>> optimizer = wg.optim.SGD([w], lr=0.1, momentum=0.5)
+    >>> for _ in range(30):
+    ...     optimizer.zero_grad()
+    ...     (w**2).sum().backward()
+    ...     optimizer.step()
+    >>> abs(w.item()) < 1e-2
+    True
+    """
+
+    def __init__(
+        self,
+        params: Any,
+        lr: Any = 1e-3,
+        momentum: float = 0,
+        dampening: float = 0,
+        weight_decay: float = 0,
+        nesterov: bool = False,
+        *,
+        maximize: bool = False,
+        foreach: bool | None = None,
+        differentiable: bool = False,
+        fused: bool | None = None,
+    ) -> None:
+        ignore_hints("SGD", foreach, fused, None, differentiable)
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "momentum": momentum,
+                "dampening": dampening,
+                "weight_decay": weight_decay,
+                "nesterov": nesterov,
+                "maximize": maximize,
+            },
+        )
+
+    def _check_group(self, group: dict[str, Any]) -> None:
+        check_at_least("SGD", "learning rate", group["lr"])
+        check_at_least("SGD", "momentum value", group["momentum"])
+        check_at_least("SGD", "weight_decay value", group["weight_decay"])
+        if group["nesterov"] and (group["momentum"] <= 0 or group["dampening"] != 0):
+            raise ArgumentError(
+                message(
+                    "SGD",
+                    "Nesterov momentum requires a momentum and zero dampening",
+                    f"momentum={group['momentum']}, dampening={group['dampening']}",
+                )
+            )
+
+    def update(self, param: Tensor, grad: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
+        grad = effective_gradient(param, grad, group["weight_decay"], group["maximize"])
+        buffer = sgd(
+            param,
+            grad,
+            state.get("momentum_buffer"),
+            lr=group["lr"],
+            momentum=group["momentum"],
+            dampening=group["dampening"],
+            nesterov=group["nesterov"],
+        )
+        if buffer is not None:
+            state["momentum_buffer"] = buffer

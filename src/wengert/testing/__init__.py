@@ -1,0 +1,1 @@
+"""Checks of derivatives: for the ops themselves and for users' functions."""

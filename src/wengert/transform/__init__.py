@@ -1,0 +1,1 @@
+"""Sweeps over graphs: reverse, forward, batched; and what is made of them."""

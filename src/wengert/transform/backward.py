@@ -1,0 +1,172 @@
+"""`Tensor.backward` and `autograd.grad`: the reverse sweep as PyTorch offers it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..config import STATE
+from ..errors import ArgumentError, GraphError, ShapeError, message
+from ..graph.handle import Handle, lift, node_of, wrap
+from ..graph.node import Node
+from .reverse import _add_grad, run_reverse
+
+
+def _sequence(x: Any) -> list[Any]:
+    return list(x) if isinstance(x, (list, tuple)) else [x]
+
+
+def _seeds(name: str, outs: Sequence[Handle], given: Any) -> list[Any]:
+    """Adjoints of the outputs, checked."""
+    seeds = [None] * len(outs) if given is None else _sequence(given)
+    if len(seeds) != len(outs):
+        raise ArgumentError(message(name, "one gradient an output is needed", f"{len(outs)} outputs, {len(seeds)} given"))
+    checked: list[Any] = []
+    for out, seed in zip(outs, seeds, strict=True):
+        aval = out.aval
+        if seed is None:
+            if aval.shape and aval.size != 1:
+                raise GraphError(
+                    message(name, "a gradient is needed for an output that is not a scalar", str(aval),
+                            "Reduce it first, for example loss.sum(), or pass gradient=")
+                )  # fmt: skip
+            checked.append(None)
+            continue
+        seed = lift(seed, out)
+        if seed.aval.shape != aval.shape:
+            raise ShapeError(
+                message(name, "the gradient must be shaped like the output", f"{seed.aval} for {aval}")
+            )
+        if seed.aval.dtype != aval.dtype:
+            from ..ops.base import OPS
+
+            seed = OPS["cast"](seed, dtype=aval.dtype)
+        checked.append(seed)
+    return checked
+
+
+def _check_outputs(name: str, outs: Sequence[Any]) -> None:
+    for out in outs:
+        if not isinstance(out, Handle):
+            raise ArgumentError(message(name, "outputs must be tensors", type(out).__name__))
+        if out._node is None or not out._node.requires_grad:
+            raise GraphError(
+                message(name, "the tensor does not require grad and has no graph behind it", str(out.aval),
+                        "Make an input with requires_grad=True, and do not leave grad mode or detach on the way")
+            )  # fmt: skip
+
+
+def backward(
+    tensors: Any,
+    grad_tensors: Any = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    inputs: Any = None,
+) -> None:
+    """Sum the gradients of ``tensors`` into ``.grad`` of the leaves (or of ``inputs`` only).
+
+    Args:
+        tensors: one tensor or several.
+        grad_tensors: their adjoints, shaped like them; optional for scalars.
+        retain_graph: keep the graph for another backward; default ``create_graph``.
+        create_graph: record the gradients themselves.
+        inputs: accumulate only into these.
+    """
+    outs = _sequence(tensors)
+    _check_outputs("backward", outs)
+    seeds = _seeds("backward", outs, grad_tensors)
+    retain = create_graph if retain_graph is None else retain_graph
+    free = not retain and STATE.recorder is None and STATE.trace is None
+    if inputs is None:
+        run_reverse(outs, seeds, None, create_graph, free)
+        return
+    targets = _sequence(inputs)
+    if not targets:
+        raise ArgumentError(message("backward", "inputs is empty", cure="Leave it out to reach all leaves"))
+    _check_inputs("backward", targets)
+    found = run_reverse(outs, seeds, [node_of(t) for t in targets], create_graph, free)
+    for t, g in zip(targets, found, strict=True):
+        if g is not None:
+            sink = t._sink()
+            sink.grad = g if sink.grad is None else _add_grad(sink.grad, g, raw=False)
+
+
+def _check_inputs(name: str, targets: Sequence[Any]) -> None:
+    for t in targets:
+        if not isinstance(t, Handle) or t._node is None or not t._node.requires_grad:
+            seen = str(t.aval) if isinstance(t, Handle) else type(t).__name__
+            raise GraphError(
+                message(name, "an input does not require grad", seen, "Make it with requires_grad=True")
+            )
+
+
+def grad(
+    outputs: Any,
+    inputs: Any,
+    grad_outputs: Any = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    allow_unused: bool | None = None,
+    materialize_grads: bool = False,
+) -> tuple[Any, ...]:
+    """Gradients of ``outputs`` with respect to ``inputs``, without touching ``.grad``.
+
+    Args:
+        outputs, inputs: a tensor or a sequence of tensors; an input need not be a leaf.
+        grad_outputs: adjoints of the outputs; optional for scalars.
+        retain_graph: keep the graph; default ``create_graph``.
+        create_graph: record the gradients, to differentiate them again.
+        allow_unused: give None for an input the outputs do not depend on, instead of an error.
+        materialize_grads: give zeros for such an input.
+
+    Returns:
+        One tensor (or None) an input.
+
+    >>> import wengert as wg
+    >>> x = wg.tensor([1.0, 2.0], requires_grad=True)
+    >>> (g,) = wg.autograd.grad((x ** 3).sum(), x, create_graph=True)
+    >>> wg.autograd.grad(g.sum(), x)
+    (tensor([ 6., 12.]),)
+    """
+    outs, targets = _sequence(outputs), _sequence(inputs)
+    _check_outputs("grad", outs)
+    _check_inputs("grad", targets)
+    seeds = _seeds("grad", outs, grad_outputs)
+    retain = create_graph if retain_graph is None else retain_graph
+    free = not retain and STATE.recorder is None and STATE.trace is None
+    found = run_reverse(outs, seeds, [node_of(t) for t in targets], create_graph, free)
+    return tuple(
+        _present(g, t, i, allow_unused, materialize_grads) for i, (g, t) in enumerate(zip(found, targets, strict=True))
+    )
+
+
+def _present(g: Any, target: Handle, i: int, allow_unused: bool | None, materialize: bool) -> Any:
+    if g is not None:
+        return g
+    if materialize:
+        from ..ops.base import OPS
+
+        return OPS["fill"](target, value=0)
+    if allow_unused:
+        return None
+    raise GraphError(
+        message("grad", f"the outputs do not depend on input {i}", str(target.aval),
+                "Pass allow_unused=True to get None for it")
+    )  # fmt: skip
+
+
+def leaf_handle(x: Handle) -> Any:
+    """A fresh handle to an `Identity` node of ``x``: what a transform differentiates with respect to."""
+    from ..graph.handle import make_node
+    from ..ops.base import OPS
+
+    node = make_node(OPS["identity"], (node_of(x),), {}, x._value, True)
+    if x._value is None:
+        node._aval = x.aval
+    return wrap(x._value, node)
+
+
+def own_node(x: Handle) -> Node:
+    """The node of a handle made by `leaf_handle`."""
+    assert x._node is not None
+    return x._node

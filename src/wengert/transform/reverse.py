@@ -1,0 +1,321 @@
+"""The reverse sweep: adjoints of every node an output depends on, outputs first.
+
+Nodes are visited once, in reverse order of creation, which is a reverse topological order;
+partial adjoints are summed where a value branched. The sweep knows no op: it asks each for its
+``vjp``. It runs on bare arrays when nobody looks at the derivative (``raw``), else on handles,
+which record or trace what is done to them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..config import STATE, quietly
+from ..errors import AnomalyError, GraphError, message
+from ..graph.handle import Handle, has_nan, node_of, of_node, wrap
+from ..graph.node import ITEM, Node, Sink
+
+_by_seq_descending: dict[str, Any] = {"key": lambda n: n.seq, "reverse": True}
+
+
+def collect(roots: Sequence[Node]) -> list[Node]:
+    """The nodes that carry a gradient from leaves to the roots, latest first."""
+    found: dict[int, Node] = {}
+    stack = [r for r in roots if r.requires_grad]
+    while stack:
+        n = stack.pop()
+        if n.seq in found:
+            continue
+        found[n.seq] = n
+        inputs = n.inputs
+        if inputs is None:
+            raise GraphError(
+                message(
+                    "backward",
+                    "the graph was freed by an earlier backward",
+                    f"{n.name} made at {n.origin}",
+                    "Pass retain_graph=True to the first backward, or compute the value again",
+                )
+            )
+        for x in inputs:
+            if x.requires_grad and x.seq not in found:
+                stack.append(x)
+    return sorted(found.values(), **_by_seq_descending)
+
+
+def dependents(order: Sequence[Node], wrt: Sequence[Node]) -> set[int]:
+    """Which of the nodes (latest first) depend on one of ``wrt``."""
+    needed = {n.seq for n in wrt}
+    for n in reversed(order):
+        if n.seq not in needed and any(x.requires_grad and x.seq in needed for x in n.inputs):
+            needed.add(n.seq)
+    return needed
+
+
+def reverse(
+    roots: Sequence[Node],
+    seeds: Sequence[Any],
+    wrt: Sequence[Node] | None = None,
+    raw: bool = True,
+    free: bool = False,
+    keep: dict[Node, Any] | None = None,
+) -> list[Any]:
+    """Sweep from ``roots`` with adjoints ``seeds``.
+
+    ``wrt`` None: deliver to the sinks (``.grad``). Otherwise return the adjoint of each node of
+    ``wrt``, None where it has none. ``free``: let go of values and edges behind the sweep.
+    ``keep``: filled with the adjoint of every node visited.
+    """
+    order = collect(roots)
+    needed = None if wrt is None else dependents(order, wrt)
+    adjoints: dict[int, Any] = {}
+    for root, seed in zip(roots, seeds, strict=True):
+        if root.requires_grad:
+            _accumulate(adjoints, root, seed)
+    wanted = {} if wrt is None else {n.seq: None for n in wrt}
+    for n in order:
+        g = adjoints.pop(n.seq, None)
+        if g is None or (needed is not None and n.seq not in needed):
+            continue
+        if n.sink is not None:
+            g = _deliver(n.sink, g, raw, wrt is None)
+        if n.seq in wanted:
+            wanted[n.seq] = g
+        if keep is not None and type(g) is not list:
+            keep[n] = g
+        if n.op is None:
+            continue
+        _pull(n, g, adjoints, needed, raw)
+        if free:
+            n.inputs = None  # type: ignore[assignment]
+            n.data = n.saved = None
+    return [] if wrt is None else [wanted[n.seq] for n in wrt]
+
+
+def _pull(n: Node, g: Any, adjoints: dict[int, Any], needed: set[int] | None, raw: bool) -> None:
+    """Ask one node for the adjoints of its inputs and add them up."""
+    inputs = n.inputs
+    if n.op is ITEM:
+        if needed is None or inputs[0].seq in needed:
+            parent = inputs[0]
+            slots = adjoints.get(parent.seq)
+            if slots is None:
+                slots = adjoints[parent.seq] = [None] * len(parent.aval)
+            i = n.attrs["index"]
+            slots[i] = g if slots[i] is None else slots[i] + g
+        return
+    if needed is None:
+        need = [x.requires_grad for x in inputs]
+    else:
+        need = [x.requires_grad and x.seq in needed for x in inputs]
+    if raw and n.saved is not None:
+        grads = n.saved(g, need)
+    elif raw:
+        out = n.data
+        values = [x.data for x in inputs]
+        if out is None or any(v is None for v in values):
+            out, values = n.value, [x.value for x in inputs]
+        grads = n.op.vjp(g, out, values, need, **n.attrs)
+    else:
+        out = tuple(_item_handles(n)) if type(g) is list else of_node(n)
+        grads = n.op.vjp(g, out, [of_node(x) for x in inputs], need, **n.attrs)
+    if STATE.anomaly:
+        _check(n, g, grads)
+    for x, wanted, gx in zip(inputs, need, grads, strict=True):
+        if wanted and gx is not None:
+            k = x.seq
+            old = adjoints.get(k)
+            adjoints[k] = gx if old is None else old + gx
+
+
+def _item_handles(n: Node) -> list[Any]:
+    """Handles to the results of a tuple node."""
+    from ..graph.node import item_node
+
+    values = n.value
+    return [
+        wrap(None if values is None else values[i], item_node(n, i, None if values is None else values[i], True))
+        for i in range(len(n.aval))
+    ]
+
+
+def _accumulate(adjoints: dict[int, Any], n: Node, g: Any) -> None:
+    old = adjoints.get(n.seq)
+    adjoints[n.seq] = g if old is None else old + g
+
+
+def _check(n: Node, g: Any, grads: Sequence[Any]) -> None:
+    """Raise when the rule of a node made a NaN out of an adjoint without one."""
+    plain = [x._value if isinstance(x, Handle) else x for x in grads]
+    incoming = g if type(g) is list else [g]
+    if any(has_nan(x._value if isinstance(x, Handle) else x) for x in incoming if x is not None):
+        return
+    for i, x in enumerate(plain):
+        if x is not None and has_nan(x):
+            raise AnomalyError(
+                message("backward", f"the derivative of {n.name} made the first NaN, in its input {i}",
+                        f"{n.inputs[i].aval}", f"The forward op stands at {n.origin or 'an unknown line'}")
+            )  # fmt: skip
+
+
+def _deliver(sink: Sink, g: Any, raw: bool, accumulate: bool) -> Any:
+    """Run the hooks of a node and add its adjoint to ``.grad``."""
+    if sink.hooks:
+        handle = wrap(np.asarray(g)) if raw else g
+        for hook in tuple(sink.hooks.values()):
+            changed = hook(handle)
+            if changed is not None:
+                handle = changed
+        g = handle._value if raw else handle
+    if sink.retain and accumulate:
+        sink.grad = _add_grad(sink.grad, g, raw)
+        for hook in tuple(sink.after.values()):
+            hook(sink.grad)
+    return g
+
+
+def _add_grad(old: Any, g: Any, raw: bool) -> Any:
+    """``.grad`` after one more adjoint; in place where nobody can notice but through ``.grad``."""
+    if not raw:
+        return g if old is None else old + g
+    if old is None:
+        # Rules may hand the same array to several inputs, or a view: a gradient must own its memory.
+        return wrap(np.array(g))
+    if old._node is None and old._alias is None and type(old._value) is np.ndarray and old._value.flags.writeable:
+        np.add(old._value, g, out=old._value)
+        return old
+    return old + wrap(np.asarray(g))
+
+
+# -- entries ---------------------------------------------------------------------------------
+
+
+def seed_for(root: Handle) -> Any:
+    """Ones like the root, as an array."""
+    aval = root.aval
+    return np.ones(aval.shape, aval.dtype) if aval.shape else _scalar_one(aval.dtype)
+
+
+_ones: dict[Any, Any] = {}
+
+
+def _scalar_one(dtype: Any) -> Any:
+    one = _ones.get(dtype)
+    if one is None:
+        one = _ones[dtype] = np.ones((), dtype)
+        one.flags.writeable = False
+    return one
+
+
+def is_watched(roots: Sequence[Node], own: Sequence[Node]) -> bool:
+    """Whether a derivative of these roots can itself be looked at.
+
+    That is the case when they depend on something that requires grad other than the nodes a
+    transform made for itself (``own``), or when a trace or a recording is under way.
+    """
+    if STATE.trace is not None or STATE.recorder is not None:
+        return True
+    if not STATE.grad:
+        return False
+    mine = {n.seq for n in own}
+    seen: set[int] = set()
+    stack = [r for r in roots if r.requires_grad]
+    while stack:
+        n = stack.pop()
+        if n.seq in seen:
+            continue
+        seen.add(n.seq)
+        behind = [x for x in n.inputs if x.requires_grad]
+        if not behind and n.seq not in mine:
+            return True  # a leaf of the user's, or what another transform differentiates with respect to
+        stack.extend(behind)
+    return False
+
+
+def run_reverse(
+    roots: Sequence[Handle],
+    seeds: Sequence[Any] | None,
+    wrt: Sequence[Node] | None,
+    create_graph: bool,
+    free: bool = False,
+    keep: dict[Node, Any] | None = None,
+) -> list[Any]:
+    """Sweep from handles; returns handles (or None) for ``wrt``."""
+    nodes = [node_of(r) for r in roots]
+    symbolic = any(r._value is None for r in roots)
+    raw = not (create_graph or symbolic)
+    given: list[Any] = [None] * len(roots) if seeds is None else list(seeds)
+    start = [wrap(seed_for(r)) if s is None else s for r, s in zip(roots, given, strict=True)]
+    raw = raw and all(s._value is not None for s in start)
+    if raw:
+        found = quietly(reverse, nodes, [s._value for s in start], wrt, True, free, keep)
+        return [None if f is None else wrap(f) for f in found]
+    previous, STATE.grad = STATE.grad, create_graph
+    try:
+        return reverse(nodes, start, wrt, False, free, keep)
+    finally:
+        STATE.grad = previous
+
+
+def gradients(out: Handle, gradient: Any = None, create_graph: bool = True) -> dict[Node, Any]:
+    """The adjoint of every node that ``out`` depends on: the algorithm as lectures write it.
+
+    Args:
+        out: a tensor that something requiring grad leads to.
+        gradient: its adjoint; ones by default.
+        create_graph: record the adjoints, so that they can be differentiated again.
+
+    Returns:
+        ``{node: adjoint}``, outputs first; the adjoints are tensors with nodes of their own.
+
+    >>> import wengert as wg
+    >>> x = wg.tensor(3.0, requires_grad=True)
+    >>> y = x * x
+    >>> adjoint = wg.gradients(y)
+    >>> adjoint[y.node].item(), adjoint[x.node].item()
+    (1.0, 6.0)
+    """
+    root = node_of(out)
+    if not root.requires_grad:
+        raise GraphError(
+            message("gradients", "the tensor depends on nothing that requires grad", str(out.aval),
+                    "Make an input with requires_grad=True")
+        )  # fmt: skip
+    keep: dict[Node, Any] = {}
+    run_reverse([out], None if gradient is None else [gradient], _leaves(root), create_graph, keep=keep)
+    return {n: wrap(np.asarray(g)) if not isinstance(g, Handle) else g for n, g in keep.items()}
+
+
+def _leaves(root: Node) -> list[Node]:
+    """The leaves that carry a gradient: naming them as ``wrt`` leaves ``.grad`` alone."""
+    return [n for n in collect([root]) if n.op is None]
+
+
+def graph_backward(graph: Any, given: Sequence[Any]) -> Any:
+    """Adjoints of a Graph at its last forward point; fills ``graph.adjoints``."""
+    if not graph.values:
+        raise GraphError(message(graph.name, "backward needs values", cure="Call graph.forward(...) first"))
+    from ..graph.graph import replay_nodes
+    from ..config import enable_grad
+    from ..graph.handle import lift
+    from ..graph.trace import record
+
+    with record() as recording, enable_grad():
+        env: dict[int, Any] = {}
+        for n in graph.inputs:
+            h = env[n.seq] = wrap(graph.values[n]._value)
+            node_of(h).requires_grad = n.requires_grad
+        replay_nodes(graph.nodes, env)
+        outs = [env[n.seq] for n in graph.outputs]
+        keep: dict[Node, Any] = {}
+        wrt = [node_of(env[n.seq]) for n in graph.inputs]
+        seeds = [lift(g) for g in given] if given else None
+        found = run_reverse(outs, seeds, wrt, False, keep=keep)
+    del recording
+    back = {env[n.seq]._node.seq: n for n in graph.inputs + graph.nodes if isinstance(env.get(n.seq), Handle)}
+    graph.adjoints = {back[m.seq]: wrap(np.asarray(g)) for m, g in keep.items() if m.seq in back}
+    parts = [f for f, n in zip(found, graph.args, strict=False)]
+    return parts[0] if len(parts) == 1 else tuple(parts)

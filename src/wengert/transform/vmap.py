@@ -1,0 +1,35 @@
+"""The batched sweep: run a graph with a mapped axis by the ops' batch rules."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..graph.graph import Graph
+from ..graph.handle import wrap
+from ..graph.node import ITEM
+from ..ops.base import to_front
+
+
+def batch_graph(graph: Graph, size: int, xs: Sequence[Any], dims: Sequence[int | None]) -> list[Any]:
+    """Outputs of ``graph`` with the mapped axis in front.
+
+    ``xs``: handles for ``graph.inputs``; ``dims``: the mapped axis of each, None if it is not mapped.
+    """
+    env: dict[int, tuple[Any, Any]] = {
+        n.seq: (x, d) for n, x, d in zip(graph.inputs, xs, dims, strict=True)
+    }
+    for n in graph.nodes:
+        if n.op is None:
+            env[n.seq] = (wrap(n.value, n), None)
+        elif n.op is ITEM:
+            parent, parent_dims = env[n.inputs[0].seq]
+            i = n.attrs["index"]
+            env[n.seq] = (parent[i], parent_dims[i] if isinstance(parent_dims, tuple) else parent_dims)
+        else:
+            values, axes = zip(*[env[x.seq] for x in n.inputs], strict=True) if n.inputs else ((), ())
+            if all(d is None for d in axes) and not hasattr(n.op, "always_batch"):
+                env[n.seq] = (n.op(*values, **n.attrs), None)
+            else:
+                env[n.seq] = n.op.batch(size, values, axes, **n.attrs)
+    return [to_front(*env[o.seq], size) for o in graph.outputs]

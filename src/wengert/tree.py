@@ -1,0 +1,138 @@
+"""Nested containers: take the leaves out, put new ones in.
+
+Knows dicts (sorted by insertion), lists, tuples, named tuples, dataclasses and None; everything
+else is a leaf. Other classes join with `register`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
+
+_registry: dict[type, tuple[Callable[[Any], tuple[Sequence[Any], Hashable]], Callable[[Any, Sequence[Any]], Any]]] = {}
+
+
+def register(
+    kind: type,
+    flatten: Callable[[Any], tuple[Sequence[Any], Hashable]],
+    unflatten: Callable[[Any, Sequence[Any]], Any],
+) -> None:
+    """Teach the tree functions a container: ``flatten(x) -> (children, aux)`` and back."""
+    _registry[kind] = (flatten, unflatten)
+
+
+class Structure:
+    """What is left of a nested container when its leaves are out; comparable and hashable."""
+
+    __slots__ = ("aux", "children", "kind")
+
+    def __init__(self, kind: Any, aux: Hashable, children: tuple[Structure, ...]) -> None:
+        self.kind, self.aux, self.children = kind, aux, children
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Structure):
+            return NotImplemented
+        return (self.kind, self.aux, self.children) == (other.kind, other.aux, other.children)
+
+    def __hash__(self) -> int:
+        return hash((self.kind, self.aux, self.children))
+
+    def __repr__(self) -> str:
+        if self.kind is None:
+            return "*"
+        inner = ", ".join(map(repr, self.children))
+        return f"{getattr(self.kind, '__name__', self.kind)}({inner})"
+
+
+LEAF = Structure(None, None, ())
+
+
+def _children(x: Any) -> tuple[Any, Hashable, Sequence[Any]] | None:
+    """(kind, aux, children) of a container, None for a leaf."""
+    kind = type(x)
+    if x is None:
+        return kind, None, ()
+    if kind in _registry:
+        parts, aux = _registry[kind][0](x)
+        return kind, aux, parts
+    if isinstance(x, dict):
+        return kind, tuple(x), tuple(x.values())
+    if isinstance(x, (list, tuple)):
+        return kind, len(x), x
+    if dataclasses.is_dataclass(x) and not isinstance(x, type):
+        names = tuple(f.name for f in dataclasses.fields(x))
+        return kind, names, tuple(getattr(x, n) for n in names)
+    return None
+
+
+def _rebuild(kind: Any, aux: Any, parts: list[Any]) -> Any:
+    if kind is type(None):
+        return None
+    if kind in _registry:
+        return _registry[kind][1](aux, parts)
+    if issubclass(kind, dict):
+        pairs = dict(zip(aux, parts, strict=True))
+        return pairs if kind is dict else kind(pairs)
+    if issubclass(kind, tuple) and hasattr(kind, "_fields"):
+        return kind(*parts)
+    if issubclass(kind, (list, tuple)):
+        return kind(parts)
+    return kind(**dict(zip(aux, parts, strict=True)))
+
+
+def flatten(x: Any) -> tuple[list[Any], Structure]:
+    """Leaves in order, and the structure.
+
+    >>> flatten({"a": 1, "b": (2, [3])})
+    ([1, 2, 3], dict(*, tuple(*, list(*))))
+    """
+    leaves: list[Any] = []
+
+    def walk(node: Any) -> Structure:
+        found = _children(node)
+        if found is None:
+            leaves.append(node)
+            return LEAF
+        kind, aux, parts = found
+        return Structure(kind, aux, tuple(walk(p) for p in parts))
+
+    return leaves, walk(x)
+
+
+def unflatten(structure: Structure, leaves: Sequence[Any]) -> Any:
+    """Put leaves into a structure again.
+
+    >>> leaves, s = flatten((1, {"k": 2}))
+    >>> unflatten(s, [10, 20])
+    (10, {'k': 20})
+    """
+    source = iter(leaves)
+
+    def build(s: Structure) -> Any:
+        if s.kind is None:
+            return next(source)
+        return _rebuild(s.kind, s.aux, [build(c) for c in s.children])
+
+    return build(structure)
+
+
+def leaves(x: Any) -> list[Any]:
+    """The leaves of a nested container, in order."""
+    return flatten(x)[0]
+
+
+def map(f: Callable[..., Any], x: Any, *rest: Any) -> Any:
+    """Apply ``f`` to corresponding leaves.
+
+    >>> map(lambda a, b: a + b, [1, (2,)], [10, (20,)])
+    [11, (22,)]
+    """
+    first, structure = flatten(x)
+    others = []
+    for r in rest:
+        more, s = flatten(r)
+        if s != structure:
+            raise ValueError(f"tree.map: structures differ: {structure} and {s}")
+        others.append(more)
+    return unflatten(structure, [f(*parts) for parts in zip(first, *others, strict=True)])

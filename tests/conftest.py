@@ -1,0 +1,26 @@
+"""What every test gets: one thread, a fixed seed, and Hypothesis' profiles."""
+
+import os
+
+# Before NumPy is imported: xdist's workers share the cores, and a sum's order must not depend on them.
+os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+os.environ |= {"MPLBACKEND": "Agg"}
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# `ci` draws the same examples each time, so that a failure is a change's own; `nightly` searches.
+# Deadlines are off: a first call may compile, and a busy machine is no fault.
+settings.register_profile(
+    "ci", derandomize=True, max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("nightly", max_examples=1000, deadline=None, print_blob=True)
+settings.load_profile("ci")
+
+
+@pytest.fixture(autouse=True)
+def seed() -> None:
+    """Start every test from the same random numbers, whatever ran before it."""
+    import wengert as wg
+
+    wg.manual_seed(0)

@@ -1,0 +1,144 @@
+"""The shape of the source: who may import whom, how large files are, what `import wengert` loads."""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+import importlib.metadata
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import wengert
+
+# A file imports only from its own line and the lines above it (a name stands for a module, or for a
+# package with all that it holds). There are no cycles. Imports inside functions and under TYPE_CHECKING
+# are free: they run later, or never.
+LAYERS = """
+    errors
+    dtype
+    config
+    tree
+    random
+    graph
+    ops
+    functional
+    transform
+    tensor
+    api
+    autograd  custom  fft  func  linalg  numeric  special
+    optimize
+    schedule
+    codegen
+    runtime
+    compile
+    nn
+    optim
+    utils  data
+    train
+    models
+    view
+    diagnose
+    interop
+    distributed
+    testing
+    cli  demo  __main__
+    __init__
+"""
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCE = ROOT / "src"
+LAYER_OF = {name: i for i, line in enumerate(LAYERS.strip().splitlines()) for name in line.split()}
+
+
+def module_name(path: Path) -> str:
+    """``src/wengert/graph/node.py`` is ``wengert.graph.node``; a package's own file is the package."""
+    parts = path.relative_to(SOURCE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for path in sorted(SOURCE.rglob("*.py"))}
+
+
+def layer_name(module: str) -> str:
+    """The name by which the table knows a module."""
+    return module.partition(".")[2].partition(".")[0] or "__init__"
+
+
+def statements_run_on_import(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+    """All statements, also nested ones, that run when the module is imported."""
+    for statement in body:
+        if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        if isinstance(statement, ast.If) and "TYPE_CHECKING" in ast.unparse(statement.test):
+            yield from statements_run_on_import(statement.orelse)
+            continue
+        yield statement
+        for block in ("body", "orelse", "finalbody"):
+            yield from statements_run_on_import(getattr(statement, block, []))
+        for handler in getattr(statement, "handlers", []):
+            yield from statements_run_on_import(handler.body)
+
+
+def imported_modules(statement: ast.stmt, module: str) -> Iterator[str]:
+    """The project's modules that an import statement in ``module`` names."""
+    if isinstance(statement, ast.Import):
+        yield from (alias.name for alias in statement.names if alias.name.partition(".")[0] == "wengert")
+    elif isinstance(statement, ast.ImportFrom):
+        base = statement.module or ""
+        if statement.level:
+            is_package = MODULES[module].name == "__init__.py"
+            parents = module.split(".")[: -(statement.level - is_package) or None]
+            base = ".".join([*parents, *([base] if base else [])])
+        if base.partition(".")[0] == "wengert":
+            for alias in statement.names:
+                submodule = f"{base}.{alias.name}"
+                yield submodule if submodule in MODULES else base
+
+
+def imports(module: str) -> Iterator[tuple[int, str]]:
+    """Line and target of each import of the project's own modules."""
+    tree = ast.parse(MODULES[module].read_bytes())
+    for statement in statements_run_on_import(tree.body):
+        for target in imported_modules(statement, module):
+            yield statement.lineno, target
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_only_from_layers_above(module: str) -> None:
+    name = layer_name(module)
+    assert name in LAYER_OF, f"{name} has no place in LAYERS"
+    wrong = [
+        f"{MODULES[module].relative_to(ROOT)}:{line} imports {target}"
+        for line, target in imports(module)
+        if LAYER_OF[layer_name(target)] > LAYER_OF[name]
+    ]
+    assert not wrong, "an import from a layer below:\n" + "\n".join(wrong)
+
+
+def test_imports_have_no_cycles() -> None:
+    graph = {module: {target for _, target in imports(module)} for module in MODULES}
+    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, which shows the cycle
+
+
+def test_files_are_not_too_large() -> None:
+    report = subprocess.run(
+        [sys.executable, ROOT / "tools" / "size.py", SOURCE], capture_output=True, text=True, check=False
+    )
+    assert report.returncode == 0, report.stdout + report.stderr
+
+
+def test_import_is_light() -> None:
+    heavy = {"llvmlite", "matplotlib", "scipy", "sklearn", "torch"}
+    program = f"import sys, wengert; print(*sorted({heavy!r} & sys.modules.keys()))"
+    loaded = subprocess.run(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, check=True
+    ).stdout
+    assert not loaded.split(), "`import wengert` loads it; import it inside the function that uses it"
+
+
+def test_version_is_the_distributions() -> None:
+    assert wengert.__version__ == importlib.metadata.version("wengert")
