@@ -19,7 +19,7 @@ import wengert
 # are free: they run later, or never.
 LAYERS = """
     errors
-    dtype
+    dtypes
     config
     tree
     random

@@ -15,8 +15,8 @@ from .config import (
     no_grad,
     set_grad_enabled,
 )
-from .dtype import can_cast, finfo, get_default_dtype, iinfo, promote_types, set_default_dtype
-from .dtype import dtype as dtype
+from .dtypes import can_cast, finfo, get_default_dtype, iinfo, promote_types, set_default_dtype
+from .dtypes import dtype as dtype
 from .functional.control import *
 from .functional.methods import FAMILIES as _FAMILIES
 from .graph.handle import Handle as _Handle

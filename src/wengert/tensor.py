@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from . import dtype as dt
+from . import dtypes as dt
 from .config import STATE
 from .errors import DTypeError, GraphError, TraceError, message
 from .functional import pointwise as pw

@@ -1,5 +1,295 @@
-"""Functions of this family."""
+"""Tensors out of nothing, out of data, out of ranges."""
 
 from __future__ import annotations
 
-__all__: list[str] = []
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import dtypes as dt
+from ..config import STATE
+from ..errors import ArgumentError, DTypeError, ShapeError, message
+from ..graph.alias import assign, check_writable
+from ..graph.handle import Handle, apply, wrap
+from ..ops.base import OPS
+from .front import cast, expand_to
+
+
+
+def finish(value: Any, requires_grad: bool = False) -> Any:
+    """A tensor of an array; under a recording it becomes a leaf there."""
+    out = wrap(value)
+    return out.requires_grad_() if requires_grad else out
+
+
+def as_size(name: str, size: Sequence[Any]) -> tuple[int, ...]:
+    """``f(2, 3)`` and ``f((2, 3))`` to a tuple of ints."""
+    if len(size) == 1 and isinstance(size[0], (tuple, list)):
+        size = size[0]
+    shape = tuple(int(n) for n in size)
+    if any(n < 0 for n in shape):
+        raise ShapeError(message(name, "a size is negative", str(list(shape))))
+    return shape
+
+
+def _np_dtype(dtype: Any, default: dt.dtype | None = None) -> Any:
+    return (dt.to_dtype(dtype) if dtype is not None else default or dt.get_default_dtype()).np
+
+
+def _from_nested(data: Any) -> Any:
+    """Replace tensors inside nested lists by arrays."""
+    if isinstance(data, Handle):
+        return data._concrete("tensor")  # type: ignore[attr-defined]
+    if isinstance(data, (list, tuple)) and any(isinstance(d, (Handle, list, tuple)) for d in data):
+        return [_from_nested(d) for d in data]
+    return data
+
+
+def _array(data: Any, dtype: Any, copy: bool) -> Any:
+    """An array of data, with PyTorch's dtype for Python numbers."""
+    data = _from_nested(data)
+    try:
+        array = np.asarray(data)
+    except ValueError as error:
+        raise ShapeError(message("tensor", f"nested sequences of unequal length: {error}")) from error
+    if array.dtype == object or array.dtype.kind in "USmM":
+        raise DTypeError(message("tensor", "data of this type cannot be a tensor", str(array.dtype)))
+    python = not isinstance(data, (np.ndarray, np.generic))
+    if dtype is not None:
+        target = dt.to_dtype(dtype).np
+    elif python and array.dtype.kind in "fc" and _is_python_floats(data):
+        default = dt.get_default_dtype()
+        target = default.np if array.dtype.kind == "f" else default.to_complex().np
+    else:
+        target = dt.of(array.dtype.newbyteorder("=")).np
+    if not (copy or array.dtype != target) and array.flags.writeable:
+        return array
+    return array.astype(target)
+
+
+def _is_python_floats(data: Any) -> bool:
+    """Whether the leaves of nested lists are Python numbers (so the default dtype decides)."""
+    while isinstance(data, (list, tuple)):
+        if not data:
+            return True
+        data = data[0]
+    return not isinstance(data, (np.ndarray, np.generic))
+
+
+def tensor(
+    data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False
+) -> Any:
+    """A new tensor with a copy of ``data`` (numbers, nested sequences, arrays, tensors).
+
+    Args:
+        data: what to copy. Python floats get the default dtype, ints int64, bools bool.
+        dtype: the dtype, instead of the one inferred.
+        requires_grad: whether gradients are summed into ``.grad``.
+
+    >>> import wengert as wg
+    >>> wg.tensor([[1, 2], [3, 4]])
+    tensor([[1, 2],
+            [3, 4]])
+    """
+    return finish(_array(data, dtype, copy=True), requires_grad)
+
+
+def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Any:
+    """A tensor of ``data``, sharing its memory (and history) where possible."""
+    if isinstance(data, Handle):
+        return data if dtype is None else cast(data, dt.to_dtype(dtype))
+    return finish(_array(data, dtype, copy=False))
+
+
+asarray = as_tensor
+
+
+def from_numpy(ndarray: Any) -> Any:
+    """A tensor that shares the memory of an array."""
+    if not isinstance(ndarray, np.ndarray):
+        raise DTypeError(message("from_numpy", "needs a NumPy array", type(ndarray).__name__, "Use wg.tensor"))
+    dt.of(ndarray.dtype)
+    return finish(ndarray)
+
+
+def full(size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+    """A tensor of ``size`` filled with one value; the dtype is the value's unless given."""
+    if dtype is None:
+        dtype = dt.of(fill_value.aval.dtype) if isinstance(fill_value, Handle) else dt.python_dtype(fill_value)
+    if isinstance(fill_value, Handle):
+        fill_value = fill_value.item()  # type: ignore[attr-defined]
+    return finish(np.full(as_size("full", (size,)), fill_value, _np_dtype(dtype)), requires_grad)
+
+
+def zeros(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False, **_: Any) -> Any:
+    """Zeros of a shape: ``zeros(2, 3)`` or ``zeros((2, 3))``."""
+    return finish(np.zeros(as_size("zeros", size), _np_dtype(dtype)), requires_grad)
+
+
+def ones(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False, **_: Any) -> Any:
+    """Ones of a shape."""
+    return finish(np.ones(as_size("ones", size), _np_dtype(dtype)), requires_grad)
+
+
+def empty(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False, **_: Any) -> Any:
+    """A tensor whose contents are unspecified (zeros here, so that nothing depends on chance)."""
+    return zeros(*size, dtype=dtype, requires_grad=requires_grad)
+
+
+def _like(input: Any, value: Any, dtype: Any, requires_grad: bool) -> Any:
+    target = input.aval.dtype if dtype is None else dt.to_dtype(dtype).np
+    if input._value is not None and not STATE.watchers:
+        return finish(np.full(input._value.shape, value, target), requires_grad)
+    attrs = {"value": value} if target == input.aval.dtype else {"value": value, "dtype": target}
+    return apply(OPS["fill"], (input,), attrs)
+
+
+def zeros_like(input: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, **_: Any) -> Any:
+    """Zeros shaped like a tensor."""
+    return _like(input, 0, dtype, requires_grad)
+
+
+def ones_like(input: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, **_: Any) -> Any:
+    """Ones shaped like a tensor."""
+    return _like(input, 1, dtype, requires_grad)
+
+
+def empty_like(input: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, **_: Any) -> Any:
+    """A tensor shaped like another; contents are zeros."""
+    return _like(input, 0, dtype, requires_grad)
+
+
+def full_like(
+    input: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, **_: Any
+) -> Any:
+    """One value shaped like a tensor."""
+    return _like(input, fill_value, dtype, requires_grad)
+
+
+def eye(n: int, m: int | None = None, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+    """The identity matrix, n by m."""
+    return finish(np.eye(n, m, dtype=_np_dtype(dtype)), requires_grad)
+
+
+def _number(x: Any) -> Any:
+    return x.item() if isinstance(x, (Handle, np.generic)) else x  # type: ignore[attr-defined]
+
+
+def arange(
+    start: Any, end: Any = None, step: Any = 1, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Any:
+    """Numbers from ``start`` up to but without ``end``; int64 for integers, else the default dtype."""
+    if end is None:
+        start, end = 0, start
+    start, end, step = _number(start), _number(end), _number(step)
+    if step == 0 or not all(math.isfinite(x) for x in (start, end, step)):
+        raise ArgumentError(message("arange", "needs finite bounds and a step that is not zero", f"step {step}"))
+    if (end - start) * step < 0:
+        raise ArgumentError(message("arange", "bounds and the sign of step do not fit", f"{start}, {end}, {step}"))
+    if dtype is None:
+        dtype = dt.int64 if all(isinstance(x, int) for x in (start, end, step)) else dt.get_default_dtype()
+    d = dt.to_dtype(dtype)
+    if d.category == 1 and all(isinstance(x, int) for x in (start, end, step)):
+        return finish(np.arange(start, end, step, dtype=d.np))
+    n = max(math.ceil((end - start) / step), 0)
+    value = start + step * np.arange(n, dtype=np.float64)
+    return finish(value.astype(d.np), requires_grad)
+
+
+
+
+def linspace(
+    start: Any, end: Any, steps: int, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Any:
+    """``steps`` evenly spaced numbers from ``start`` to ``end``, both included; differentiable in tensor ends."""
+    steps = int(_number(steps))
+    if steps < 0:
+        raise ArgumentError(message("linspace", "steps is negative", str(steps)))
+    if isinstance(start, Handle) or isinstance(end, Handle):
+        return _linspace_of_tensors(start, end, steps, dtype)
+    return finish(np.linspace(start, end, steps).astype(_np_dtype(dtype)), requires_grad)
+
+
+def _linspace_of_tensors(start: Any, end: Any, steps: int, dtype: Any) -> Any:
+    target = dt.get_default_dtype() if dtype is None else dt.to_dtype(dtype)
+    a, b = (cast(x, target) for x in (start, end))
+    w = wrap((np.arange(steps) / max(steps - 1, 1)).astype(target.np))
+    return a + (b - a) * w
+
+
+def logspace(
+    start: Any, end: Any, steps: int, base: float = 10.0, *, dtype: Any = None, device: Any = None,
+    requires_grad: bool = False,
+) -> Any:  # fmt: skip
+    """``base`` to the powers of `linspace`."""
+    if isinstance(start, Handle) or isinstance(end, Handle):
+        from .pointwise import pow
+
+        return pow(base, _linspace_of_tensors(start, end, steps, dtype))
+    value = np.logspace(_number(start), _number(end), int(steps), base=base)
+    return finish(value.astype(_np_dtype(dtype)), requires_grad)
+
+
+def scalar_tensor(s: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+    """A 0-d tensor of a number, in the default dtype unless given."""
+    return finish(np.asarray(s, _np_dtype(dtype)), requires_grad)
+
+
+# -- methods -----------------------------------------------------------------------------------
+
+
+def _new(maker: Any) -> Any:
+    def method(self: Any, *size: Any, dtype: Any = None, **options: Any) -> Any:
+        return maker(*size, dtype=dt.of(self.aval.dtype) if dtype is None else dtype, **options)
+
+    method.__name__ = f"new_{maker.__name__}"
+    method.__doc__ = f"`{maker.__name__}` with this tensor's dtype."
+    return method
+
+
+def new_tensor(self: Any, data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+    """`tensor` with this tensor's dtype."""
+    return tensor(data, dtype=dt.of(self.aval.dtype) if dtype is None else dtype, requires_grad=requires_grad)
+
+
+def fill_(self: Any, value: Any) -> Any:
+    """Set every element to one value (a number or a 0-d tensor)."""
+    check_writable("fill_", self)
+    if isinstance(value, Handle):
+        if value.aval.shape:
+            raise ShapeError(message("fill_", "the value must be 0-d", str(value.aval)))
+        return assign("fill_", self, expand_to(cast(value, dt.of(self.aval.dtype)), self.aval.shape))
+    return assign("fill_", self, full_like(self, value))
+
+
+def zero_(self: Any) -> Any:
+    """Set every element to zero."""
+    return fill_(self, 0)
+
+
+def copy_(self: Any, src: Any, non_blocking: bool = False) -> Any:
+    """Take over the values of ``src``, broadcast and converted to this tensor's shape and dtype."""
+    check_writable("copy_", self)
+    if not isinstance(src, Handle):
+        raise DTypeError(message("copy_", "needs a tensor", type(src).__name__))
+    return assign("copy_", self, expand_to(cast(src, dt.of(self.aval.dtype)), self.aval.shape))
+
+
+EXTRA_METHODS = {
+    "new_zeros": _new(zeros),
+    "new_ones": _new(ones),
+    "new_empty": _new(empty),
+    "new_full": _new(full),
+    "new_tensor": new_tensor,
+    "fill_": fill_,
+    "zero_": zero_,
+    "copy_": copy_,
+}
+
+__all__ = [
+    "arange", "as_tensor", "asarray", "empty", "empty_like", "eye", "from_numpy", "full", "full_like", "linspace",
+    "logspace", "ones", "ones_like", "scalar_tensor", "tensor", "zeros", "zeros_like",
+]  # fmt: skip
+NOT_METHODS = tuple(__all__)

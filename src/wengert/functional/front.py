@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import dtype as dt
+from .. import dtypes as dt
 from ..config import STATE
 from ..errors import DTypeError, ShapeError, message
 from ..graph.aval import Aval, describe

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .. import dtype as dt
+from .. import dtypes as dt
 from ..errors import DTypeError, ShapeError, message
 from ..graph.alias import assign, check_writable
 from ..graph.handle import Handle, apply

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import dtype as dt
+from .. import dtypes as dt
 from ..errors import IndexRangeError, message
 from ..graph.handle import apply
 from ..ops.base import OPS

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import dtype as dt
+from .. import dtypes as dt
 
 
 class Aval(NamedTuple):

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import dtype as dt
+from .. import dtypes as dt
 from ..config import STATE, Detour
 from ..errors import AnomalyError, TraceError, WengertError, message, user_frame
 from .aval import Aval, aval_of, describe

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from .. import dtype as dt
+from .. import dtypes as dt
 from ..config import STATE, watching
 from ..errors import TraceError, message
 from .aval import Aval
@@ -21,6 +21,7 @@ class Trace:
     def __init__(self) -> None:
         self.start = _next_seq()
         self.outer = STATE.trace
+        self.key_source: Callable[[Any], Any] | None = self.outer.key_source if self.outer is not None else None
         self.leaves: list[tuple[Handle, Node]] = []
 
     def saw_leaf(self, x: Handle, node: Node) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..dtype import dtype as DType
-from ..dtype import to_dtype
+from ..dtypes import dtype as DType
+from ..dtypes import to_dtype
 from ..errors import DTypeError, message
 from ..tensor import Tensor
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Self
 
 from ..config import STATE, no_grad
-from ..dtype import bfloat16, float16, float32, float64
+from ..dtypes import bfloat16, float16, float32, float64
 from ..errors import ArgumentError, message
 from ..tensor import Tensor
 from . import state

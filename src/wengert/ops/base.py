@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import dtype as dt
+from .. import dtypes as dt
 from ..errors import DTypeError, ShapeError, message
 from ..graph.aval import Aval, describe
 from ..graph.handle import Handle, apply, lift

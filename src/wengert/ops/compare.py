@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import dtype as dt
+from .. import dtypes as dt
 from .base import Elementwise, Sample
 from .testpoints import floats, real
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import dtype as dt
+from .. import dtypes as dt
 from ..errors import ShapeError, message
 from ..graph.aval import Aval, describe
 from .base import OPS, Linear, Sample, conj, shape_of, to_front

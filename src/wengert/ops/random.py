@@ -1,1 +1,106 @@
-"""Ops of this family."""
+"""Random draws as pure functions of a key: uint64 [..., 2] = (seed, offset).
+
+Leading dimensions of the key are batch dimensions: one draw each. The bits are those of
+`wengert.random.philox`; element i of a draw uses words i (32 bits) or 2i, 2i+1 (64 bits).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from .. import dtypes as dt
+from ..errors import ShapeError, message
+from ..graph.aval import Aval
+from ..random import philox
+from .base import Draw, Sample, to_front
+
+KEY = np.array([7, 3], np.uint64)
+
+
+class Random(Draw):
+    """A draw of ``shape`` and ``dtype``."""
+
+    def draw(self, seed: int, offset: int, n: int, dtype: np.dtype[Any]) -> Any:
+        raise NotImplementedError(self.name)
+
+    def infer(self, *avals: Aval, **attrs: Any) -> Aval:
+        key = avals[0]
+        if not key.shape or key.shape[-1] != 2:
+            raise ShapeError(message(self.name, "a key has two words", str(key)))
+        return Aval((*key.shape[:-1], *attrs["shape"]), attrs["dtype"])
+
+    def numpy(self, *xs: Any, **attrs: Any) -> Any:
+        key, shape, dtype = xs[0], attrs["shape"], attrs["dtype"]
+        n = prod(shape)
+        rows = [self.draw(int(s), int(o), n, dtype) for s, o in key.reshape(-1, 2)]
+        return np.stack(rows).reshape(*key.shape[:-1], *shape) if key.ndim > 1 else rows[0].reshape(shape)
+
+    def vjp(self, g: Any, out: Any, xs: Any, need: Any, **attrs: Any) -> Any:
+        return [None]
+
+    def jvp(self, ts: Any, out: Any, xs: Any, **attrs: Any) -> Any:
+        return None
+
+    def batch(self, size: int, xs: Any, dims: Any, **attrs: Any) -> tuple[Any, Any]:
+        return self(to_front(xs[0], dims[0], size), **attrs), 0
+
+    def samples(self) -> Iterable[Sample]:
+        for dtype in self.sample_dtypes:
+            yield Sample(KEY, attrs={"shape": (2, 3), "dtype": np.dtype(dtype)})
+            yield Sample(np.stack([KEY, KEY + 1]), attrs={"shape": (5,), "dtype": np.dtype(dtype)}, label="batch")
+            yield Sample(KEY, attrs={"shape": (0,), "dtype": np.dtype(dtype)}, label="empty")
+            yield Sample(KEY, attrs={"shape": (), "dtype": np.dtype(dtype)}, label="0-d")
+
+    sample_dtypes: tuple[Any, ...] = (np.float32, np.float64, np.float16, dt.bfloat16.np)
+
+
+class RandomBits(Random):
+    """Uniform 32-bit or 64-bit words."""
+
+    name = "random_bits"
+    sample_dtypes = (np.uint32, np.uint64)
+
+    def draw(self, seed: int, offset: int, n: int, dtype: np.dtype[Any]) -> Any:
+        return _words(seed, offset, n, dtype.itemsize)
+
+
+class RandomUniform(Random):
+    """Uniform in [0, 1): as many random bits as the significand holds."""
+
+    name = "random_uniform"
+
+    def draw(self, seed: int, offset: int, n: int, dtype: np.dtype[Any]) -> Any:
+        return _unit(seed, offset, n, dtype)
+
+
+class RandomNormal(Random):
+    """Standard normal, by Box and Muller: elements 2j and 2j+1 share a pair of uniforms."""
+
+    name = "random_normal"
+
+    def draw(self, seed: int, offset: int, n: int, dtype: np.dtype[Any]) -> Any:
+        wide = np.dtype(np.float64 if dtype.itemsize == 8 else np.float32)
+        u = _unit(seed, offset, 2 * (-(-n // 2)), wide).reshape(-1, 2)
+        radius = np.sqrt(wide.type(-2) * np.log(wide.type(1) - u[:, 0]))
+        angle = wide.type(2 * np.pi) * u[:, 1]
+        pairs = np.stack([radius * np.cos(angle), radius * np.sin(angle)], -1)
+        return pairs.reshape(-1)[:n].astype(dtype, copy=False)
+
+
+def _words(seed: int, offset: int, n: int, itemsize: int) -> Any:
+    if itemsize == 8:
+        pairs = philox(seed, offset, 2 * n).astype(np.uint64).reshape(-1, 2)
+        return pairs[:, 0] << np.uint64(32) | pairs[:, 1]
+    return philox(seed, offset, n)
+
+
+def _unit(seed: int, offset: int, n: int, dtype: np.dtype[Any]) -> Any:
+    """Uniform numbers in [0, 1) with as many bits as the significand of the dtype holds."""
+    digits = 53 if dtype.itemsize == 8 else {np.dtype(np.float32): 24, np.dtype(np.float16): 11}.get(dtype, 8)
+    words = _words(seed, offset, n, 8 if digits == 53 else 4)
+    top = words >> words.dtype.type(words.dtype.itemsize * 8 - digits)
+    return (top.astype(np.float64 if digits == 53 else np.float32) * 2.0**-digits).astype(dtype, copy=False)

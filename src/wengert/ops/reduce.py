@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import dtype as dt
+from .. import dtypes as dt
 from .base import OPS, Reduce, Sample, dtype_of, shape_of
 from .testpoints import complexes, floats, noncontiguous
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import dtype as dt
+from .. import dtypes as dt
 from ..config import quietly
 from ..graph.handle import wrap
 from ..transform.flat import jvp_flat, vjp_flat, vmap_flat

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import dtype as dt
+from .. import dtypes as dt
 from ..config import quietly
 from ..graph.aval import aval_of
 from ..graph.handle import wrap

@@ -1,0 +1,78 @@
+"""Layers and losses give torch's values and gradients (stored by tests/parity/golden.py)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import wengert as wg
+from wengert import nn
+from wengert.nn import init
+
+GOLDEN = json.loads(Path(__file__).with_name("golden.json").read_text())
+TOLERANCE = {wg.float64: 1e-10, wg.float32: 1e-5}
+dtypes = pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+
+
+def close(seen: wg.Tensor, wanted: Any, dtype: Any) -> None:
+    assert seen.dtype == dtype
+    wanted = np.array(wanted)
+    assert tuple(seen.shape) == wanted.shape
+    np.testing.assert_allclose(seen.detach().numpy(), wanted, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
+
+
+@dtypes
+@pytest.mark.parametrize("case", GOLDEN["layers"], ids=lambda case: case["module"])
+def test_layers(case: dict[str, Any], dtype: Any) -> None:
+    module = eval(case["module"], {"nn": nn}).to(dtype)
+    assert repr(module) == case["repr"]
+    assert list(module.state_dict()) == list(case["state"])
+    module.load_state_dict({name: wg.tensor(value, dtype=dtype) for name, value in case["state"].items()})
+    x = wg.tensor(case["input"], dtype=dtype, requires_grad=True)
+    y = module(x)
+    close(y, case["output"], dtype)
+    y.backward(wg.tensor(case["upstream"], dtype=dtype))
+    close(x.grad, case["input_grad"], dtype)
+    grads = {name: p.grad for name, p in module.named_parameters()}
+    assert list(grads) == list(case["grads"])
+    for name, grad in grads.items():
+        close(grad, case["grads"][name], dtype)
+
+
+@dtypes
+@pytest.mark.parametrize("case", GOLDEN["losses"], ids=lambda case: case["module"])
+def test_losses(case: dict[str, Any], dtype: Any) -> None:
+    tensors = {name: wg.tensor(value, dtype=dtype) for name, value in case["tensors"].items()}
+    loss = eval(case["module"], {"nn": nn, **tensors})
+    x = wg.tensor(case["input"], dtype=dtype, requires_grad=True)
+    floating = np.array(case["target"]).dtype.kind == "f"
+    value = loss(x, wg.tensor(case["target"], dtype=dtype if floating else wg.int64))
+    close(value, case["output"], dtype)
+    value.sum().backward()
+    close(x.grad, case["input_grad"], dtype)
+
+
+@pytest.mark.parametrize("text", GOLDEN["gains"])
+def test_gains(text: str) -> None:
+    assert eval(text, {"init": init}) == pytest.approx(GOLDEN["gains"][text])
+
+
+def test_learning_curve() -> None:
+    case = GOLDEN["curve"]
+    net = nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 3)).double()
+    net.load_state_dict({name: wg.tensor(value, dtype=wg.float64) for name, value in case["state"].items()})
+    x, y = wg.tensor(case["input"], dtype=wg.float64), wg.tensor(case["target"])
+    optimizer = wg.optim.Adam(net.parameters(), lr=0.05)
+    criterion = nn.CrossEntropyLoss()
+    losses = []
+    for _ in range(10):
+        optimizer.zero_grad()
+        loss = criterion(net(x), y)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses == pytest.approx(case["losses"], rel=1e-10)

@@ -1,0 +1,95 @@
+"""Optimizers and schedules take torch's steps (stored by tests/parity/golden.py)."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import wengert as wg
+from wengert import nn, optim
+from wengert.optim import lr_scheduler
+
+GOLDEN = json.loads(Path(__file__).with_name("golden.json").read_text())
+TOLERANCE = {"float32": 1e-6, "float64": 1e-12}
+CASES = [
+    pytest.param(dtype, case, id=f"{dtype} {case['optimizer']}") for dtype in TOLERANCE for case in GOLDEN[dtype]
+]
+
+
+def parameters(dtype: str) -> list[nn.Parameter]:
+    return [nn.Parameter(wg.tensor(start, dtype=getattr(wg, dtype))) for start in GOLDEN["trajectory"]["start"]]
+
+
+def follow(optimizer: optim.Optimizer, steps: slice, dtype: str) -> None:
+    params = [p for group in optimizer.param_groups for p in group["params"]]
+    for gradients in GOLDEN["trajectory"]["gradients"][steps]:
+        for p, gradient in zip(params, gradients):
+            p.grad = wg.tensor(gradient, dtype=getattr(wg, dtype))
+        optimizer.step()
+
+
+def close(params: list[Any], wanted: list[Any], dtype: str) -> None:
+    for seen, value in zip(params, wanted, strict=True):
+        np.testing.assert_allclose(
+            seen.detach().numpy(), np.array(value), rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype]
+        )
+
+
+@pytest.mark.parametrize(("dtype", "case"), CASES)
+def test_ten_steps(dtype: str, case: dict[str, Any]) -> None:
+    params = parameters(dtype)
+    optimizer = eval(case["optimizer"], {"optim": optim, "params": params})
+    follow(optimizer, slice(0, 1), dtype)
+    close(params, case["first"], dtype)
+    follow(optimizer, slice(1, 10), dtype)
+    close(params, case["tenth"], dtype)
+    assert all(p.grad.tolist() for p in params)
+    state = optimizer.state_dict()
+    assert [group["params"] for group in state["param_groups"]] == [group["params"] for group in case["groups"]]
+    for number, wanted in case["state"].items():
+        seen = state["state"].get(int(number), {})
+        kept = {name: value for name, value in wanted.items() if value is not None}
+        assert seen.keys() == kept.keys()
+        close(list(seen.values()), [kept[name] for name in seen], dtype)
+
+
+@pytest.mark.parametrize(("dtype", "case"), CASES)
+def test_going_on_from_torchs_state(dtype: str, case: dict[str, Any]) -> None:
+    """A state that torch saved is loaded, and the next steps are those of an optimizer that never stopped."""
+    unbroken_params = parameters(dtype)
+    unbroken = eval(case["optimizer"], {"optim": optim, "params": unbroken_params})
+    follow(unbroken, slice(0, 10), dtype)
+    params = [nn.Parameter(p.detach().clone()) for p in unbroken_params]
+    resumed = eval(case["optimizer"], {"optim": optim, "params": params})
+    state = {
+        int(number): {k: None if v is None else np.array(v) for k, v in entry.items()}
+        for number, entry in case["state"].items()
+    }
+    resumed.load_state_dict({"state": state, "param_groups": case["groups"]})
+    follow(unbroken, slice(0, 3), dtype)
+    follow(resumed, slice(0, 3), dtype)
+    close(params, [p.tolist() for p in unbroken_params], dtype)
+
+
+@pytest.mark.parametrize("case", GOLDEN["schedules"], ids=lambda case: case["schedule"])
+def test_schedules(case: dict[str, Any]) -> None:
+    params = [nn.Parameter(wg.ones(1)) for _ in range(2)]
+    optimizer = optim.SGD([{"params": params[:1]}, {"params": params[1:], "lr": 0.5}], lr=0.1)
+    names = {"S": lr_scheduler, "optimizer": optimizer}
+    schedule = eval(case["schedule"], names)
+    for epoch, rates in enumerate(case["rates"]):
+        if epoch == 10:  # stop and go on from the saved state
+            saved = copy.deepcopy(schedule.state_dict())
+            schedule = eval(case["schedule"], names)
+            schedule.load_state_dict(saved)
+            for group, rate in zip(optimizer.param_groups, case["rates"][9], strict=True):
+                group["lr"] = rate
+        optimizer.step()
+        schedule.step(*([] if case["measures"] is None else [case["measures"][epoch]]))
+        assert [group["lr"] for group in optimizer.param_groups] == pytest.approx(rates, rel=1e-12)
+        assert schedule.get_last_lr() == [group["lr"] for group in optimizer.param_groups]

@@ -1,0 +1,268 @@
+"""Results of torch that the tests of nn and optim compare with, stored as JSON so that they need no torch.
+
+    python tests/parity/golden.py     writes tests/nn/golden.json and tests/optim/golden.json
+
+`test_golden.py` beside this file checks that the stored results are what torch gives today.
+Everything is computed in float64 by one thread.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+TESTS = Path(__file__).resolve().parents[1]
+
+# Modules with the shape of their input. Written as text, because wengert evaluates the same text.
+LAYERS = [
+    ("nn.Linear(3, 2)", (4, 3)),
+    ("nn.Linear(3, 2, bias=False)", (2, 2, 3)),
+    ("nn.Identity()", (3,)),
+    ("nn.Flatten()", (2, 2, 3)),
+    ("nn.Flatten(0, 1)", (2, 2, 3)),
+    ("nn.ReLU()", (3, 4)),
+    ("nn.Tanh()", (3, 4)),
+    ("nn.Sigmoid()", (3, 4)),
+    ("nn.GELU()", (3, 4)),
+    ("nn.GELU(approximate='tanh')", (3, 4)),
+    ("nn.SiLU()", (3, 4)),
+    ("nn.LeakyReLU()", (3, 4)),
+    ("nn.LeakyReLU(0.3)", (3, 4)),
+    ("nn.Softmax(dim=-1)", (3, 4)),
+    ("nn.Softmax(dim=0)", (3, 4)),
+    ("nn.LogSoftmax(dim=1)", (3, 4)),
+    ("nn.Dropout(0.5).eval()", (3, 4)),
+    ("nn.Sequential(nn.Linear(2, 16), nn.Tanh(), nn.Linear(16, 16), nn.Tanh(), nn.Linear(16, 1))", (5, 2)),
+    ("nn.Sequential(nn.Flatten(), nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 3), nn.LogSoftmax(dim=1))", (2, 2, 3)),
+]
+
+# Losses with input, target and the named tensors that the text uses. "p" stands for probabilities.
+CLASSES = [0, 2, 1, 2]
+LOSSES = [
+    *[(f"nn.MSELoss(reduction='{r}')", (4, 3), (4, 3), {}) for r in ("none", "mean", "sum")],
+    *[(f"nn.L1Loss(reduction='{r}')", (4, 3), (4, 3), {}) for r in ("none", "mean", "sum")],
+    *[(f"nn.NLLLoss(reduction='{r}')", (4, 3), CLASSES, {}) for r in ("none", "mean", "sum")],
+    ("nn.NLLLoss(weight=w)", (4, 3), CLASSES, {"w": [0.5, 2.0, 1.0]}),
+    ("nn.NLLLoss(ignore_index=1)", (2, 3, 2), [[0, 2], [1, 2]], {}),
+    *[(f"nn.CrossEntropyLoss(reduction='{r}')", (4, 3), CLASSES, {}) for r in ("none", "mean", "sum")],
+    ("nn.CrossEntropyLoss()", (3,), 1, {}),
+    ("nn.CrossEntropyLoss()", (4, 3), "p(4, 3)", {}),
+    ("nn.CrossEntropyLoss(weight=w)", (4, 3), CLASSES, {"w": [0.5, 2.0, 1.0]}),
+    ("nn.CrossEntropyLoss(ignore_index=2)", (4, 3), CLASSES, {}),
+    ("nn.CrossEntropyLoss(label_smoothing=0.1)", (4, 3), CLASSES, {}),
+    ("nn.CrossEntropyLoss(weight=w, label_smoothing=0.2, ignore_index=0)", (4, 3), CLASSES, {"w": [0.5, 2.0, 1.0]}),
+    ("nn.CrossEntropyLoss()", (2, 3, 2), [[0, 2], [1, 2]], {}),
+    *[(f"nn.BCELoss(reduction='{r}')", "p(4, 3)", "p(4, 3)", {}) for r in ("none", "mean", "sum")],
+    ("nn.BCELoss(weight=w)", "p(4, 3)", "p(4, 3)", {"w": [0.5, 2.0, 1.0]}),
+    *[(f"nn.BCEWithLogitsLoss(reduction='{r}')", (4, 3), "p(4, 3)", {}) for r in ("none", "mean", "sum")],
+    ("nn.BCEWithLogitsLoss(weight=w, pos_weight=q)", (4, 3), "p(4, 3)", {"w": [0.5, 2.0, 1.0], "q": [3.0, 1.0, 0.1]}),
+]
+
+GAINS = [
+    "init.calculate_gain('linear')",
+    "init.calculate_gain('conv2d')",
+    "init.calculate_gain('tanh')",
+    "init.calculate_gain('relu')",
+    "init.calculate_gain('leaky_relu')",
+    "init.calculate_gain('leaky_relu', 0.2)",
+    "init.calculate_gain('selu')",
+]
+
+OPTIMIZERS = [
+    "optim.SGD(params, lr=0.1)",
+    "optim.SGD(params)",
+    "optim.SGD(params, lr=0.1, momentum=0.9, dampening=0.1, weight_decay=0.01)",
+    "optim.SGD(params, lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.01)",
+    "optim.SGD(params, lr=0.1, momentum=0.5, maximize=True)",
+    "optim.SGD([{'params': params[:1], 'lr': 0.5}, {'params': params[1:]}], lr=0.1, momentum=0.5)",
+    "optim.Adam(params)",
+    "optim.Adam(params, lr=0.1, betas=(0.8, 0.9), weight_decay=0.1, amsgrad=True)",
+    "optim.Adam(params, lr=0.1, maximize=True, eps=1e-4)",
+    "optim.AdamW(params)",
+    "optim.AdamW(params, lr=0.1, weight_decay=0.1, amsgrad=True, maximize=True)",
+    "optim.RMSprop(params)",
+    "optim.RMSprop(params, centered=True, momentum=0.9, weight_decay=0.01)",
+    "optim.RMSprop(params, centered=True, maximize=True)",
+    "optim.RMSprop(params, momentum=0.3, alpha=0.9, eps=1e-5)",
+    "optim.Adagrad(params)",
+    "optim.Adagrad(params, lr=0.1, lr_decay=0.1, weight_decay=0.1, initial_accumulator_value=0.5)",
+    "optim.Adagrad(params, maximize=True)",
+]
+
+SCHEDULES = [
+    "S.StepLR(optimizer, 3, gamma=0.5)",
+    "S.MultiStepLR(optimizer, [2, 5, 5, 9], gamma=0.3)",
+    "S.ExponentialLR(optimizer, 0.9)",
+    "S.CosineAnnealingLR(optimizer, 4, eta_min=0.01)",
+    "S.CosineAnnealingLR(optimizer, 7)",
+    "S.LambdaLR(optimizer, lambda epoch: 0.95**epoch)",
+    "S.LambdaLR(optimizer, [lambda epoch: 1 / (epoch + 1), lambda epoch: epoch])",
+]
+PLATEAUS = [
+    "S.ReduceLROnPlateau(optimizer, factor=0.5, patience=1)",
+    "S.ReduceLROnPlateau(optimizer, 'max', factor=0.5, patience=0, threshold=0.05, cooldown=2)",
+    "S.ReduceLROnPlateau(optimizer, factor=0.1, patience=0, threshold=0.1, threshold_mode='abs', min_lr=[1e-3, 0.02])",
+]
+
+
+def draw(rng: np.random.Generator, spec: Any) -> torch.Tensor:
+    """A tensor of a shape; probabilities of a shape ("p(4, 3)"); or the given class numbers."""
+    if isinstance(spec, tuple):
+        # Rounded, so that the stored text is short and still exactly the number that was used.
+        return torch.tensor(np.round(rng.standard_normal(spec), 3))
+    if isinstance(spec, str):
+        logits = np.round(rng.standard_normal(eval(spec[1:])), 3)
+        return torch.tensor(np.round(np.exp(logits) / np.exp(logits).sum(-1, keepdims=True), 3))
+    return torch.tensor(spec)
+
+
+def layers() -> list[dict[str, Any]]:
+    """Output, gradient of the input and of the parameters of each layer."""
+    cases = []
+    for text, shape in LAYERS:
+        rng = np.random.default_rng(len(cases))
+        module = eval(text, {"nn": torch.nn}).double()
+        for p in module.parameters():
+            p.data = draw(rng, tuple(p.shape))
+        x = draw(rng, shape).requires_grad_()
+        y = module(x)
+        g = draw(rng, tuple(y.shape))
+        y.backward(g)
+        grads = {name: p.grad.tolist() for name, p in module.named_parameters()}
+        state = {name: v.tolist() for name, v in module.state_dict().items()}
+        cases.append(
+            {"module": text, "repr": repr(module), "state": state, "input": x.tolist(), "upstream": g.tolist()}
+            | {"output": y.tolist(), "input_grad": x.grad.tolist(), "grads": grads}
+        )
+    return cases
+
+
+def losses() -> list[dict[str, Any]]:
+    """Value and gradient of each loss."""
+    cases = []
+    for text, input_spec, target_spec, extra in LOSSES:
+        rng = np.random.default_rng(100 + len(cases))
+        x = draw(rng, input_spec).requires_grad_()
+        target = draw(rng, target_spec)
+        tensors = {name: torch.tensor(value, dtype=torch.float64) for name, value in extra.items()}
+        loss = eval(text, {"nn": torch.nn, **tensors})(x, target)
+        loss.sum().backward()
+        cases.append(
+            {"module": text, "tensors": extra, "input": x.tolist(), "target": target.tolist()}
+            | {"output": loss.tolist(), "input_grad": x.grad.tolist()}
+        )
+    return cases
+
+
+def gains() -> dict[str, float]:
+    """The gain of each nonlinearity."""
+    return {text: eval(text, {"init": torch.nn.init}) for text in GAINS}
+
+
+def trajectory() -> dict[str, Any]:
+    """The starting values of two parameters, and ten gradients for each."""
+    rng = np.random.default_rng(3)
+    shapes = ((2, 3), (3,))
+    return {
+        "start": [draw(rng, shape).tolist() for shape in shapes],
+        "gradients": [[draw(rng, shape).tolist() for shape in shapes] for _ in range(10)],
+    }
+
+
+def optimizers(dtype: torch.dtype) -> list[dict[str, Any]]:
+    """Parameters after the first and the tenth step along the trajectory, and the state at the end."""
+    given = trajectory()
+    cases = []
+    for text in OPTIMIZERS:
+        params = [torch.nn.Parameter(torch.tensor(start, dtype=dtype)) for start in given["start"]]
+        optimizer = eval(text, {"optim": torch.optim, "params": params})
+        steps = []
+        for gradients in given["gradients"]:
+            for p, gradient in zip(params, gradients, strict=True):
+                p.grad = torch.tensor(gradient, dtype=dtype)
+            optimizer.step()
+            steps.append([p.tolist() for p in params])
+        saved = optimizer.state_dict()
+        state = {
+            str(i): {k: v.tolist() if isinstance(v, torch.Tensor) else v for k, v in s.items()}
+            for i, s in saved["state"].items()
+        }
+        cases.append(
+            {"optimizer": text, "first": steps[0], "tenth": steps[-1], "state": state}
+            | {"groups": saved["param_groups"]}
+        )
+    return cases
+
+
+def schedules() -> list[dict[str, Any]]:
+    """The rates of two groups over twenty epochs."""
+    measures = np.round(np.random.default_rng(7).random(20), 2).tolist()
+    cases = []
+    for text in SCHEDULES + PLATEAUS:
+        params = [torch.nn.Parameter(torch.ones(1)) for _ in range(2)]
+        optimizer = torch.optim.SGD([{"params": params[:1]}, {"params": params[1:], "lr": 0.5}], lr=0.1)
+        schedule = eval(text, {"S": torch.optim.lr_scheduler, "optimizer": optimizer})
+        rates = []
+        for measure in measures:
+            optimizer.step()
+            schedule.step(*([measure] if text in PLATEAUS else []))
+            rates.append([group["lr"] for group in optimizer.param_groups])
+        cases.append({"schedule": text, "measures": measures if text in PLATEAUS else None, "rates": rates})
+    return cases
+
+
+def curve() -> dict[str, Any]:
+    """Loss over ten steps of a small network: layers, loss and optimizer together."""
+    rng = np.random.default_rng(5)
+    net = torch.nn.Sequential(torch.nn.Linear(2, 8), torch.nn.Tanh(), torch.nn.Linear(8, 3)).double()
+    for p in net.parameters():
+        p.data = draw(rng, tuple(p.shape))
+    state = {name: v.tolist() for name, v in net.state_dict().items()}
+    x, y = draw(rng, (12, 2)), torch.tensor([0, 1, 2] * 4)
+    optimizer = torch.optim.Adam(net.parameters(), lr=0.05)
+    losses = []
+    for _ in range(10):
+        optimizer.zero_grad()
+        loss = torch.nn.functional.cross_entropy(net(x), y)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return {"state": state, "input": x.tolist(), "target": y.tolist(), "losses": losses}
+
+
+def make() -> dict[str, dict[str, Any]]:
+    """All results by the folder of the tests that they belong to."""
+    torch.set_num_threads(1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return {
+            "nn": {"torch": torch.__version__, "layers": layers(), "losses": losses(), "gains": gains(), "curve": curve()},
+            "optim": {
+                "torch": torch.__version__,
+                "trajectory": trajectory(),
+                "float32": optimizers(torch.float32),
+                "float64": optimizers(torch.float64),
+                "schedules": schedules(),
+            },
+        }
+
+
+def dump(value: Any) -> str:
+    """JSON with one case a line, so that a change shows as a short diff."""
+    lines = [
+        f"{json.dumps(key)}: [\n" + ",\n".join(json.dumps(case) for case in part) + "\n]"
+        if isinstance(part, list)
+        else f"{json.dumps(key)}: {json.dumps(part)}"
+        for key, part in value.items()
+    ]
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+if __name__ == "__main__":
+    for folder, results in make().items():
+        (TESTS / folder / "golden.json").write_text(dump(results))
