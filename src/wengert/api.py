@@ -6,7 +6,7 @@ import math as _math
 from typing import Any
 
 
-from . import dtype as _dt
+from . import dtypes as _dt
 from .config import (
     enable_grad,
     inference_mode,
