@@ -64,16 +64,30 @@ def watching() -> Iterator[None]:
 
 def quietly(f: Callable[..., Any], *args: Any) -> Any:
     """Run a whole sweep with floating-point warnings off; ops inside it call NumPy directly."""
-    if STATE.quiet is _direct:
+    state = STATE
+    context_run, run = state.quiet, state.run
+    if context_run is _direct:
         return f(*args)
-    context_run, run = STATE.quiet, STATE.run
-    STATE.quiet = _direct
-    if run is context_run:
-        STATE.run = _direct
+    state.quiet = _direct
+    if run == context_run:
+        state.run = _direct
     try:
         return context_run(f, *args)
     finally:
-        STATE.quiet, STATE.run = context_run, run
+        state.quiet, state.run = context_run, run
+
+
+@contextmanager
+def reentered() -> Iterator[None]:
+    """For ops whose NumPy function runs users' code: ops inside must not enter the quiet context again."""
+    quiet, run = STATE.quiet, STATE.run
+    STATE.quiet = _direct
+    if run == quiet:
+        STATE.run = _direct
+    try:
+        yield
+    finally:
+        STATE.quiet, STATE.run = quiet, run
 
 
 class _GradMode:

@@ -102,7 +102,9 @@ def evaluate(net: nn.Module, digits: Digits) -> tuple[float, float]:
     return loss, accuracy
 
 
-def train_epoch(net: nn.Module, loader: DataLoader, optimizer: optim.Optimizer, rng: np.random.Generator) -> float:
+def train_epoch(
+    net: nn.Module, loader: DataLoader, optimizer: optim.Optimizer, rng: np.random.Generator
+) -> float:
     """Go through the training images once; the mean loss."""
     net.train()
     total, count = 0.0, 0
@@ -129,7 +131,9 @@ def train(net: nn.Module, training: Digits, validation: Digits, epochs: int, lr:
         train_loss = train_epoch(net, loader, optimizer, rng)
         loss, accuracy = evaluate(net, validation)
         if not math.isfinite(train_loss) or not math.isfinite(loss):
-            raise SystemExit(f"demo: the loss is not finite any more in epoch {epoch + 1}. Lower the learning rate: --lr")
+            raise SystemExit(
+                f"demo: the loss is not finite any more in epoch {epoch + 1}. Lower the learning rate: --lr"
+            )
         history.train_loss.append(train_loss)
         history.validation_loss.append(loss)
         if loss <= min(history.validation_loss):
@@ -202,17 +206,26 @@ def run(epochs: int, seed: int, lr: float, out: Path) -> float:
     _, accuracy = evaluate(net, test)
     save_weights(net, out / "weights.npz")
     save_curve(history, out / "loss.png")
-    print(f"trained for {seconds:.1f} s, kept epoch {history.best_epoch + 1}; wrote {out}/weights.npz and {out}/loss.png")
+    print(
+        f"trained for {seconds:.1f} s, kept epoch {history.best_epoch + 1}; "
+        f"wrote {out / 'weights.npz'} and {out / 'loss.png'}"
+    )
     print(f"test accuracy {accuracy:.2%}")
     return accuracy
 
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m wengert.demo", description=(__doc__ or "").split("\n\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m wengert.demo", description=(__doc__ or "").split("\n\n")[0]
+    )
     parser.add_argument("--epochs", type=int, default=80, help="at most this many (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of weights, dropout and batches (default: %(default)s)")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of weights, dropout and batches (default: %(default)s)"
+    )
     parser.add_argument("--lr", type=float, default=2e-3, help="learning rate (default: %(default)s)")
-    parser.add_argument("--out", type=Path, default=Path("demo_output"), help="folder to write to (default: %(default)s)")
+    parser.add_argument(
+        "--out", type=Path, default=Path("demo_output"), help="folder to write to (default: %(default)s)"
+    )
     arguments = parser.parse_args(argv)
     if arguments.epochs < 1:
         parser.error(f"--epochs must be at least 1, got {arguments.epochs}")

@@ -22,12 +22,13 @@ class dtype:
     (wengert.float32, 4, True)
     """
 
-    __slots__ = ("category", "is_complex", "is_floating_point", "is_signed", "itemsize", "name", "np", "short")
+    __slots__ = ("category", "is_complex", "is_floating_point", "is_signed", "itemsize", "kind", "name", "np", "short")
 
     def __init__(self, name: str, short: str, np_dtype: Any, category: int) -> None:
         self.name, self.short = name, short
         self.np = np.dtype(np_dtype)
         self.itemsize = self.np.itemsize
+        self.kind = self.np.kind if category < 3 else "c"  # as NumPy's, so that rules can ask either
         self.category = category  # 0 bool, 1 integer, 2 floating, 3 complex: PyTorch's order of promotion
         self.is_floating_point = category == 2
         self.is_complex = category == 3

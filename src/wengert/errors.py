@@ -12,9 +12,10 @@ from types import FrameType
 
 PACKAGE_DIR = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
-# One flag a code object, keyed by id because hashing a code object is slow; the code is kept so
-# that the id cannot be used again for another one.
-_internal: dict[int, tuple[bool, object]] = {}
+# One flag a code object, keyed by id because hashing a code object is slow; the codes are kept so
+# that an id cannot be used again for another one.
+_internal: dict[int, bool] = {}
+_codes: list[object] = []
 
 
 class WengertError(RuntimeError):
@@ -57,21 +58,27 @@ class MissingExtra(WengertError, ImportError):
     """An optional library is not installed."""
 
 
-def is_internal(frame: FrameType) -> bool:
-    """Whether a frame runs code of the package itself."""
+def _classify(frame: FrameType) -> bool:
+    """Whether a frame runs code of the package itself; remembered by its code object."""
     code = frame.f_code
-    known = _internal.get(id(code))
-    if known is None:
-        inside = code.co_filename.startswith(PACKAGE_DIR) or code.co_filename.startswith("<wengert")
-        known = _internal[id(code)] = (inside and not code.co_filename.endswith("demo.py"), code)
-    return known[0]
+    name = code.co_filename
+    inside = (name.startswith(PACKAGE_DIR) and not name.endswith("demo.py")) or name.startswith("<wengert")
+    _codes.append(code)
+    _internal[id(code)] = inside
+    return inside
 
 
 def user_frame(frame: FrameType | None) -> FrameType | None:
     """The innermost frame at or above ``frame`` that is not Wengert's own."""
-    while frame is not None and is_internal(frame):
+    known = _internal
+    while frame is not None:
+        inside = known.get(id(frame.f_code))
+        if inside is None:
+            inside = _classify(frame)
+        if not inside:
+            return frame
         frame = frame.f_back
-    return frame
+    return None
 
 
 def where() -> str:

@@ -18,7 +18,8 @@ import torch
 
 TESTS = Path(__file__).resolve().parents[1]
 
-# Modules with the shape of their input. Written as text, because wengert evaluates the same text.
+# Modules with the shape of their input, or the input itself.
+# Written as text, because wengert evaluates the same text.
 LAYERS = [
     ("nn.Linear(3, 2)", (4, 3)),
     ("nn.Linear(3, 2, bias=False)", (2, 2, 3)),
@@ -38,7 +39,30 @@ LAYERS = [
     ("nn.LogSoftmax(dim=1)", (3, 4)),
     ("nn.Dropout(0.5).eval()", (3, 4)),
     ("nn.Sequential(nn.Linear(2, 16), nn.Tanh(), nn.Linear(16, 16), nn.Tanh(), nn.Linear(16, 1))", (5, 2)),
-    ("nn.Sequential(nn.Flatten(), nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 3), nn.LogSoftmax(dim=1))", (2, 2, 3)),
+    (
+        "nn.Sequential(nn.Flatten(), nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 3), nn.LogSoftmax(dim=1))",
+        (2, 2, 3),
+    ),
+    ("nn.Conv1d(2, 3, 2)", (2, 2, 4)),
+    ("nn.Conv2d(2, 2, 2)", (1, 2, 3, 4)),
+    ("nn.Conv2d(2, 4, (2, 1), stride=(1, 2), padding=(1, 0), groups=2, bias=False)", (1, 2, 3, 4)),
+    ("nn.Conv2d(1, 1, 2, padding='same', dilation=2)", (1, 1, 3, 4)),
+    ("nn.Conv2d(1, 1, 3, padding=1, padding_mode='reflect')", (1, 1, 3, 3)),
+    ("nn.Conv2d(1, 1, (2, 3), padding='same', padding_mode='circular')", (1, 1, 3, 4)),
+    ("nn.Conv3d(1, 1, 2)", (1, 1, 2, 3, 2)),
+    ("nn.MaxPool2d(2)", (1, 2, 4, 5)),
+    ("nn.MaxPool2d(3, stride=2, padding=1)", (1, 1, 4, 4)),
+    ("nn.LayerNorm(4)", (3, 4)),
+    ("nn.LayerNorm((2, 3), eps=0.1, bias=False)", (2, 2, 3)),
+    ("nn.LayerNorm(4, elementwise_affine=False)", (2, 4)),
+    ("nn.BatchNorm1d(3)", (4, 3)),
+    ("nn.BatchNorm1d(2, momentum=None, eps=0.1)", (3, 2, 2)),
+    ("nn.BatchNorm1d(3).eval()", (4, 3)),
+    ("nn.BatchNorm2d(2, momentum=0.3)", (2, 2, 2, 2)),
+    ("nn.BatchNorm2d(2, affine=False, track_running_stats=False)", (2, 2, 2, 2)),
+    ("nn.Embedding(4, 2)", [[0, 3], [2, 3]]),
+    ("nn.Embedding(4, 2, padding_idx=3)", [[0, 3], [2, 3]]),
+    ("nn.Embedding(4, 2, scale_grad_by_freq=True)", [[0, 3], [2, 3]]),
 ]
 
 # Losses with input, target and the named tensors that the text uses. "p" stands for probabilities.
@@ -55,12 +79,22 @@ LOSSES = [
     ("nn.CrossEntropyLoss(weight=w)", (4, 3), CLASSES, {"w": [0.5, 2.0, 1.0]}),
     ("nn.CrossEntropyLoss(ignore_index=2)", (4, 3), CLASSES, {}),
     ("nn.CrossEntropyLoss(label_smoothing=0.1)", (4, 3), CLASSES, {}),
-    ("nn.CrossEntropyLoss(weight=w, label_smoothing=0.2, ignore_index=0)", (4, 3), CLASSES, {"w": [0.5, 2.0, 1.0]}),
+    (
+        "nn.CrossEntropyLoss(weight=w, label_smoothing=0.2, ignore_index=0)",
+        (4, 3),
+        CLASSES,
+        {"w": [0.5, 2.0, 1.0]},
+    ),
     ("nn.CrossEntropyLoss()", (2, 3, 2), [[0, 2], [1, 2]], {}),
     *[(f"nn.BCELoss(reduction='{r}')", "p(4, 3)", "p(4, 3)", {}) for r in ("none", "mean", "sum")],
     ("nn.BCELoss(weight=w)", "p(4, 3)", "p(4, 3)", {"w": [0.5, 2.0, 1.0]}),
     *[(f"nn.BCEWithLogitsLoss(reduction='{r}')", (4, 3), "p(4, 3)", {}) for r in ("none", "mean", "sum")],
-    ("nn.BCEWithLogitsLoss(weight=w, pos_weight=q)", (4, 3), "p(4, 3)", {"w": [0.5, 2.0, 1.0], "q": [3.0, 1.0, 0.1]}),
+    (
+        "nn.BCEWithLogitsLoss(weight=w, pos_weight=q)",
+        (4, 3),
+        "p(4, 3)",
+        {"w": [0.5, 2.0, 1.0], "q": [3.0, 1.0, 0.1]},
+    ),
 ]
 
 GAINS = [
@@ -106,7 +140,7 @@ SCHEDULES = [
 PLATEAUS = [
     "S.ReduceLROnPlateau(optimizer, factor=0.5, patience=1)",
     "S.ReduceLROnPlateau(optimizer, 'max', factor=0.5, patience=0, threshold=0.05, cooldown=2)",
-    "S.ReduceLROnPlateau(optimizer, factor=0.1, patience=0, threshold=0.1, threshold_mode='abs', min_lr=[1e-3, 0.02])",
+    "S.ReduceLROnPlateau(optimizer, factor=0.1, patience=0, threshold_mode='abs', min_lr=[1e-3, 0.02])",
 ]
 
 
@@ -129,15 +163,27 @@ def layers() -> list[dict[str, Any]]:
         module = eval(text, {"nn": torch.nn}).double()
         for p in module.parameters():
             p.data = draw(rng, tuple(p.shape))
-        x = draw(rng, shape).requires_grad_()
+        state = {name: v.tolist() for name, v in module.state_dict().items()}
+        x = draw(rng, shape)
+        if x.is_floating_point():
+            x.requires_grad_()
         y = module(x)
         g = draw(rng, tuple(y.shape))
         y.backward(g)
         grads = {name: p.grad.tolist() for name, p in module.named_parameters()}
-        state = {name: v.tolist() for name, v in module.state_dict().items()}
+        after = {name: v.tolist() for name, v in module.named_buffers()}
         cases.append(
-            {"module": text, "repr": repr(module), "state": state, "input": x.tolist(), "upstream": g.tolist()}
-            | {"output": y.tolist(), "input_grad": x.grad.tolist(), "grads": grads}
+            {
+                "module": text,
+                "repr": repr(module),
+                "state": state,
+                "input": x.tolist(),
+                "upstream": g.tolist(),
+                "output": y.tolist(),
+                "input_grad": x.grad.tolist() if x.requires_grad else None,
+                "grads": grads,
+                "buffers": after,
+            }
         )
     return cases
 
@@ -241,7 +287,13 @@ def make() -> dict[str, dict[str, Any]]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return {
-            "nn": {"torch": torch.__version__, "layers": layers(), "losses": losses(), "gains": gains(), "curve": curve()},
+            "nn": {
+                "torch": torch.__version__,
+                "layers": layers(),
+                "losses": losses(),
+                "gains": gains(),
+                "curve": curve(),
+            },
             "optim": {
                 "torch": torch.__version__,
                 "trajectory": trajectory(),

@@ -1,15 +1,76 @@
-"""Formulas: functions of ops that stand in the graph as one Call."""
+"""Formulas: functions of ops that stand in the graph as one Call.
+
+A formula is traced once for each combination of shapes, dtypes and static arguments. In eager
+mode its body then runs as one straight-line function over arrays, without a handle or a node for
+each op inside; drawn, it is a box that opens. Derivatives come from sweeping the body.
+"""
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
+
+from .. import dtypes as dt
+from ..config import STATE
+from ..graph.graph import Graph
+from ..graph.handle import Handle, apply
+from ..graph.trace import trace
+from ..ops.base import OPS
+
+_CALL = OPS["call"]
+_LIMIT = 512  # traced bodies kept a formula
 
 
 def formula(f: Callable[..., Any]) -> Callable[..., Any]:
     """Mark a function of tensors as a formula.
 
-    Tensor arguments are the inputs of the Call, everything else is static (hashable). The body is
-    traced once per shapes, dtypes and static arguments, so it must not look at values.
+    Tensor arguments (positional or keyword) are the inputs of the Call; everything else is static
+    and must be hashable. The body must not look at values.
     """
-    return f
+    bodies: OrderedDict[Any, Graph] = OrderedDict()
+    signature = inspect.signature(f)
+
+    @functools.wraps(f)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if STATE.anomaly:  # errors should name the op inside
+            return f(*args, **kwargs)
+        if kwargs:
+            bound = signature.bind(*args, **kwargs)
+            args, kwargs = bound.args, bound.kwargs
+        tensors: list[Any] = []
+        key: list[Any] = [dt._default]
+        for a in args if not kwargs else (*args, *kwargs.values()):
+            if isinstance(a, Handle):
+                tensors.append(a)
+                v = a._value
+                key.append((v.shape, v.dtype) if v is not None else tuple(a.aval))
+            else:
+                key.append(a)
+                key.append(type(a))  # 1, 1.0 and True are equal but do not mean the same
+        if not tensors:
+            return f(*args, **kwargs)
+        found = tuple(key) if not kwargs else (*key, *kwargs)
+        body = bodies.get(found)
+        if body is None:
+            body = bodies[found] = _trace_body(f, args, kwargs, tensors)
+            if len(bodies) > _LIMIT:
+                bodies.popitem(last=False)
+        return apply(_CALL, tuple(tensors), {"graph": body})
+
+    call.is_formula = True  # type: ignore[attr-defined]
+    return call
+
+
+def _trace_body(f: Callable[..., Any], args: Any, kwargs: dict[str, Any], tensors: list[Any]) -> Graph:
+    """The body as a graph of the tensor arguments, in order."""
+
+    def run(*symbols: Any) -> Any:
+        given = iter(symbols)
+        placed = [next(given) if isinstance(a, Handle) else a for a in args]
+        named = {k: next(given) if isinstance(v, Handle) else v for k, v in kwargs.items()}
+        return f(*placed, **named)
+
+    return trace(run, [t.aval for t in tensors], f.__name__)

@@ -1,12 +1,416 @@
-"""Indexing and scattering."""
+"""Indexing: ``x[index]`` and ``x[index] = value`` with PyTorch's meaning.
+
+Ints, slices (negative steps too), None, Ellipsis and bools select a *view*; masks and integer arrays
+pick elements into new memory. Ints take effect first, as in PyTorch: only arrays and masks count as
+advanced indices, whose dimension stands where they stood if they are adjacent, else in front.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import math
+import operator
+from typing import Any, NamedTuple
 
-__all__: list[str] = []
+import numpy as np
+
+from .. import dtypes as dt
+from ..config import STATE
+from ..errors import ArgumentError, IndexRangeError, ShapeError, message
+from ..graph.alias import assign, check_writable, is_recorded, make_view, owned_base
+from ..graph.handle import Handle, apply, wrap
+from ..ops.base import OPS
+from ..ops.index import blocks, wrapped
+from .front import cast, expand_to
+
+_SLICE, _RESHAPE, _TAKE, _PUT, _WHERE = (OPS[n] for n in ("slice", "reshape", "take_rows", "put_rows", "where"))
+_INT64 = dt.int64
+_YES, _NO = np.zeros(1, np.int64), np.zeros(0, np.int64)
+
+
+class Pick(NamedTuple):
+    """An advanced index: positions along ``count`` dimensions of the basic view, from ``axis`` on, as one."""
+
+    axis: int
+    count: int
+    index: Any  # integer handle
+    mask: Any  # the boolean handle it comes from, or None
+    dim: int  # of the indexed tensor, for messages
+
+
+class Parsed(NamedTuple):
+    """An index in normal form: slices for each dimension, the shape of the view, the advanced part."""
+
+    spec: tuple[Any, ...]
+    shape: tuple[int, ...]
+    picks: list[Pick]
+
+
+# -- reading an index ------------------------------------------------------------------------
+
+
+def _items(index: Any) -> tuple[Any, ...]:
+    return index if type(index) is tuple else (index,)
+
+
+def _as_item(x: Any) -> Any:
+    """An int, a slice, None, Ellipsis, a bool, or a handle of at least one dimension."""
+    kind = type(x)
+    if kind is int or kind is slice or kind is bool or x is None or x is Ellipsis:
+        return x
+    if isinstance(x, Handle):
+        aval = x.aval
+        if aval.shape or x._value is None:
+            return x
+        return bool(x._value) if aval.dtype == dt.NP_BOOL else operator.index(x)
+    if isinstance(x, np.bool_):
+        return bool(x)
+    if isinstance(x, np.integer):
+        return int(x)
+    if isinstance(x, (list, tuple, range, np.ndarray)):
+        return _as_array(x)
+    try:
+        return operator.index(x)
+    except TypeError:
+        raise IndexRangeError(
+            message("getitem", "not an index", type(x).__name__,
+                    "Use ints, slices, None, ..., or bool and integer tensors")
+        ) from None  # fmt: skip
+
+
+def _as_array(x: Any) -> Any:
+    """A sequence of numbers, tensors or sequences as an index handle."""
+    if isinstance(x, (list, tuple)) and any(isinstance(v, Handle) for v in x):
+        x = [v.tolist() if isinstance(v, Handle) else v for v in x]
+    array = np.asarray(x)
+    if not array.size and array.dtype == np.float64 and not isinstance(x, np.ndarray):
+        array = array.astype(np.int64)
+    return wrap(array) if array.shape else _as_item(array[()])
+
+
+def _width(item: Any) -> int:
+    """How many dimensions an item consumes."""
+    if isinstance(item, Handle):
+        return item.aval.ndim if item.aval.dtype in (dt.NP_BOOL, np.uint8) else 1
+    return 0 if item is None or item is Ellipsis or type(item) is bool else 1
+
+
+def _expand_ellipsis(items: list[Any], ndim: int, seen: str) -> list[Any]:
+    used = sum(map(_width, items))
+    if used > ndim:
+        raise IndexRangeError(message("getitem", "too many indices", f"{used} for {seen}"))
+    spots = [i for i, x in enumerate(items) if x is Ellipsis]
+    if len(spots) > 1:
+        raise IndexRangeError(message("getitem", "an index can have one ellipsis", f"{len(spots)} for {seen}"))
+    at = spots[0] if spots else len(items)
+    return [*items[:at], *[slice(None)] * (ndim - used), *items[at + 1 :]]
+
+
+def _range(i: int, n: int, d: int) -> tuple[int, int, int]:
+    if not -n <= i < n:
+        raise IndexRangeError(message("getitem", "index out of range", f"index {i} along dimension {d} with size {n}"))
+    i = i + n if i < 0 else i
+    return i, i + 1, 1
+
+
+def _span(s: slice, n: int) -> tuple[tuple[int, int | None, int], int]:
+    """The normal form of a slice, and its length."""
+    try:
+        start, stop, step = s.indices(n)
+    except (TypeError, ValueError) as error:
+        raise ArgumentError(message("getitem", str(error), repr(s))) from None
+    length = len(range(start, stop, step))
+    if not length:
+        return (0, 0, 1), 0
+    return (start, None if stop < 0 else stop, step), length
+
+
+def parse(index: Any, aval: Any) -> Parsed:
+    """Bring an index of a tensor to normal form.
+
+    Raises:
+        IndexRangeError: an index out of range, too many of them, or one of a wrong kind.
+    """
+    shape = aval.shape
+    items = _expand_ellipsis([_as_item(x) for x in _items(index)], len(shape), str(aval))
+    spec: list[Any] = []
+    out: list[int] = []
+    picks: list[Pick] = []
+    d = 0
+    for x in items:
+        if type(x) is int:
+            spec.append(_range(x, shape[d], d))
+        elif type(x) is slice:
+            span, n = _span(x, shape[d])
+            spec.append(span)
+            out.append(n)
+        elif x is None:
+            out.append(1)
+        elif type(x) is bool:
+            picks.append(Pick(len(out), 1, wrap(_YES if x else _NO), None, d))
+            out.append(1)
+        else:
+            k = _width(x)
+            picks.append(_pick(x, len(out), k, shape[d : d + k], d))
+            spec.extend((0, n, 1) for n in shape[d : d + k])
+            out.extend(shape[d : d + k])
+        d = len(spec)
+    return Parsed(tuple(spec), tuple(out), picks)
+
+
+def _pick(x: Any, axis: int, count: int, sizes: tuple[int, ...], d: int) -> Pick:
+    """Check an index array, or turn a mask into positions."""
+    aval = x.aval
+    if aval.dtype in (dt.NP_BOOL, np.uint8):
+        if aval.shape != sizes:
+            seen = f"{aval} for sizes {list(sizes)} from dimension {d} on"
+            raise IndexRangeError(message("getitem", "the shape of the mask does not match", seen))
+        return Pick(axis, count, None, x, d)
+    if dt.of(aval.dtype).category != 1:
+        raise IndexRangeError(message("getitem", "an index tensor must hold integers or bools", str(aval)))
+    check_range("getitem", x, sizes[0], d)
+    return Pick(axis, count, x, None, d)
+
+
+def check_range(name: str, index: Any, n: int, d: int) -> None:
+    """Raise if a known index lies outside of -n ... n - 1."""
+    v = index._value
+    if v is None or not v.size:
+        return
+    low, high = v.min(), v.max()
+    if low < -n or high >= n:
+        bad = low if low < -n else high
+        raise IndexRangeError(message(name, "index out of range", f"index {bad} along dimension {d} with size {n}"))
+
+
+def positions(pick: Pick) -> Any:
+    """The integer index of a pick; a mask must be known for that."""
+    if pick.index is not None:
+        return pick.index
+    return wrap(np.flatnonzero(pick.mask._concrete("indexing by a mask")))
+
+
+# -- reading ---------------------------------------------------------------------------------
+
+
+def _basic(x: Any, p: Parsed) -> Any:
+    """The view of the ints, slices and new axes."""
+    shape = x.aval.shape
+    if any(t[0] != 0 or t[1] != n or t[2] != 1 for t, n in zip(p.spec, shape, strict=True)):
+        x = make_view(x, _SLICE, {"spec": p.spec})
+        shape = x.aval.shape
+    return x if shape == p.shape else make_view(x, _RESHAPE, {"shape": p.shape})
+
+
+def getitem(input: Any, index: Any) -> Any:
+    """``x[index]``.
+
+    >>> import wengert as wg
+    >>> x = wg.arange(6).reshape(2, 3)
+    >>> x[1, ::-1]
+    tensor([5, 4, 3])
+    >>> x[:, [2, 0]]
+    tensor([[2, 0],
+            [5, 3]])
+    """
+    p = parse(index, input.aval)
+    y = _basic(input, p)
+    if p.picks:
+        return _take(y, p.picks)
+    return make_view(y, _RESHAPE, {"shape": p.shape}) if y is input else y
+
+
+def _plan(shape: tuple[int, ...], picks: list[Pick]) -> tuple[int, int, int]:
+    """Where the picked dimensions stand: their first axis, how many, and where the result's go."""
+    first, count = picks[0].axis, sum(p.count for p in picks)
+    adjacent = picks[-1].axis + picks[-1].count - first == count
+    return first, count, first if adjacent else 0
+
+
+def _gathered(y: Any, picks: list[Pick], front: int, view: bool = False) -> Any:
+    """``y`` with the picked dimensions together at ``front`` and merged into one."""
+    shape = y.aval.shape
+    axes = [a for p in picks for a in range(p.axis, p.axis + p.count)]
+    rest = [i for i in range(len(shape)) if i not in axes]
+    order = (*rest[:front], *axes, *rest[front:])
+    if order != tuple(range(len(shape))):
+        y = apply(OPS["permute"], (y,), {"order": order})
+    if len(axes) == 1:
+        return y
+    merged = (*[shape[i] for i in rest[:front]], math.prod(shape[i] for i in axes), *[shape[i] for i in rest[front:]])
+    return apply(_RESHAPE, (y,), {"shape": merged})
+
+
+def _linear(picks: list[Pick], shape: tuple[int, ...]) -> Any:
+    """One index into the merged dimensions."""
+    indices = [positions(p) for p in picks]
+    if len(indices) == 1:
+        return indices[0]
+    sizes = [math.prod(shape[p.axis : p.axis + p.count]) for p in picks]
+    if STATE.watchers or any(i._value is None for i in indices):
+        out: Any = 0
+        for i, n in zip(indices, sizes, strict=True):
+            out = out * n + wrapped(cast(i, _INT64), n)
+        return out
+    try:
+        arrays = np.broadcast_arrays(*[i._value for i in indices])
+    except ValueError:
+        seen = ", ".join(str(list(i.aval.shape)) for i in indices)
+        raise IndexRangeError(message("getitem", "index tensors do not broadcast", f"shapes {seen}")) from None
+    out = 0
+    for a, n in zip(arrays, sizes, strict=True):
+        out = out * n + wrapped(a.astype(np.int64), n)
+    return wrap(np.asarray(out))
+
+
+def _take(y: Any, picks: list[Pick]) -> Any:
+    first, _, front = _plan(y.aval.shape, picks)
+    if len(picks) == 1 and picks[0].count == 1:
+        index = positions(picks[0])
+        return apply(_TAKE, (y, index), {"axis": first} if first else {})
+    index = _linear(picks, y.aval.shape)
+    return apply(_TAKE, (_gathered(y, picks, front), index), {"axis": front} if front else {})
+
+
+# -- writing ---------------------------------------------------------------------------------
+
+
+def _value_for(x: Any, value: Any) -> Any:
+    """The value in the dtype of ``x``."""
+    if isinstance(value, Handle):
+        return cast(value, dt.of(x.aval.dtype))
+    try:
+        array = np.asarray(value)
+        return wrap(array if array.dtype == x.aval.dtype else _cast_array(array, x.aval.dtype))
+    except (TypeError, ValueError) as error:
+        raise ShapeError(message("setitem", f"cannot store this value ({error})", type(value).__name__)) from None
+
+
+def _cast_array(array: Any, dtype: Any) -> Any:
+    if array.dtype.kind == "c" and dtype not in dt.COMPLEX_NP:
+        array = array.real
+    return STATE.quiet(array.astype, dtype)
+
+
+def _fit(value: Any, target: tuple[int, ...], seen: Any) -> Any:
+    """Broadcast a value to the shape that is written; leading ones too many are dropped."""
+    shape = value.aval.shape
+    if shape == target:
+        return value
+    own = shape
+    while len(own) > len(target) and own[0] == 1:
+        own = own[1:]
+    if len(own) > len(target) or any(
+        n not in (1, m) for n, m in zip(reversed(own), reversed(target), strict=False)
+    ):
+        raise ShapeError(
+            message("setitem", "the value does not fit", f"{value.aval} into {list(target)} of {seen}")
+        )
+    if own != shape:
+        value = apply(_RESHAPE, (value,), {"shape": own})
+    return value if value._value is not None and not STATE.watchers else expand_to(value, target)
 
 
 def setitem(x: Any, index: Any, value: Any) -> None:
-    """``x[index] = value``."""
-    raise NotImplementedError
+    """``x[index] = value``: the value is broadcast and cast; views and bases see it.
+
+    Outside of any graph the memory is written; else the tensor is bound to a new node and the old
+    value stays what it was.
+
+    Raises:
+        IndexRangeError, ShapeError: nothing is changed then.
+    """
+    check_writable("setitem", x)
+    p = parse(index, x.aval)
+    value = _value_for(x, value)
+    if is_recorded(x, value):
+        _set_recorded(x, p, value)
+    else:
+        _set_memory(x, p, value)
+
+
+def _indices_of(p: Parsed) -> tuple[Any, ...]:
+    """The advanced part as a NumPy index of the basic view."""
+    index: list[Any] = [slice(None)] * len(p.shape)
+    for pick in reversed(p.picks):
+        taken = pick.index._value if pick.mask is None else pick.mask._value.astype(bool)
+        index[pick.axis : pick.axis + pick.count] = [taken]
+    return tuple(index)
+
+
+def _set_memory(x: Any, p: Parsed, value: Any) -> None:
+    target = p.shape if not p.picks else _picked_shape(p)
+    value = _fit(value, target, x.aval)
+    owned_base(x)
+    place = x._value[tuple([slice(*t) for t in p.spec])]
+    if place.shape != p.shape:
+        place = place.reshape(p.shape)
+    if p.picks:
+        place[_indices_of(p)] = value._value
+    else:
+        place[...] = value._value
+
+
+def _picked_shape(p: Parsed) -> tuple[int, ...]:
+    """Shape of what an advanced index picks."""
+    _, _, front = _plan(p.shape, p.picks)
+    shapes = [
+        pick.index.aval.shape if pick.mask is None else (int(np.count_nonzero(pick.mask._value)),) for pick in p.picks
+    ]
+    try:
+        inner = np.broadcast_shapes(*shapes)
+    except ValueError:
+        raise IndexRangeError(
+            message("setitem", "index tensors do not broadcast", f"shapes {', '.join(map(str, shapes))}")
+        ) from None
+    axes = {a for pick in p.picks for a in range(pick.axis, pick.axis + pick.count)}
+    rest = [n for i, n in enumerate(p.shape) if i not in axes]
+    return (*rest[:front], *inner, *rest[front:])
+
+
+def _set_recorded(x: Any, p: Parsed, value: Any) -> None:
+    """By nodes: the basic view is given the new contents, through which the base gets them."""
+    if not p.picks:
+        value = _fit(value, p.shape, x.aval)
+        y = _basic(x, p)
+        value = expand_to(value, p.shape)
+        assign("setitem", y, apply(OPS["clone"], (value,)) if y is x else value)
+        return
+    y = _basic(x, p)
+    masked = p.picks[0].mask
+    if masked is not None and len(p.picks) == 1 and value.aval.ndim <= len(p.shape) - p.picks[0].count - p.picks[0].axis:
+        new = _set_where(y, p.picks[0], value)
+    else:
+        new = _set_rows(y, p, value)
+    assign("setitem", y, new)
+
+
+def _set_where(y: Any, pick: Pick, value: Any) -> Any:
+    """A mask and a value that is the same for all of its elements: no positions are needed."""
+    shape = y.aval.shape
+    mask = apply(_RESHAPE, (cast(pick.mask, dt.bool_),),
+                 {"shape": (*pick.mask.aval.shape, *[1] * (len(shape) - pick.axis - pick.count))})  # fmt: skip
+    _fit(value, shape[pick.axis + pick.count :], y.aval)
+    return apply(_WHERE, (expand_to(mask, shape), expand_to(value, shape), y))
+
+
+def _set_rows(y: Any, p: Parsed, value: Any) -> Any:
+    """Integer positions: rows are written and the dimensions put back in place."""
+    shape = p.shape
+    _, _, front = _plan(shape, p.picks)
+    index = _linear(p.picks, shape)
+    axes = [a for pick in p.picks for a in range(pick.axis, pick.axis + pick.count)]
+    rest = [i for i in range(len(shape)) if i not in axes]
+    inner = index.aval.ndim
+    target = (*[shape[i] for i in rest[:front]], *index.aval.shape, *[shape[i] for i in rest[front:]])
+    value = blocks(expand_to(_fit(value, target, y.aval), target), front, inner, 0)
+    rows = _gathered(y, p.picks, 0)
+    rows = apply(_PUT, (rows, index, value), {"unique": True} if p.picks[0].mask is not None else {})
+    out = apply(_RESHAPE, (rows,), {"shape": tuple(shape[i] for i in (*axes, *rest))})
+    back = [0] * len(shape)
+    for i, a in enumerate((*axes, *rest)):
+        back[a] = i
+    return apply(OPS["permute"], (out,), {"order": tuple(back)})
+
+
+__all__: list[str] = []
+EXTRA_METHODS = {"__getitem__": getitem}

@@ -15,6 +15,7 @@ from . import (
     creation,
     indexing,
     linalg,
+    memory,
     pointwise,
     random,
     reduction,
@@ -25,7 +26,7 @@ from . import (
 )
 from .inplace import inplace
 
-FAMILIES = (pointwise, special, reduction, shape, indexing, scan, sorting, blas, linalg, creation, random)
+FAMILIES = (pointwise, special, reduction, shape, memory, indexing, scan, sorting, blas, linalg, creation, random)
 
 METHODS: dict[str, Callable[..., Any]] = {}
 

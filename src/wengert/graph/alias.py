@@ -7,7 +7,11 @@ A view remembers its base and the movements that lead from the base to it. Writi
   with the new value, and its views are made again from it. Old nodes keep their values.
 
 If the memory is pinned (a live graph holds its old value), the base moves to a copy first, so that
-in-place code that PyTorch refuses to differentiate simply works.
+in-place code that PyTorch refuses to differentiate simply works. NumPy arrays that shared the memory
+do not follow then.
+
+Ops return a part of their input instead of a copy wherever NumPy does. Such a result *borrows* memory:
+only `make_view` makes it a view, else it is copied before either side is written.
 """
 
 from __future__ import annotations
@@ -20,33 +24,73 @@ import numpy as np
 
 from ..config import STATE
 from ..errors import GraphError, ShapeError, message
-from .handle import Handle, apply, of_node, wrap
+from .handle import Handle, apply, of_node, set_lender, wrap
 from .node import NO_ATTRS, Node
 
 Path = tuple[tuple[Any, dict[str, Any]], ...]  # movements from the base to a view: (op, attrs) each
 
 
 class Alias:
-    """What a tensor shares memory with: as a base its views, as a view its base and path."""
+    """What a tensor shares memory with: as a base its views, as a view its base and path.
 
-    __slots__ = ("base", "path", "pins", "views")
+    ``borrowers`` are results that only happen to lie in this memory (an op returned a part of its input
+    instead of a copy): they keep their values when this memory is written. ``lender`` says, for such a
+    result, whose memory it lies in.
+    """
 
-    def __init__(self, base: Handle | None, path: Path) -> None:
+    __slots__ = ("base", "borrowers", "grad", "lender", "path", "pins", "views")
+
+    def __init__(self, base: Handle | None, path: Path, lender: Alias | None = None) -> None:
         self.base = base  # None for a base; strong for a view, as PyTorch's ._base
         self.path = path
+        self.lender = lender
+        self.grad = STATE.grad  # whether a view, made again from its base, is recorded
         self.views: list[weakref.ref[Handle]] = []
+        self.borrowers: list[weakref.ref[Handle]] = []
         self.pins: list[weakref.ref[Node]] = []
 
     def pin(self, node: Node) -> None:
         """A leaf node was made that holds this memory as its value."""
         owner = self if self.base is None else self.base._alias
-        owner.pins.append(weakref.ref(node))
+        _add(owner.pins, node)
+        if owner.lender is not None:
+            _add(owner.lender.pins, node)
+
+
+def _add(refs: list[weakref.ref[Any]], x: Any) -> None:
+    """Append a weak reference; the dead ones are dropped now and then."""
+    n = len(refs)
+    if n >= 16 and n & (n - 1) == 0:
+        refs[:] = [r for r in refs if r() is not None]
+    refs.append(weakref.ref(x))
+
+
+def _own_alias(x: Handle) -> Alias:
+    """The alias of a base, made where there is none."""
+    alias = x._alias
+    if alias is None:
+        alias = x._alias = Alias(None, ())
+        if x._value is not None and type(x._value) is not np.ndarray:
+            x._value = np.array(x._value)  # a NumPy scalar has no memory to share
+        if x._node is not None:
+            alias.pins.append(weakref.ref(x._node))
+    return alias
+
+
+def lend(x: Handle, out: Handle) -> None:
+    """``out`` lies in the memory of ``x``, which nobody should notice."""
+    alias = x._alias
+    owner = _own_alias(x) if alias is None else alias if alias.base is None else alias.base._alias
+    owner = owner if owner.lender is None else owner.lender
+    out._alias = Alias(None, (), owner)
+    _add(owner.borrowers, out)
 
 
 def make_view(x: Handle, op: Any, attrs: dict[str, Any]) -> Any:
     """Apply a movement and remember that the result shares memory with ``x``."""
-    out = apply(op, (x,), attrs)
-    return share(x, out, ((op, attrs),))
+    if x._value is not None and type(x._value) is not np.ndarray:
+        _own_alias(x)
+    return share(x, apply(op, (x,), attrs), ((op, attrs),))
 
 
 def share(x: Handle, out: Handle, path: Path) -> Any:
@@ -56,16 +100,9 @@ def share(x: Handle, out: Handle, path: Path) -> Any:
         base, path = alias.base, alias.path + path
     else:
         base = x
-        if alias is None:
-            alias = base._alias = Alias(None, ())
-            if base._node is not None:
-                alias.pins.append(weakref.ref(base._node))
-    owner = base._alias
-    views = owner.views
-    if len(views) > 8 and len(views) & (len(views) - 1) == 0:  # drop dead ones now and then
-        owner.views = views = [v for v in views if v() is not None]
+        alias = _own_alias(x)
     out._alias = Alias(base, path)
-    views.append(weakref.ref(out))
+    _add(base._alias.views, out)
     return out
 
 
@@ -93,11 +130,20 @@ def check_writable(name: str, x: Handle) -> None:
                 message(name, f"cannot change {what} in place", str(x.aval),
                         "Update parameters under wg.no_grad(), or work on x.clone()")
             )  # fmt: skip
-    if alias is not None and any(op.name == "expand" and attrs["axes"] for op, attrs in alias.path):
+    if alias is not None and any(_repeats(op, attrs) for op, attrs in alias.path):
         raise GraphError(
             message(name, "cannot write to an expanded tensor, several elements share memory", str(x.aval),
                     "Call .clone() first")
         )  # fmt: skip
+
+
+def _repeats(op: Any, attrs: dict[str, Any]) -> bool:
+    """Whether a movement shows one element at several places."""
+    if op.name == "expand":
+        return any(attrs["shape"][a] > 1 for a in attrs["axes"])
+    return op.name == "strided" and any(
+        n > 1 and not any(step) for n, step in zip(attrs["shape"], attrs["steps"], strict=True)
+    )
 
 
 def assign(name: str, x: Handle, new: Handle) -> Any:
@@ -111,18 +157,17 @@ def assign(name: str, x: Handle, new: Handle) -> Any:
     detached = _is_detached(path)
     recorded = _needs_node(base, new, detached)
     if not recorded:
-        _write_memory(base, x, new)
+        _write_memory(x, new)
         return x
-    if not path:
-        value = new
-    else:
-        value = _scatter(base, path, new, keep_gradient=not detached)
+    value = _scatter(base, path, new, keep_gradient=not detached) if path else _own(new)
     if (detached or not STATE.grad) and base._node is not None and base._node.requires_grad:
         value = _with_gradient_of(base, value)
+    elif path:
+        alias.grad = True
     base._value, base._node = value._value, value._node
+    if base._alias is not None:
+        base._alias.lender = None
     refresh(base)
-    if not detached and path and x._node is None:
-        x._node = new._node
     return x
 
 
@@ -142,16 +187,14 @@ def _scatter(base: Handle, path: Path, new: Handle, keep_gradient: bool) -> Any:
     """The base's value with ``new`` written where the path leads."""
     from ..ops.base import OPS
 
-    source = base if keep_gradient else apply(OPS["stop_gradient"], (base,))
+    whole = base if keep_gradient else apply(OPS["stop_gradient"], (base,))
     moves = [(op, attrs) for op, attrs in path if op.name != "stop_gradient"]
-    if len(moves) == 1 and moves[0][0].name == "slice":
-        return apply(OPS["set_slice"], (source, new), moves[0][1])
-    aval = base.aval
-    index = follow(np.arange(aval.size).reshape(aval.shape), path).reshape(-1)
-    flat = apply(OPS["reshape"], (source,), {"shape": (aval.size,)})
-    value = apply(OPS["reshape"], (new,), {"shape": (index.size,)})
-    flat = apply(OPS["put_rows"], (flat, wrap(index), value), NO_ATTRS)
-    return apply(OPS["reshape"], (flat,), {"shape": aval.shape})
+    stages = [whole]
+    for op, attrs in moves[:-1]:
+        stages.append(apply(op, (stages[-1],), attrs))
+    for stage, (op, attrs) in zip(reversed(stages), reversed(moves), strict=True):
+        new = op.put(stage, new, **attrs)
+    return new
 
 
 def _with_gradient_of(base: Handle, value: Handle) -> Any:
@@ -166,9 +209,32 @@ def _with_gradient_of(base: Handle, value: Handle) -> Any:
         STATE.grad = grad
 
 
-def _write_memory(base: Handle, x: Handle, new: Handle) -> None:
-    if is_pinned(base) or not _is_writable(base._value):
+def _own(new: Handle) -> Any:
+    """A new value that is a node of its own: not a leaf, and not the memory of another tensor."""
+    from ..ops.base import OPS
+
+    if new._node is not None and new._node.op is not None and new._alias is None:
+        return new
+    return apply(OPS["clone"], (new,))
+
+
+def is_recorded(x: Handle, new: Handle) -> bool:
+    """Whether writing ``new`` into ``x`` must become nodes instead of a change in memory."""
+    alias = x._alias
+    base = x if alias is None or alias.base is None else alias.base
+    return _needs_node(base, new, alias is not None and _is_detached(alias.path))
+
+
+def owned_base(x: Handle) -> None:
+    """Make sure that the memory of ``x`` may be written: move its base to a copy where it may not."""
+    alias = x._alias
+    base = x if alias is None or alias.base is None else alias.base
+    if not _is_writable(base._value) or is_pinned(base):
         move_to_copy(base)
+
+
+def _write_memory(x: Handle, new: Handle) -> None:
+    owned_base(x)
     np.copyto(x._value, new._value)
 
 
@@ -185,27 +251,43 @@ _OWN = _references(_PROBE) - 1  # what the call itself adds; it differs between 
 
 
 def is_pinned(base: Handle) -> bool:
-    """Whether a live graph holds the base's memory as a value.
+    """Whether something must keep the values that the base's memory holds now.
 
-    A leaf node that only its own tensor refers to is held by no graph.
+    That is a live graph, a result that only borrows the memory, or, for such a result, its lender.
+    Nodes to which nothing but the base and its views refer are held by no graph.
     """
     alias = base._alias
     if alias is None:
         node = base._node
         return node is not None and _references(node) - _OWN > 2  # `node` here and in `base`
+    if alias.lender is not None or any(r() is not None for r in alias.borrowers):
+        return True
     family = [base, *(v for v in (r() for r in alias.views) if v is not None)]
     nodes = {id(n): n for n in (r() for r in alias.pins) if n is not None}
-    nodes.update((id(h._node), h._node) for h in family if h._node is not None)
+    stack = [h._node for h in family if h._node is not None]
+    while stack:  # the nodes between a view and its base belong to the family too
+        node = stack.pop()
+        nodes[id(node)] = node
+        if node.inputs is not None and len(node.inputs) == 1 and node is not base._node:
+            stack.append(node.inputs[0])
+    inner = dict.fromkeys(nodes, 0)
+    for h in family:
+        if h._node is not None:
+            inner[id(h._node)] += 1
+    for node in nodes.values():
+        for i in node.inputs or ():
+            if id(i) in inner:
+                inner[id(i)] += 1
+    i = node = h = None
     while nodes:
-        node = nodes.popitem()[1]
-        handles = sum(h._node is node for h in family)
-        if _references(node) - _OWN > handles + 1:
+        key, node = nodes.popitem()
+        if _references(node) - _OWN > inner[key] + 1:
             return True
     return False
 
 
 def move_to_copy(base: Handle) -> None:
-    """Move a base and its views to fresh memory; graphs keep the old one."""
+    """Move a base and its views to fresh memory; graphs and borrowers keep the old one."""
     base._value = np.array(base._value)
     node = base._node
     if node is not None:
@@ -214,8 +296,9 @@ def move_to_copy(base: Handle) -> None:
             fresh = Node(None, (), NO_ATTRS, base._value, None, True, node.code, node.lasti, node.scope)
             fresh.sink = node.sink
         base._node = fresh
-    if base._alias is not None:
-        base._alias.pins = []
+    alias = base._alias
+    if alias is not None:
+        alias.pins, alias.borrowers, alias.lender = [], [], None
     refresh(base)
 
 
@@ -223,12 +306,16 @@ def refresh(base: Handle) -> None:
     """Make every live view again from its base."""
     if base._alias is None:
         return
-    for ref in base._alias.views:
-        view = ref()
-        if view is None:
-            continue
-        again = follow(of_node(base._node) if base._node is not None else wrap(base._value), view._alias.path)
-        view._value, view._node = again._value, again._node
+    grad = STATE.grad
+    try:
+        for ref in base._alias.views:
+            view = ref()
+            if view is not None:
+                STATE.grad = view._alias.grad
+                again = follow(of_node(base._node) if base._node is not None else wrap(base._value), view._alias.path)
+                view._value, view._node = again._value, again._node
+    finally:
+        STATE.grad = grad
 
 
 def detached(x: Handle) -> Any:
@@ -243,6 +330,8 @@ def detached(x: Handle) -> Any:
 
 
 __all__ = [
-    "Alias", "assign", "check_writable", "detached", "follow", "is_pinned", "make_view", "move_to_copy", "refresh",
-    "share",
+    "Alias", "assign", "check_writable", "detached", "follow", "is_pinned", "is_recorded", "make_view", "move_to_copy",
+    "owned_base", "refresh", "share",
 ]  # fmt: skip
+
+set_lender(lend)

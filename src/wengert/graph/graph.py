@@ -89,9 +89,12 @@ class Graph:
             function = self.derived["numpy"] = numpy_function(self)
         return function(*values)
 
-    def replay(self, xs: Sequence[Handle]) -> list[Handle]:
-        """Apply every op again on handles (recorded, traced or plain, as the mode is)."""
-        env = replay_nodes(self.nodes, dict(zip((n.seq for n in self.inputs), xs, strict=True)))
+    def replay(self, xs: Sequence[Handle], inline: bool = False) -> list[Handle]:
+        """Apply every op again on handles (recorded, traced or plain, as the mode is).
+
+        ``inline``: replay the body of a Call in place of the Call.
+        """
+        env = replay_nodes(self.nodes, dict(zip((n.seq for n in self.inputs), xs, strict=True)), inline)
         return [env[n.seq] for n in self.outputs]
 
     def __call__(self, *xs: Any) -> Any:
@@ -141,7 +144,7 @@ class Graph:
         return graph_backward(self, gradients)
 
 
-def replay_nodes(nodes: Sequence[Node], env: dict[int, Any]) -> dict[int, Any]:
+def replay_nodes(nodes: Sequence[Node], env: dict[int, Any], inline: bool = False) -> dict[int, Any]:
     """Apply nodes in order; ``env`` maps the seq of what is known to handles and is filled."""
     for n in nodes:
         if n.seq in env:
@@ -151,7 +154,8 @@ def replay_nodes(nodes: Sequence[Node], env: dict[int, Any]) -> dict[int, Any]:
         elif n.op is ITEM:
             env[n.seq] = env[n.inputs[0].seq][n.attrs["index"]]
         else:
-            env[n.seq] = apply(n.op, tuple([env[x.seq] for x in n.inputs]), n.attrs)
+            xs = tuple([env[x.seq] for x in n.inputs])
+            env[n.seq] = n.op.inlined(xs, n.attrs) if inline and n.op.is_call else apply(n.op, xs, n.attrs)
     return env
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .. import dtypes as dt
-from ..config import STATE, Detour
+from ..config import STATE, Detour, quietly
 from ..errors import AnomalyError, TraceError, WengertError, message, user_frame
 from .aval import Aval, aval_of, describe
 from .node import NO_ATTRS, Node, item_node
@@ -104,7 +104,7 @@ def origin() -> tuple[Any, int]:
 
 def make_node(op: Any, inputs: tuple[Node, ...], attrs: dict[str, Any], data: Any, requires_grad: bool) -> Node:
     """A node with the user's line and the current scope."""
-    frame = user_frame(sys._getframe(1))
+    frame = user_frame(sys._getframe(2))
     if frame is None:
         return Node(op, inputs, attrs, data, None, requires_grad, None, 0, STATE.scope)
     return Node(op, inputs, attrs, data, None, requires_grad, frame.f_code, frame.f_lasti, STATE.scope)
@@ -126,16 +126,50 @@ def apply(op: Any, xs: tuple[Any, ...], attrs: dict[str, Any] = NO_ATTRS) -> Any
         n = x._node
         if n is not None and n.requires_grad:
             tracked = True
+    recorded = tracked and state.grad and op.differentiable
+    saved = None
     try:
-        value = state.run(op.numpy, *values, **attrs)
+        if recorded and op.forward_with_pullback is not None:
+            if state.watchers:
+                return _apply_watched(op, xs, attrs)
+            value, saved = quietly(op.forward_with_pullback, values, attrs, _needs(xs))
+        else:
+            value = state.run(op.numpy, *values, **attrs)
     except Detour:
         return _apply_watched(op, xs, attrs)
     except Exception as error:
         raise explain(op, xs, attrs, error) from error
-    if not (tracked and state.grad and op.differentiable):
-        return tuple([wrap(v) for v in value]) if type(value) is tuple else wrap(value)
+    if not recorded:
+        return tuple([wrap(v) for v in value]) if type(value) is tuple else unrecorded(value, xs)
     node = make_node(op, tuple([node_of(x) for x in xs]), attrs, value, True)
+    node.saved = saved
     return results(node, value)
+
+
+# How a result that lies in an operand's memory is noted; graph/alias.py sets it.
+_lend: list[Any] = []
+
+
+def set_lender(lend: Any) -> None:
+    """Let ``lend(x, out)`` note that ``out`` lies in the memory of ``x``."""
+    _lend.append(lend)
+
+
+def unrecorded(value: Any, xs: tuple[Any, ...]) -> Any:
+    """The handle of a result that no graph knows; it may be a part of an operand instead of a copy."""
+    out = wrap(value)
+    if value.base is not None or (xs and value is xs[0]._value):
+        for x in xs:
+            v = x._value
+            if value is v or (type(v) is np.ndarray and np.may_share_memory(value, v)):
+                _lend[0](x, out)
+                break
+    return out
+
+
+def _needs(xs: tuple[Any, ...]) -> tuple[bool, ...]:
+    """Which operands carry a gradient."""
+    return tuple([x._node is not None and x._node.requires_grad for x in xs])
 
 
 def results(node: Node, value: Any) -> Any:
@@ -163,19 +197,24 @@ def _apply_watched(op: Any, xs: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
                     "Return it from the traced function instead of keeping it")
         )  # fmt: skip
     tracked = state.grad and op.differentiable and any(x._node is not None and x._node.requires_grad for x in xs)
+    saved = None
     if symbolic:
         value, avals = None, op.infer(*[x.aval for x in xs], **attrs)
     else:
+        values, avals = [x._value for x in xs], None
         try:
-            value, avals = state.quiet(op.numpy, *[x._value for x in xs], **attrs), None
+            if tracked and op.forward_with_pullback is not None:
+                value, saved = quietly(op.forward_with_pullback, values, attrs, _needs(xs))
+            else:
+                value = state.quiet(op.numpy, *values, **attrs)
         except Exception as error:
             raise explain(op, xs, attrs, error) from error
         if state.anomaly:
-            check_finite(op.name, value, [x._value for x in xs], None)
+            check_finite(op.name, value, values, None)
     if not (symbolic or tracked or state.recorder is not None):
-        return tuple(wrap(v) for v in value) if type(value) is tuple else wrap(value)
+        return tuple(wrap(v) for v in value) if type(value) is tuple else unrecorded(value, xs)
     node = make_node(op, tuple(node_of(x) for x in xs), attrs, value, tracked)
-    node._aval = avals
+    node._aval, node.saved = avals, saved
     if state.recorder is not None:
         state.recorder.add(node)
     return results(node, value)

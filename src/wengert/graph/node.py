@@ -116,7 +116,7 @@ class Node:
 
     @property
     def name(self) -> str:
-        return "leaf" if self.op is None else self.op.name
+        return "leaf" if self.op is None else self.op.label(self.attrs)
 
     @property
     def origin(self) -> str:
@@ -176,6 +176,9 @@ class ItemOp:
 
     def numpy(self, x: Any, *, index: int) -> Any:
         return x[index]
+
+    def label(self, attrs: dict[str, Any]) -> str:
+        return self.name
 
     def __repr__(self) -> str:
         return "item"

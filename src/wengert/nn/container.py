@@ -12,7 +12,7 @@ from .module import Module, indent
 
 
 class _ModuleSequence(Module):
-    """What `Sequential` and `ModuleList` share: modules by position, under the names "0", "1", …"""
+    """What `Sequential` and `ModuleList` share: modules by position, under the names "0", "1" and so on."""
 
     _modules: dict[str, Module]
 
@@ -20,7 +20,9 @@ class _ModuleSequence(Module):
         """The name of the module at a position, counted from either end."""
         position, size = operator.index(index), len(self._modules)
         if not -size <= position < size:
-            raise IndexRangeError(message(type(self).__name__, f"index {position} is out of range", f"it holds {size} modules"))
+            raise IndexRangeError(
+                message(type(self).__name__, f"index {position} is out of range", f"it holds {size} modules")
+            )
         return list(self._modules)[position]
 
     def __len__(self) -> int:
@@ -50,7 +52,10 @@ class _ModuleSequence(Module):
     def extend(self, modules: Iterable[Module]) -> Self:
         """Add several modules at the end."""
         if not isinstance(modules, Iterable):
-            raise TypeError(f"{type(self).__name__}.extend should be called with an iterable, got {type(modules).__name__}")
+            raise TypeError(
+                f"{type(self).__name__}.extend should be called with an iterable, "
+                f"got {type(modules).__name__}"
+            )
         for module in list(modules):
             self.append(module)
         return self
@@ -61,7 +66,9 @@ class _ModuleSequence(Module):
         if not isinstance(module, Module):
             raise TypeError(self._cannot_assign(module, "module", str(index), "Module"))
         if not -size <= index <= size:
-            raise IndexRangeError(message(type(self).__name__, f"index {index} is out of range", f"it holds {size} modules"))
+            raise IndexRangeError(
+                message(type(self).__name__, f"index {index} is out of range", f"it holds {size} modules")
+            )
         modules = list(self)
         modules.insert(index, module)
         self._renumber(modules)
@@ -137,7 +144,9 @@ def _sequential(other: Any) -> Sequential:
 
 def _positive(times: Any) -> int:
     if not isinstance(times, int):
-        raise TypeError(f"Sequential: can only be repeated an integer number of times, got {type(times).__name__}")
+        raise TypeError(
+            f"Sequential: can only be repeated an integer number of times, got {type(times).__name__}"
+        )
     if times <= 0:
         raise ValueError(f"Sequential: can only be repeated a positive number of times, got {times}")
     return times
@@ -196,7 +205,9 @@ class ModuleList(_Uncalled, _ModuleSequence):
         if not runs:
             return f"{self._get_name()}()"
         lines = [
-            f"({first}): {indent(text)}" if first == last else f"({first}-{last}): {last - first + 1} x {indent(text)}"
+            f"({first}): {indent(text)}"
+            if first == last
+            else f"({first}-{last}): {last - first + 1} x {indent(text)}"
             for first, last, text in runs
         ]
         return f"{self._get_name()}(\n  " + "\n  ".join(lines) + "\n)"
@@ -266,8 +277,12 @@ class ModuleDict(_Uncalled):
         elif isinstance(modules, Iterable):
             pairs = modules
         else:
-            raise TypeError(f"ModuleDict.update: expected a mapping or (name, module) pairs, got {type(modules).__name__}")
+            raise TypeError(
+                f"ModuleDict.update: expected a mapping or (name, module) pairs, got {type(modules).__name__}"
+            )
         for position, pair in enumerate(pairs):
             if not isinstance(pair, tuple | list) or len(pair) != 2:
-                raise ValueError(f"ModuleDict.update: element {position} is not a (name, module) pair: {pair!r}")
+                raise ValueError(
+                    f"ModuleDict.update: element {position} is not a (name, module) pair: {pair!r}"
+                )
             self[pair[0]] = pair[1]

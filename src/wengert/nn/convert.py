@@ -18,7 +18,12 @@ def converter(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[[Tensor
     device, dtype = _parse(args, dict(kwargs))
     if dtype is not None and not (dtype.is_floating_point or dtype.is_complex):
         raise DTypeError(
-            message("Module.to", "only accepts floating point or complex dtypes", str(dtype), "Use float32 or float64")
+            message(
+                "Module.to",
+                "only accepts floating point or complex dtypes",
+                str(dtype),
+                "Use float32 or float64",
+            )
         )
 
     def convert(x: Tensor) -> Tensor:

@@ -18,7 +18,16 @@ from ..errors import ArgumentError, ShapeError, message
 from ..tensor import Tensor
 
 _LINEAR = frozenset(
-    ["linear", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "sigmoid"]
+    [
+        "linear",
+        "conv1d",
+        "conv2d",
+        "conv3d",
+        "conv_transpose1d",
+        "conv_transpose2d",
+        "conv_transpose3d",
+        "sigmoid",
+    ]
 )
 _GAINS = {"tanh": 5.0 / 3.0, "relu": math.sqrt(2.0), "selu": 3.0 / 4.0}
 
@@ -36,7 +45,9 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
         return _GAINS[nonlinearity]
     if nonlinearity != "leaky_relu":
         known = ", ".join(sorted([*_LINEAR, *_GAINS, "leaky_relu"]))
-        raise ArgumentError(message("calculate_gain", "unsupported nonlinearity", repr(nonlinearity), f"Known: {known}"))
+        raise ArgumentError(
+            message("calculate_gain", "unsupported nonlinearity", repr(nonlinearity), f"Known: {known}")
+        )
     slope = 0.01 if param is None else param
     if isinstance(slope, bool) or not isinstance(slope, int | float):
         raise ArgumentError(message("calculate_gain", "negative_slope is not a number", repr(slope)))
@@ -56,12 +67,18 @@ def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Any 
 
 
 def trunc_normal_(
-    tensor: Tensor, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0, generator: Any = None
+    tensor: Tensor,
+    mean: float = 0.0,
+    std: float = 1.0,
+    a: float = -2.0,
+    b: float = 2.0,
+    generator: Any = None,
 ) -> Tensor:
     """Fill from the normal distribution cut off outside [a, b] (values outside never occur)."""
     if mean < a - 2 * std or mean > b + 2 * std:
         warnings.warn(
-            "trunc_normal_: mean is more than 2 std from [a, b]; the values may be distributed wrongly.", stacklevel=2
+            "trunc_normal_: mean is more than 2 std from [a, b]; the values may be distributed wrongly.",
+            stacklevel=2,
         )
 
     def below(x: float) -> float:
@@ -94,7 +111,9 @@ def zeros_(tensor: Tensor) -> Tensor:
 def eye_(tensor: Tensor) -> Tensor:
     """Make a matrix the identity (as far as it is square)."""
     if tensor.ndim != 2:
-        raise ShapeError(message("eye_", "only tensors with 2 dimensions are supported", f"shape {tuple(tensor.shape)}"))
+        raise ShapeError(
+            message("eye_", "only tensors with 2 dimensions are supported", f"shape {tuple(tensor.shape)}")
+        )
     with no_grad():
         return tensor.copy_(api.eye(*tensor.shape, dtype=tensor.dtype))
 
@@ -130,15 +149,19 @@ def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator: Any = None) -> 
 
 
 def _kaiming_std(tensor: Tensor, a: float, mode: str, nonlinearity: str) -> float:
-    fans = dict(zip(("fan_in", "fan_out"), _calculate_fan_in_and_fan_out(tensor), strict=True))
-    fan = fans.get(mode.lower())
+    fan_in, fan_out = _calculate_fan_in_and_fan_out(tensor)
+    fan = {"fan_in": fan_in, "fan_out": fan_out}.get(mode.lower())
     if fan is None:
         raise ArgumentError(message("kaiming", "mode not supported", repr(mode), "Use 'fan_in' or 'fan_out'"))
     return calculate_gain(nonlinearity, a) / math.sqrt(fan)
 
 
 def kaiming_uniform_(
-    tensor: Tensor, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu", generator: Any = None
+    tensor: Tensor,
+    a: float = 0,
+    mode: str = "fan_in",
+    nonlinearity: str = "leaky_relu",
+    generator: Any = None,
 ) -> Tensor:
     """He's uniform distribution over ±gain·√(3 / fan); ``a`` is the leaky ReLU's slope."""
     if 0 in tensor.shape:
@@ -148,7 +171,11 @@ def kaiming_uniform_(
 
 
 def kaiming_normal_(
-    tensor: Tensor, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu", generator: Any = None
+    tensor: Tensor,
+    a: float = 0,
+    mode: str = "fan_in",
+    nonlinearity: str = "leaky_relu",
+    generator: Any = None,
 ) -> Tensor:
     """He's normal distribution, std = gain / √fan; ``a`` is the leaky ReLU's slope."""
     if 0 in tensor.shape:
@@ -166,7 +193,11 @@ def orthogonal_(tensor: Tensor, gain: float = 1, generator: Any = None) -> Tenso
     """
     if tensor.ndim < 2:
         raise ShapeError(
-            message("orthogonal_", "only tensors with 2 or more dimensions are supported", f"shape {tuple(tensor.shape)}")
+            message(
+                "orthogonal_",
+                "only tensors with 2 or more dimensions are supported",
+                f"shape {tuple(tensor.shape)}",
+            )
         )
     if tensor.numel() == 0:
         return tensor

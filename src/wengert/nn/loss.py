@@ -15,13 +15,17 @@ _REDUCTIONS = ("none", "mean", "sum")
 class _Loss(Module):
     """``reduction``: ``"mean"`` over all elements, ``"sum"``, or ``"none"``."""
 
-    def __init__(self, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean") -> None:
+    def __init__(
+        self, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean"
+    ) -> None:
         super().__init__()
         if size_average is not None or reduce is not None:
             reduction = _old_reduction(size_average, reduce)
         if reduction not in _REDUCTIONS:
             raise ArgumentError(
-                message(type(self).__name__, "not a reduction", repr(reduction), "Use 'none', 'mean' or 'sum'")
+                message(
+                    type(self).__name__, "not a reduction", repr(reduction), "Use 'none', 'mean' or 'sum'"
+                )
             )
         self.reduction = reduction
 
@@ -29,7 +33,9 @@ class _Loss(Module):
 def _old_reduction(size_average: bool | None, reduce: bool | None) -> str:
     """What the two switches of old PyTorch programs mean."""
     reduction = "none" if reduce is False else "sum" if size_average is False else "mean"
-    warnings.warn(f"size_average and reduce are deprecated, use reduction='{reduction}' instead.", stacklevel=4)
+    warnings.warn(
+        f"size_average and reduce are deprecated, use reduction='{reduction}' instead.", stacklevel=4
+    )
     return reduction
 
 
@@ -116,7 +122,9 @@ class CrossEntropyLoss(_WeightedLoss):
     ) -> None:
         super().__init__(weight, size_average, reduce, reduction)
         if not 0.0 <= label_smoothing <= 1.0:
-            raise ArgumentError(message("CrossEntropyLoss", "label_smoothing must be between 0 and 1", str(label_smoothing)))
+            raise ArgumentError(
+                message("CrossEntropyLoss", "label_smoothing must be between 0 and 1", str(label_smoothing))
+            )
         self.ignore_index, self.label_smoothing = ignore_index, label_smoothing
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:

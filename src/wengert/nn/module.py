@@ -23,7 +23,9 @@ _TABLES = ("_parameters", "_buffers", "_modules")
 
 
 class Module:
-    """Base class of all layers and networks. Assign layers and parameters in ``__init__``, compute in ``forward``.
+    """Base class of all layers and networks.
+
+    Assign layers and parameters in ``__init__``, compute in ``forward``.
 
     Attributes:
         training: True in training mode, False in evaluation mode (`train`, `eval`).
@@ -66,12 +68,16 @@ class Module:
             _scope_name=type(self).__name__,
         )
 
-    # --- calling -------------------------------------------------------------------------------------------------
+    # --- calling -------------------------------------------------------------------------------------
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Compute the output; every module defines its own."""
         raise NotImplementedError(
-            message(type(self).__name__, "the module has no forward method", cure="Define forward(self, ...) in it")
+            message(
+                type(self).__name__,
+                "the module has no forward method",
+                cure="Define forward(self, ...) in it",
+            )
         )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -116,16 +122,16 @@ class Module:
     def register_forward_pre_hook(
         self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
     ) -> RemovableHandle:
-        """Call ``hook(module, args)`` before ``forward``; what it returns, if not None, replaces the arguments."""
+        """Call ``hook(module, args)`` before ``forward``; a result other than None replaces the arguments."""
         return RemovableHandle(self._forward_pre_hooks, (hook, with_kwargs), prepend)
 
     def register_forward_hook(
         self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
     ) -> RemovableHandle:
-        """Call ``hook(module, args, output)`` after ``forward``; what it returns, if not None, replaces the output."""
+        """Call ``hook(module, args, output)`` after ``forward``; a result other than None replaces it."""
         return RemovableHandle(self._forward_hooks, (hook, with_kwargs), prepend)
 
-    # --- registration --------------------------------------------------------------------------------------------
+    # --- registration --------------------------------------------------------------------------------
 
     def register_parameter(self, name: str, param: Parameter | None) -> None:
         """Add a parameter under a name; None keeps the name free of a value."""
@@ -135,7 +141,7 @@ class Module:
         self._parameters[name] = param
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
-        """Add a tensor that is state but not a parameter; ``persistent`` says whether `state_dict` holds it."""
+        """Add a tensor that is not trained; ``persistent`` says whether `state_dict` holds it."""
         self._check_new_name("buffer", name, "_buffers")
         if tensor is not None and not isinstance(tensor, Tensor):
             raise TypeError(self._cannot_assign(tensor, "buffer", name, "Tensor"))
@@ -180,7 +186,12 @@ class Module:
     def _cannot_assign(self, value: Any, kind: str, name: str, wanted: str) -> str:
         cure = "Wrap it: nn.Parameter(value)" if wanted == "Parameter" and isinstance(value, Tensor) else ""
         seen = type(value).__name__
-        return message(type(self).__name__, f"cannot assign '{seen}' as {kind} '{name}' ({wanted} or None expected)", "", cure)
+        return message(
+            type(self).__name__,
+            f"cannot assign '{seen}' as {kind} '{name}' ({wanted} or None expected)",
+            "",
+            cure,
+        )
 
     def __setattr__(self, name: str, value: Any) -> None:
         if isinstance(value, Parameter):
@@ -248,7 +259,7 @@ class Module:
         names = {*object.__dir__(self), *self._parameters, *self._buffers, *self._modules}
         return sorted(name for name in names if name.isidentifier())
 
-    # --- walking -------------------------------------------------------------------------------------------------
+    # --- walking -------------------------------------------------------------------------------------
 
     def named_modules(
         self, memo: set[Module] | None = None, prefix: str = "", remove_duplicate: bool = True
@@ -286,10 +297,14 @@ class Module:
         for _, module in self.named_children():
             yield module
 
-    def _named_members(self, table: str, prefix: str, recurse: bool, remove_duplicate: bool) -> Iterator[tuple[str, Any]]:
+    def _named_members(
+        self, table: str, prefix: str, recurse: bool, remove_duplicate: bool
+    ) -> Iterator[tuple[str, Any]]:
         seen: set[int] = set()
         modules = (
-            self.named_modules(prefix=prefix, remove_duplicate=remove_duplicate) if recurse else ((prefix, self),)
+            self.named_modules(prefix=prefix, remove_duplicate=remove_duplicate)
+            if recurse
+            else ((prefix, self),)
         )
         for path, module in modules:
             start = f"{path}." if path else ""
@@ -349,7 +364,7 @@ class Module:
             raise AttributeError(f"{type(module).__name__} has no attribute `{name}`")
         return module.__dict__[table][name]
 
-    # --- state dictionaries --------------------------------------------------------------------------------------
+    # --- state dictionaries --------------------------------------------------------------------------
 
     def state_dict(
         self, *, destination: OrderedDict[str, Any] | None = None, prefix: str = "", keep_vars: bool = False
@@ -390,7 +405,7 @@ class Module:
         state.write(plan, assign)
         return state.IncompatibleKeys(plan.missing, plan.unexpected)
 
-    # --- modes, gradients, dtypes --------------------------------------------------------------------------------
+    # --- modes, gradients, dtypes --------------------------------------------------------------------
 
     def train(self, mode: bool = True) -> Self:
         """Set training mode (dropout is active, and so on) here and in all sub-modules."""
@@ -474,7 +489,7 @@ class Module:
         """Move everything to a GPU."""
         return self.to(device=device)
 
-    # --- text ----------------------------------------------------------------------------------------------------
+    # --- text ----------------------------------------------------------------------------------------
 
     def _get_name(self) -> str:
         return type(self).__name__

@@ -61,7 +61,9 @@ def functional_call(
         for path, new in given.items():
             old = _get(slots[path])
             changes.update(
-                ((id(slot[0]), slot[1]), (slot, new)) for slot in slots.values() if old is not None and _get(slot) is old
+                ((id(slot[0]), slot[1]), (slot, new))
+                for slot in slots.values()
+                if old is not None and _get(slot) is old
             )
     # A path that is given itself wins over what another path of the same parameter says.
     changes.update(((id(slots[path][0]), slots[path][1]), (slots[path], new)) for path, new in given.items())
@@ -82,7 +84,9 @@ def _merged(dicts: Mapping[str, Tensor] | Sequence[Mapping[str, Tensor]]) -> dic
     for each in dicts:
         twice = merged.keys() & each.keys()
         if twice:
-            raise ArgumentError(message("functional_call", "a name appears in several dictionaries", str(sorted(twice))))
+            raise ArgumentError(
+                message("functional_call", "a name appears in several dictionaries", str(sorted(twice)))
+            )
         merged.update(each)
     return merged
 

@@ -2,10 +2,12 @@
 
 from . import (
     arithmetic,
+    call,
     compare,
     contract,
     control,
     conv,
+    custom,
     fft,
     index,
     integer,
@@ -18,10 +20,11 @@ from . import (
     scan,
     sort,
     special,
+    special_gamma,
     unary,
 )
 
 __all__ = [
-    "arithmetic", "compare", "contract", "control", "conv", "fft", "index", "integer", "join", "linalg", "movement",
-    "pool", "random", "reduce", "scan", "sort", "special", "unary",
+    "arithmetic", "call", "compare", "contract", "control", "conv", "custom", "fft", "index", "integer", "join", "linalg", "movement",
+    "pool", "random", "reduce", "scan", "sort", "special", "special_gamma", "unary",
 ]  # fmt: skip

@@ -59,11 +59,16 @@ class Op:
     False. For several results ``g`` and ``out`` are tuples and entries of ``g`` may be None.
     ``jvp(ts, out, xs)``: tangent of the result; entries of ``ts`` may be None.
     ``batch(size, xs, dims)``: the op over a mapped axis; returns results and their mapped axes.
+    ``forward_with_pullback(values, attrs, need)``: optional; the results and a function
+    ``(g, need) -> adjoints`` over arrays that uses what the forward pass kept. Reverse sweeps over
+    arrays then call that instead of ``vjp``.
     """
 
     name: str
     traits: frozenset[str] = frozenset()
     differentiable = True
+    is_call = False  # a formula: `Call` alone
+    forward_with_pullback: Callable[..., tuple[Any, Callable[..., Any]]] | None = None
 
     def __init_subclass__(cls) -> None:
         if "name" in cls.__dict__:  # final classes carry a name; kinds do not
@@ -81,6 +86,10 @@ class Op:
 
     def __reduce__(self) -> Any:
         return (op_named, (self.name,))
+
+    def label(self, attrs: dict[str, Any]) -> str:
+        """What the node is called in pictures and messages."""
+        return self.name
 
     def infer(self, *avals: Aval, **attrs: Any) -> Any:
         raise NotImplementedError(self.name)
@@ -205,14 +214,22 @@ class Elementwise(Op):
 
     def jvp(self, ts: Sequence[Any], out: Any, xs: Any, **attrs: Any) -> Any:
         return total(
-            None if t is None or p is None else scale(t, p, False, out, xs, attrs)
+            None if t is None else scale(t, p, False, out, xs, attrs)
             for t, p in zip(ts, self.partials, strict=True)
         )
 
     def vjp(self, g: Any, out: Any, xs: Any, need: Sequence[bool], **attrs: Any) -> Sequence[Any]:
+        partials = self.partials
+        if len(partials) == 1:
+            return (scale(g, partials[0], True, out, xs, attrs),)
+        if len(partials) == 2:
+            return (
+                scale(g, partials[0], True, out, xs, attrs) if need[0] else None,
+                scale(g, partials[1], True, out, xs, attrs) if need[1] else None,
+            )
         return [
-            scale(g, p, True, out, xs, attrs) if n and p is not None else None
-            for n, p in zip(need, self.partials, strict=True)
+            scale(g, p, True, out, xs, attrs) if n else None
+            for n, p in zip(need, partials)  # noqa: B905  (one each by contract; this is the hot path)
         ]
 
     def batch(self, size: int, xs: Any, dims: Sequence[int | None], **attrs: Any) -> tuple[Any, Any]:
@@ -223,12 +240,17 @@ def scale(g: Any, partial: Any, adjoint: bool, out: Any, xs: Any, attrs: dict[st
     """Multiply by a local derivative; the adjoint direction takes its conjugate."""
     if type(partial) is float:
         return g if partial == 1.0 else -g if partial == -1.0 else g * partial
-    p = partial(out, *xs, **attrs)
-    if hasattr(partial, "is_condition"):
+    if partial is None:
+        return None
+    p = partial(out, *xs, **attrs) if attrs else partial(out, *xs)
+    if type(p) is float:
+        return g * p
+    kind = p.dtype.kind
+    if kind == "f":
+        return g * p
+    if kind == "b":
         return OPS["where"](p, g, zeros_like(g))
-    if adjoint and getattr(p, "dtype", None) is not None:
-        p = conj(p)
-    return g * p
+    return g * (conj(p) if adjoint else p)
 
 
 class Linear(Op):

@@ -1,4 +1,4 @@
-"""Contractions."""
+"""Contractions: the matrix product, and what is built from movements around it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import dtypes as dt
-from ..errors import ShapeError, message
+from ..errors import DTypeError, ShapeError, message
 from ..graph.aval import Aval, describe
 from .base import OPS, Linear, Sample, conj, shape_of, to_front
 from .testpoints import complexes, floats, noncontiguous
@@ -16,6 +16,8 @@ from .testpoints import complexes, floats, noncontiguous
 
 def swap_last(x: Any) -> Any:
     """Swap the last two axes."""
+    if type(x) is np.ndarray:
+        return x.swapaxes(-1, -2)  # the same view at a third of the time
     n = len(shape_of(x))
     return OPS["permute"](x, order=(*range(n - 2), n - 1, n - 2))
 
@@ -30,10 +32,19 @@ class MatMul(Linear):
 
     def infer(self, *avals: Aval, **attrs: Any) -> Aval:
         x, y = avals
+        if x.dtype != y.dtype:
+            raise DTypeError(
+                message(
+                    "matmul",
+                    "operands must have one dtype",
+                    describe(avals),
+                    "Convert one with y.to(x.dtype)",
+                )
+            )
         if x.ndim < 2 or y.ndim < 2 or x.shape[:-2] != y.shape[:-2]:
             raise ShapeError(message("matmul", "needs matrices with equal batch dimensions", describe(avals)))
         if x.shape[-1] != y.shape[-2]:
-            cure = "Did you mean y.mT?" if x.shape[-1] == y.shape[-1] else ""
+            cure = "Perhaps y.mT is meant" if x.shape[-1] == y.shape[-1] else ""
             raise ShapeError(message("matmul", "inner sizes differ", f"{x} @ {y}", cure))
         return x.with_shape((*x.shape[:-1], y.shape[-1]))
 
@@ -49,7 +60,13 @@ class MatMul(Linear):
         return self(g, conj(swap_last(y))) if i == 0 else self(conj(swap_last(x)), g)
 
     def batch(self, size: int, xs: Any, dims: Any, **attrs: Any) -> tuple[Any, Any]:
-        return self(*[to_front(x, d, size) for x, d in zip(xs, dims, strict=True)]), 0
+        x, y = xs
+        if dims[1] is None and len(shape_of(y)) == 2:  # one matrix for all: a single product of tall matrices
+            x = to_front(x, dims[0], size)
+            _, m, k = shape_of(x)
+            tall = self(OPS["reshape"](x, shape=(size * m, k)), y)
+            return OPS["reshape"](tall, shape=(size, m, shape_of(y)[1])), 0
+        return self(*[to_front(v, d, size) for v, d in zip(xs, dims, strict=True)]), 0
 
     def samples(self) -> Iterable[Sample]:
         yield Sample(floats(2, 3), floats(3, 4, seed=1))
@@ -58,3 +75,26 @@ class MatMul(Linear):
         yield Sample(floats(2, 0), floats(0, 3), label="empty inner")
         yield Sample(floats(0, 2), floats(2, 3), label="empty outer")
         yield Sample(complexes(2, 2), complexes(2, 3, seed=1))
+
+
+def _diagonal_spec(m: int, n: int, offset: int) -> tuple[int, int, int]:
+    """Where a diagonal of an m by n matrix lies among its elements in row-major order."""
+    length = min(m, n - offset) if offset >= 0 else min(m + offset, n)
+    if length <= 0:
+        return (0, 0, 1)
+    start = offset if offset >= 0 else -offset * n
+    return (start, start + (length - 1) * (n + 1) + 1, n + 1)
+
+
+def diagonal_of(x: Any, offset: int = 0) -> Any:
+    """A diagonal of the last two axes: a strided slice of the flattened matrix."""
+    *lead, m, n = shape_of(x)
+    flat = OPS["reshape"](x, shape=(*lead, m * n))
+    return OPS["slice"](flat, spec=(*[(0, k, 1) for k in lead], _diagonal_spec(m, n, offset)))
+
+
+def embed_diagonal(v: Any, m: int, n: int, offset: int = 0) -> Any:
+    """Zero matrices of m by n with the last axis of ``v`` on a diagonal: the transpose of `diagonal_of`."""
+    lead = shape_of(v)[:-1]
+    spec = (*[(0, k, 1) for k in lead], _diagonal_spec(m, n, offset))
+    return OPS["reshape"](OPS["unslice"](v, spec=spec, shape=(*lead, m * n)), shape=(*lead, m, n))

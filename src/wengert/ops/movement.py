@@ -11,11 +11,28 @@ import numpy as np
 from .. import dtypes as dt
 from ..errors import IndexRangeError, ShapeError, message
 from ..graph.aval import Aval, describe
-from .base import OPS, Linear, Sample, dtype_of, shape_of, to_front
+from ..graph.handle import Handle, wrap
+from .base import OPS, Linear, Op, Sample, dtype_of, shape_of, to_front, zeros_like
 from .testpoints import complexes, floats, noncontiguous
 
 
-class Expand(Linear):
+def constant(x: Any, like: Any) -> Any:
+    """A static array as a value among ``like``'s kind: a handle among handles."""
+    return wrap(x) if isinstance(like, Handle) else x
+
+
+class Movement(Linear):
+    """Kind of the ops whose result can share memory with the input.
+
+    ``put(whole, part, **attrs)``: the input with its result replaced by ``part``; how a write through a view
+    becomes a new value of the base.
+    """
+
+    def put(self, whole: Any, part: Any, **attrs: Any) -> Any:
+        raise NotImplementedError(self.name)
+
+
+class Expand(Movement):
     """Repeat along new ``axes`` until the shape is ``shape``."""
 
     name = "expand"
@@ -29,8 +46,11 @@ class Expand(Linear):
 
     def numpy(self, *xs: Any, **attrs: Any) -> Any:
         x, shape, axes = xs[0], attrs["shape"], attrs["axes"]
-        steps = iter(x.strides)
-        strides = [0 if i in axes else next(steps) for i in range(len(shape))]
+        if x.ndim:
+            steps = iter(x.strides)
+            strides: Any = [0 if i in axes else next(steps) for i in range(len(shape))]
+        else:
+            strides = (0,) * len(shape)
         try:  # a tenth of the time of np.broadcast_to; read-only memory stays read-only
             return np.ndarray(shape, x.dtype, x, 0, strides)
         except (ValueError, TypeError, BufferError):  # bfloat16, empty or strided memory
@@ -38,6 +58,9 @@ class Expand(Linear):
 
     def transpose(self, g: Any, i: int, *xs: Any, **attrs: Any) -> Any:
         return OPS["sum"](g, axes=attrs["axes"])
+
+    def put(self, whole: Any, part: Any, **attrs: Any) -> Any:
+        return OPS["reshape"](part, shape=shape_of(whole))  # only new axes of size 1 can be written through
 
     def batch(self, size: int, xs: Any, dims: Any, **attrs: Any) -> tuple[Any, Any]:
         x = to_front(xs[0], dims[0], size)
@@ -51,7 +74,7 @@ class Expand(Linear):
         yield Sample(complexes(2), attrs={"shape": (2, 2), "axes": (1,)})
 
 
-class Reshape(Linear):
+class Reshape(Movement):
     """The same elements in row-major order under a new ``shape``."""
 
     name = "reshape"
@@ -71,6 +94,9 @@ class Reshape(Linear):
     def transpose(self, g: Any, i: int, *xs: Any, **attrs: Any) -> Any:
         return self(g, shape=shape_of(xs[0]))
 
+    def put(self, whole: Any, part: Any, **attrs: Any) -> Any:
+        return self(part, shape=shape_of(whole))
+
     def batch(self, size: int, xs: Any, dims: Any, **attrs: Any) -> tuple[Any, Any]:
         return self(to_front(xs[0], dims[0], size), shape=(size, *attrs["shape"])), 0
 
@@ -81,7 +107,7 @@ class Reshape(Linear):
         yield Sample(floats(0, 3), attrs={"shape": (3, 0, 2)}, label="empty")
 
 
-class Permute(Linear):
+class Permute(Movement):
     """Reorder the axes: axis i of the result is axis ``order[i]`` of the input."""
 
     name = "permute"
@@ -102,6 +128,9 @@ class Permute(Linear):
             inverse[source] = to
         return self(g, order=tuple(inverse))
 
+    def put(self, whole: Any, part: Any, **attrs: Any) -> Any:
+        return self.transpose(part, 0, whole, **attrs)
+
     def batch(self, size: int, xs: Any, dims: Any, **attrs: Any) -> tuple[Any, Any]:
         return self(to_front(xs[0], dims[0], size), order=(0, *[k + 1 for k in attrs["order"]])), 0
 
@@ -112,7 +141,7 @@ class Permute(Linear):
         yield Sample(floats(), attrs={"order": ()}, label="0-d")
 
 
-class Slice(Linear):
+class Slice(Movement):
     """Basic indexing: ``spec`` has for each axis an (start, stop, step) triple, already normalised.
 
     ``stop`` is None where a negative step runs past the beginning.
@@ -132,6 +161,9 @@ class Slice(Linear):
 
     def transpose(self, g: Any, i: int, *xs: Any, **attrs: Any) -> Any:
         return OPS["unslice"](g, spec=attrs["spec"], shape=shape_of(xs[0]))
+
+    def put(self, whole: Any, part: Any, **attrs: Any) -> Any:
+        return OPS["set_slice"](whole, part, **attrs)
 
     def batch(self, size: int, xs: Any, dims: Any, **attrs: Any) -> tuple[Any, Any]:
         return self(to_front(xs[0], dims[0], size), spec=((0, size, 1), *attrs["spec"])), 0
@@ -189,8 +221,6 @@ class SetSlice(Linear):
         return out
 
     def jvp(self, ts: Any, out: Any, xs: Any, **attrs: Any) -> Any:
-        from .base import zeros_like
-
         base, value = (zeros_like(x) if t is None else t for t, x in zip(ts, xs, strict=True))
         return self(base, value, **attrs)
 
@@ -198,7 +228,7 @@ class SetSlice(Linear):
         inner = OPS["slice"](g, spec=attrs["spec"])
         if i == 1:
             return inner
-        return self(g, inner * 0 if dtype_of(g) in dt.INEXACT_NP else inner, **attrs)
+        return self(g, zeros_like(inner), **attrs)
 
     def batch(self, size: int, xs: Any, dims: Any, **attrs: Any) -> tuple[Any, Any]:
         base, value = (to_front(x, d, size) for x, d in zip(xs, dims, strict=True))
@@ -208,3 +238,130 @@ class SetSlice(Linear):
         yield Sample(floats(5), floats(3, seed=1), attrs={"spec": ((1, 4, 1),)})
         yield Sample(floats(5, 3), floats(3, 2, seed=1), attrs={"spec": ((4, None, -2), (0, 3, 2))})
         yield Sample(floats(3, 2), floats(0, 2), attrs={"spec": ((1, 1, 1), (0, 2, 1))}, label="empty")
+        yield Sample(complexes(3), complexes(1, seed=1), attrs={"spec": ((2, 3, 1),)})
+
+
+class Strided(Movement):
+    """A window moved along the axes: out[i, j] = x[start + i * steps[0] + j * steps[1]].
+
+    ``steps``: for each axis of the result, by how much it moves along each axis of the input. Diagonals,
+    sliding windows and ``as_strided`` are of this form, and all are views.
+    """
+
+    name = "strided"
+
+    def infer(self, *avals: Aval, **attrs: Any) -> Aval:
+        x, shape = avals[0], attrs["shape"]
+        if math.prod(shape):
+            moves = list(zip(shape, attrs["steps"], strict=True))
+            for axis, (n, begin) in enumerate(zip(x.shape, attrs["start"], strict=True)):
+                low = begin + sum(min(0, (m - 1) * s[axis]) for m, s in moves)
+                high = begin + sum(max(0, (m - 1) * s[axis]) for m, s in moves)
+                if low < 0 or high >= n:
+                    raise IndexRangeError(
+                        message("strided", "reaches outside of the tensor", f"{x}: {low} to {high} along {axis}")
+                    )
+        return x.with_shape(shape)
+
+    def numpy(self, *xs: Any, **attrs: Any) -> Any:
+        x, shape = xs[0], attrs["shape"]
+        if not math.prod(shape):
+            return np.zeros(shape, x.dtype)
+        strides = [sum(k * s for k, s in zip(step, x.strides, strict=True)) for step in attrs["steps"]]
+        corner = x[(*[slice(b, b + 1) for b in attrs["start"]],)]
+        return np.lib.stride_tricks.as_strided(corner, shape, strides)
+
+    def positions(self, size: tuple[int, ...], attrs: dict[str, Any]) -> Any:
+        """Which elements of the flat input the result shows."""
+        flat = np.arange(math.prod(size)).reshape(size)
+        return np.ascontiguousarray(self.numpy(flat, **attrs))
+
+    def transpose(self, g: Any, i: int, *xs: Any, **attrs: Any) -> Any:
+        shape = shape_of(xs[0])
+        index = constant(self.positions(shape, attrs), g)
+        return OPS["reshape"](OPS["add_rows"](g, index, n=math.prod(shape)), shape=shape)
+
+    def put(self, whole: Any, part: Any, **attrs: Any) -> Any:
+        shape = shape_of(whole)
+        flat = OPS["reshape"](whole, shape=(math.prod(shape),))
+        index = constant(self.positions(shape, attrs), part)
+        return OPS["reshape"](OPS["put_rows"](flat, index, part), shape=shape)
+
+    def batch(self, size: int, xs: Any, dims: Any, **attrs: Any) -> tuple[Any, Any]:
+        x = to_front(xs[0], dims[0], size)
+        steps = ((1, *[0] * (len(shape_of(x)) - 1)), *[(0, *s) for s in attrs["steps"]])
+        return self(x, shape=(size, *attrs["shape"]), start=(0, *attrs["start"]), steps=steps), 0
+
+    def samples(self) -> Iterable[Sample]:
+        diagonal = {"shape": (2,), "start": (0, 1), "steps": ((1, 1),)}
+        yield Sample(floats(2, 3), attrs=diagonal, label="diagonal")
+        yield Sample(noncontiguous(2, 3), attrs=diagonal, label="non-contiguous")
+        windows = {"shape": (3, 2), "start": (0,), "steps": ((1,), (2,))}
+        yield Sample(floats(5), attrs=windows, label="windows that overlap")
+        yield Sample(floats(2, 0), attrs={"shape": (0,), "start": (0, 0), "steps": ((1, 1),)}, label="empty")
+        yield Sample(floats(), attrs={"shape": (2,), "start": (), "steps": ((),)}, label="0-d repeated")
+        yield Sample(complexes(2, 2), attrs={"shape": (2,), "start": (0, 0), "steps": ((1, 1),)})
+
+
+class Bitcast(Op):
+    """The same bytes under another dtype; the last axis grows or shrinks with the size of an element."""
+
+    name = "bitcast"
+    differentiable = False
+
+    def infer(self, *avals: Aval, **attrs: Any) -> Aval:
+        x, dtype = avals[0], attrs["dtype"]
+        old, new = x.dtype.itemsize, dtype.itemsize
+        if old == new:
+            return x.with_dtype(dtype)
+        if not x.ndim or x.shape[-1] * old % new:
+            raise ShapeError(
+                message("view", "the last dimension does not hold a whole number of elements", f"{x} as {dt.of(dtype)}")
+            )
+        return Aval((*x.shape[:-1], x.shape[-1] * old // new), dtype)
+
+    def numpy(self, *xs: Any, **attrs: Any) -> Any:
+        return xs[0].view(attrs["dtype"])
+
+    def vjp(self, g: Any, out: Any, xs: Any, need: Any, **attrs: Any) -> Any:
+        return [None]
+
+    def jvp(self, ts: Any, out: Any, xs: Any, **attrs: Any) -> Any:
+        return None
+
+    def put(self, whole: Any, part: Any, **attrs: Any) -> Any:
+        """See `Movement.put`."""
+        return self(part, dtype=dtype_of(whole))
+
+    def batch(self, size: int, xs: Any, dims: Any, **attrs: Any) -> tuple[Any, Any]:
+        return self(to_front(xs[0], dims[0], size), **attrs), 0
+
+    def samples(self) -> Iterable[Sample]:
+        yield Sample(np.arange(4, dtype=np.int32), attrs={"dtype": np.dtype("float32")})
+        yield Sample(np.arange(4, dtype=np.int32).reshape(2, 2), attrs={"dtype": np.dtype("int64")}, label="wider")
+        yield Sample(np.arange(2, dtype=np.int32), attrs={"dtype": np.dtype("uint8")}, label="narrower")
+
+
+class Clone(Linear):
+    """The same values in memory of their own; ``contiguous`` lays them out in row-major order."""
+
+    name = "clone"
+    traits = frozenset({"copy"})
+
+    def infer(self, *avals: Aval, **attrs: Any) -> Aval:
+        return avals[0]
+
+    def numpy(self, *xs: Any, **attrs: Any) -> Any:
+        return np.array(xs[0], order="C" if attrs.get("contiguous") else "K")
+
+    def transpose(self, g: Any, i: int, *xs: Any, **attrs: Any) -> Any:
+        return g
+
+    def batch(self, size: int, xs: Any, dims: Any, **attrs: Any) -> tuple[Any, Any]:
+        return self(to_front(xs[0], dims[0], size), **attrs), 0
+
+    def samples(self) -> Iterable[Sample]:
+        yield Sample(floats(3))
+        yield Sample(noncontiguous(2, 3), attrs={"contiguous": True}, label="non-contiguous")
+        yield Sample(floats(), label="0-d")
+        yield Sample(complexes(2))

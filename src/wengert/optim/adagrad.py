@@ -9,7 +9,9 @@ from ..tensor import Tensor
 from .optimizer import Optimizer, check_at_least, count, effective_gradient, ignore_hints, new_step
 
 
-def adagrad(param: Tensor, grad: Tensor, total: Tensor, *, step: Any, lr: Any, lr_decay: float, eps: float) -> None:
+def adagrad(
+    param: Tensor, grad: Tensor, total: Tensor, *, step: Any, lr: Any, lr_decay: float, eps: float
+) -> None:
     """One step on one parameter, in place. ``step`` counts from 1; ``total`` sums the squares."""
     total.addcmul_(grad, grad, value=1)
     param.addcdiv_(grad, total.sqrt().add_(eps), value=-(lr / (1 + (step - 1) * lr_decay)))

@@ -57,7 +57,7 @@ class Optimizer:
         self.defaults = defaults
         self.state: defaultdict[Tensor, dict[str, Any]] = defaultdict(dict)
         self.param_groups: list[dict[str, Any]] = []
-        groups = list(params.items() if isinstance(params, Mapping) else params)
+        groups: list[Any] = list(params.items() if isinstance(params, Mapping) else params)
         if not groups:
             raise ArgumentError(
                 message(
@@ -73,16 +73,16 @@ class Optimizer:
 
     _stepped = False  # whether `step` has run: learning-rate schedulers ask
 
-    # --- what a method writes ------------------------------------------------------------------------------------
+    # --- what a method writes ------------------------------------------------------------------------
 
     def update(self, param: Tensor, grad: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
-        """Change one parameter in place, given its gradient, its state (empty at first) and its group's options."""
+        """Change one parameter in place, from its gradient, its state (empty at first) and its group."""
         raise NotImplementedError(f"{type(self).__name__} defines neither update nor step")
 
     def _check_group(self, group: dict[str, Any]) -> None:
         """Raise if an option of a group has a value that the method cannot take."""
 
-    # --- stepping ------------------------------------------------------------------------------------------------
+    # --- stepping ------------------------------------------------------------------------------------
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Change every parameter that has a gradient.
@@ -112,7 +112,7 @@ class Optimizer:
                 elif param.grad is not None:
                     param.grad = param.grad.detach().zero_()
 
-    # --- groups --------------------------------------------------------------------------------------------------
+    # --- groups --------------------------------------------------------------------------------------
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters with their own options, for example when layers are unfrozen during training."""
@@ -124,7 +124,8 @@ class Optimizer:
             if default is required and name not in group:
                 raise ArgumentError(
                     message(
-                        type(self).__name__, f"parameter group didn't specify a value of required optimization parameter {name}"
+                        type(self).__name__,
+                        f"parameter group didn't specify a value of required optimization parameter {name}",
                     )
                 )
             group.setdefault(name, default)
@@ -158,11 +159,17 @@ class Optimizer:
             named = True
         else:
             raise ArgumentError(
-                message(type(self).__name__, "all optimizer params should be with/without names", "a mixture of both")
+                message(
+                    type(self).__name__,
+                    "all optimizer params should be with/without names",
+                    "a mixture of both",
+                )
             )
         if self.param_groups and named != ("param_names" in self.param_groups[0]):
             raise ArgumentError(
-                message(type(self).__name__, "all param groups should be with/without names", "a mixture of both")
+                message(
+                    type(self).__name__, "all param groups should be with/without names", "a mixture of both"
+                )
             )
 
     def _check_tensors(self, params: list[Any]) -> None:
@@ -170,17 +177,28 @@ class Optimizer:
         taken = {id(param) for group in self.param_groups for param in group["params"]}
         for param in params:
             if not isinstance(param, Tensor):
-                raise TypeError(message(name, "optimizer can only optimize Tensors, but one of the params is", str(type(param))))
+                raise TypeError(
+                    message(
+                        name,
+                        "optimizer can only optimize Tensors, but one of the params is",
+                        str(type(param)),
+                    )
+                )
             if not (param.is_leaf or param.retains_grad):
                 raise ArgumentError(
-                    message(name, "can't optimize a non-leaf Tensor", "", "Optimize the tensor that it was computed from")
+                    message(
+                        name,
+                        "can't optimize a non-leaf Tensor",
+                        "",
+                        "Optimize the tensor that it was computed from",
+                    )
                 )
             if id(param) in taken:
                 raise ArgumentError(message(name, "some parameters appear in more than one parameter group"))
         if len({id(param) for param in params}) != len(params):
             raise ArgumentError(message(name, "a parameter group contains duplicate parameters"))
 
-    # --- state dictionaries --------------------------------------------------------------------------------------
+    # --- state dictionaries --------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
         """State and options, with parameters replaced by their numbers: PyTorch's format."""
@@ -188,8 +206,13 @@ class Optimizer:
         for group in self.param_groups:
             for param in group["params"]:
                 number.setdefault(id(param), len(number))
-        groups = [{**group, "params": [number[id(p)] for p in group["params"]]} for group in self.param_groups]
-        state = {number.get(id(key), key) if isinstance(key, Tensor) else key: value for key, value in self.state.items()}
+        groups = [
+            {**group, "params": [number[id(p)] for p in group["params"]]} for group in self.param_groups
+        ]
+        state = {
+            number.get(id(key), key) if isinstance(key, Tensor) else key: value
+            for key, value in self.state.items()
+        }
         return {"state": state, "param_groups": groups}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
@@ -213,7 +236,8 @@ class Optimizer:
                 raise ArgumentError(
                     message(
                         "load_state_dict",
-                        "loaded state dict contains a parameter group that doesn't match the size of optimizer's group",
+                        "loaded state dict contains a parameter group that doesn't match the size of "
+                        "optimizer's group",
                         f"{len(theirs['params'])} parameters loaded, {len(ours['params'])} here",
                     )
                 )
@@ -221,7 +245,9 @@ class Optimizer:
         state: defaultdict[Any, dict[str, Any]] = defaultdict(dict)
         for key, value in state_dict["state"].items():
             param = param_of.get(key)
-            state[key if param is None else param] = copy.deepcopy(value) if param is None else _adopt(param, value)
+            state[key if param is None else param] = (
+                copy.deepcopy(value) if param is None else _adopt(param, value)
+            )
         groups = []
         for theirs, ours in zip(saved, self.param_groups, strict=True):
             # Options that the saved one does not know (another version, PyTorch) keep our value.
@@ -232,7 +258,9 @@ class Optimizer:
         text = type(self).__name__ + " ("
         for number, group in enumerate(self.param_groups):
             text += f"\nParameter Group {number}\n"
-            text += "".join(f"    {key}: {group[key]}\n" for key in sorted(group) if key not in ("params", "param_names"))
+            text += "".join(
+                f"    {key}: {group[key]}\n" for key in sorted(group) if key not in ("params", "param_names")
+            )
         return text + ")"
 
 
@@ -251,7 +279,7 @@ def _adopt(param: Tensor, value: Any, key: str = "") -> Any:
     return tensor
 
 
-# --- checks of options, shared by the methods --------------------------------------------------------------------
+# --- checks of options, shared by the methods --------------------------------------------------------
 
 
 def check_at_least(optimizer: str, what: str, value: Any, least: float = 0.0) -> None:
@@ -259,7 +287,9 @@ def check_at_least(optimizer: str, what: str, value: Any, least: float = 0.0) ->
     if isinstance(value, Tensor):
         return
     if not value >= least:
-        raise ArgumentError(message(optimizer, f"Invalid {what}", f"{value}", f"It must be at least {least:g}"))
+        raise ArgumentError(
+            message(optimizer, f"Invalid {what}", f"{value}", f"It must be at least {least:g}")
+        )
 
 
 def check_below_one(optimizer: str, what: str, value: Any) -> None:
@@ -267,7 +297,9 @@ def check_below_one(optimizer: str, what: str, value: Any) -> None:
     if isinstance(value, Tensor):
         return
     if not 0.0 <= value < 1.0:
-        raise ArgumentError(message(optimizer, f"Invalid {what}", f"{value}", "It must be at least 0 and below 1"))
+        raise ArgumentError(
+            message(optimizer, f"Invalid {what}", f"{value}", "It must be at least 0 and below 1")
+        )
 
 
 def new_step() -> Tensor:
@@ -295,5 +327,10 @@ def ignore_hints(optimizer: str, foreach: Any, fused: Any, capturable: Any, diff
     del foreach, fused, capturable
     if differentiable:
         raise ArgumentError(
-            message(optimizer, "differentiable=True is not supported", "", "Write the update with tensors in your own code")
+            message(
+                optimizer,
+                "differentiable=True is not supported",
+                "",
+                "Write the update with tensors in your own code",
+            )
         )

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..config import STATE
+from ..config import STATE, quietly
 from ..errors import ArgumentError, GraphError, ShapeError, message
 from ..graph.handle import Handle, lift, node_of, wrap
 from ..graph.node import Node
-from .reverse import _add_grad, run_reverse
+from .reverse import _add_grad, reverse, run_reverse, seed_for
 
 
 def _sequence(x: Any) -> list[Any]:
@@ -72,6 +72,12 @@ def backward(
         create_graph: record the gradients themselves.
         inputs: accumulate only into these.
     """
+    if grad_tensors is None and inputs is None and not create_graph and isinstance(tensors, Handle):
+        node, value = tensors._node, tensors._value
+        if value is not None and value.size == 1 and node is not None and node.requires_grad:
+            free = not retain_graph and not STATE.watchers
+            quietly(reverse, (node,), (seed_for(tensors),), None, True, free)
+            return
     outs = _sequence(tensors)
     _check_outputs("backward", outs)
     seeds = _seeds("backward", outs, grad_tensors)

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from ..config import STATE, enable_grad
 from ..errors import ArgumentError, message
 from ..graph.aval import Aval
-from ..graph.handle import Handle
+from ..graph.handle import Handle, of_node, symbol, wrap
 from ..graph.trace import trace
 from ..ops.base import OPS
 from .backward import leaf_handle, own_node
@@ -52,8 +54,6 @@ def vjp_flat(f: Flat, xs: Sequence[Handle]) -> tuple[list[Any], Callable[..., li
 
 def _released(out: Handle, own: Sequence[Any]) -> Any:
     """An output as the caller sees it: without history where only the transform itself recorded one."""
-    from ..graph.handle import wrap
-
     node = out._node
     if out._value is None or node is None or not node.requires_grad:
         return out
@@ -73,10 +73,44 @@ def jvp_flat(f: Flat, xs: Sequence[Handle], ts: Sequence[Handle]) -> tuple[list[
     return [_released(o, own) for o in outs], [_released(t, own) for t in tangents]
 
 
-def vmap_flat(f: Flat, xs: Sequence[Handle], dims: Sequence[int | None], size: int | None = None) -> list[Any]:
+def linearize_flat(f: Flat, xs: Sequence[Handle]) -> tuple[list[Any], Callable[..., list[Any]]]:
+    """Outputs, and the function from tangents of the inputs to tangents of the outputs."""
+    with enable_grad():
+        ys = [leaf_handle(x) for x in xs]
+        outs = list(f(*ys))
+    own = [own_node(y) for y in ys]
+
+    def push(*ts: Any) -> list[Any]:
+        with enable_grad():
+            found = run_forward(outs, own, ts)
+        return [_released(zeros_of(o) if t is None else t, own) for t, o in zip(found, outs, strict=True)]
+
+    return [_released(o, own) for o in outs], push
+
+
+def vmap_chunked(
+    f: Flat, xs: Sequence[Handle], dims: Sequence[int | None], randomness: str, chunk_size: int | None
+) -> list[Any]:
+    """`vmap_flat`, some elements of the mapped axis at a time."""
+    sizes = [x.aval.shape[d] for x, d in zip(xs, dims, strict=True) if d is not None and x.aval.shape]
+    if chunk_size is None or not sizes or chunk_size >= sizes[0]:
+        return vmap_flat(f, xs, dims, randomness=randomness)
+    rows: list[list[Any]] = []
+    for start in range(0, sizes[0], chunk_size):
+        length = min(chunk_size, sizes[0] - start)
+        part = [x if d is None else x.narrow(d, start, length) for x, d in zip(xs, dims, strict=True)]
+        rows.append(vmap_flat(f, part, dims, randomness=randomness))
+    return [OPS["cat"](*column, axis=0) for column in zip(*rows, strict=True)]
+
+
+def vmap_flat(
+    f: Flat, xs: Sequence[Handle], dims: Sequence[int | None], size: int | None = None, randomness: str = "same"
+) -> list[Any]:
     """``f`` over a mapped axis of the inputs; the axis comes first in every output."""
-    for x, d in zip(xs, dims, strict=True):
+    for i, (x, d) in enumerate(zip(xs, dims, strict=True)):
         if d is not None:
+            if not -x.aval.ndim <= d < x.aval.ndim:
+                raise ArgumentError(message("vmap", f"argument {i} has no dimension {d}", str(x.aval)))
             n = x.aval.shape[d]
             if size is not None and n != size:
                 raise ArgumentError(message("vmap", "mapped axes differ in size", f"{size} and {n}"))
@@ -87,9 +121,33 @@ def vmap_flat(f: Flat, xs: Sequence[Handle], dims: Sequence[int | None], size: i
         x.aval if d is None else Aval(tuple(n for i, n in enumerate(x.aval.shape) if i != d % x.aval.ndim), x.aval.dtype)
         for x, d in zip(xs, dims, strict=True)
     ]
-    graph = trace(lambda *ys: list(f(*ys)), avals, "vmap")
-    from ..graph.handle import of_node
+    keys = _Keys(randomness, size)
 
-    extra = [of_node(n) for n in graph.captures]
+    def body(*ys: Any) -> list[Any]:
+        assert STATE.trace is not None
+        STATE.trace.key_source = keys
+        return list(f(*ys))
+
+    graph = trace(body, avals, "vmap")
     axes = [None if d is None else d % x.aval.ndim for x, d in zip(xs, dims, strict=True)]
-    return batch_graph(graph, size, [*xs, *extra], [*axes, *([None] * len(extra))])
+    extra = [of_node(n) for n in graph.captures]
+    return batch_graph(graph, size, [*xs, *extra], [*axes, *([None] * len(extra))], keys.mapped)
+
+
+class _Keys:
+    """Where draws inside a vmap get their keys."""
+
+    def __init__(self, randomness: str, size: int) -> None:
+        self.randomness, self.size = randomness, size
+        self.mapped: dict[int, tuple[Any, int]] = {}  # symbol of a key -> the keys of all elements
+
+    def __call__(self, generator: Any) -> Any:
+        if self.randomness == "error":
+            raise ArgumentError(
+                message("vmap", "a random draw inside", cure="Pass randomness='same' or randomness='different'")
+            )
+        if self.randomness == "same":
+            return wrap(generator.next_key())
+        key = symbol(Aval((2,), np.dtype(np.uint64)), False)
+        self.mapped[key._node.seq] = (wrap(np.stack([generator.next_key() for _ in range(self.size)])), 0)
+        return key

@@ -9,6 +9,7 @@ which record or trace what is done to them.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,6 @@ from ..config import STATE, quietly
 from ..errors import AnomalyError, GraphError, message
 from ..graph.handle import Handle, has_nan, node_of, of_node, wrap
 from ..graph.node import ITEM, Node, Sink
-
-_by_seq_descending: dict[str, Any] = {"key": lambda n: n.seq, "reverse": True}
-
 
 def collect(roots: Sequence[Node]) -> list[Node]:
     """The nodes that carry a gradient from leaves to the roots, latest first."""
@@ -43,7 +41,7 @@ def collect(roots: Sequence[Node]) -> list[Node]:
         for x in inputs:
             if x.requires_grad and x.seq not in found:
                 stack.append(x)
-    return sorted(found.values(), **_by_seq_descending)
+    return [found[k] for k in sorted(found, reverse=True)]
 
 
 def dependents(order: Sequence[Node], wrt: Sequence[Node]) -> set[int]:
@@ -74,61 +72,82 @@ def reverse(
     adjoints: dict[int, Any] = {}
     for root, seed in zip(roots, seeds, strict=True):
         if root.requires_grad:
-            _accumulate(adjoints, root, seed)
+            old = adjoints.get(root.seq)
+            adjoints[root.seq] = seed if old is None else old + seed
     wanted = {} if wrt is None else {n.seq: None for n in wrt}
+    fast = raw and not STATE.watchers and not STATE.anomaly  # every value is there, nobody looks
     for n in order:
-        g = adjoints.pop(n.seq, None)
-        if g is None or (needed is not None and n.seq not in needed):
+        k = n.seq
+        g = adjoints.pop(k, None)
+        if g is None or (needed is not None and k not in needed):
             continue
         if n.sink is not None:
-            g = _deliver(n.sink, g, raw, wrt is None)
-        if n.seq in wanted:
-            wanted[n.seq] = g
+            g = _deliver(n.sink, g, raw, needed is None)
+        if k in wanted:
+            wanted[k] = g
         if keep is not None and type(g) is not list:
             keep[n] = g
         if n.op is None:
             continue
-        _pull(n, g, adjoints, needed, raw)
+        inputs = n.inputs
+        if n.op is ITEM:
+            _into_slot(adjoints, n, g, needed)
+        else:
+            if needed is None:
+                need = [x.requires_grad for x in inputs]
+            else:
+                need = [x.requires_grad and x.seq in needed for x in inputs]
+            if not fast:
+                grads = _pull_arrays(n, g, inputs, need) if raw else _pull_handles(n, g, need)
+            elif n.saved is not None:
+                grads = n.saved(g, need)
+            else:
+                grads = n.op.vjp(g, n.data, [x.data for x in inputs], need, **n.attrs)
+            for x, wants, gx in zip(inputs, need, grads):  # noqa: B905  (the hottest loop; rules return one each)
+                if wants and gx is not None:
+                    i = x.seq
+                    old = adjoints.get(i)
+                    adjoints[i] = gx if old is None else old + gx
         if free:
             n.inputs = None  # type: ignore[assignment]
             n.data = n.saved = None
     return [] if wrt is None else [wanted[n.seq] for n in wrt]
 
 
-def _pull(n: Node, g: Any, adjoints: dict[int, Any], needed: set[int] | None, raw: bool) -> None:
-    """Ask one node for the adjoints of its inputs and add them up."""
-    inputs = n.inputs
-    if n.op is ITEM:
-        if needed is None or inputs[0].seq in needed:
-            parent = inputs[0]
-            slots = adjoints.get(parent.seq)
-            if slots is None:
-                slots = adjoints[parent.seq] = [None] * len(parent.aval)
-            i = n.attrs["index"]
-            slots[i] = g if slots[i] is None else slots[i] + g
-        return
-    if needed is None:
-        need = [x.requires_grad for x in inputs]
-    else:
-        need = [x.requires_grad and x.seq in needed for x in inputs]
-    if raw and n.saved is not None:
+def _into_slot(adjoints: dict[int, Any], n: Node, g: Any, needed: set[int] | None) -> None:
+    """The adjoint of one result of several is collected at the op's node."""
+    parent = n.inputs[0]
+    if needed is None or parent.seq in needed:
+        slots = adjoints.get(parent.seq)
+        if slots is None:
+            slots = adjoints[parent.seq] = [None] * len(parent.aval)
+        i = n.attrs["index"]
+        slots[i] = g if slots[i] is None else slots[i] + g
+
+
+def _pull_arrays(n: Node, g: Any, inputs: tuple[Node, ...], need: list[bool]) -> Sequence[Any]:
+    """Ask one node for the adjoints of its inputs, over arrays."""
+    if n.saved is not None:
         grads = n.saved(g, need)
-    elif raw:
-        out = n.data
-        values = [x.data for x in inputs]
-        if out is None or any(v is None for v in values):
-            out, values = n.value, [x.value for x in inputs]
-        grads = n.op.vjp(g, out, values, need, **n.attrs)
     else:
-        out = tuple(_item_handles(n)) if type(g) is list else of_node(n)
-        grads = n.op.vjp(g, out, [of_node(x) for x in inputs], need, **n.attrs)
+        out = n.data
+        if out is None:  # a value that was not kept
+            out = n.value
+            for x in inputs:
+                x.data = x.value
+        grads = n.op.vjp(g, out, [x.data for x in inputs], need, **n.attrs)
     if STATE.anomaly:
         _check(n, g, grads)
-    for x, wanted, gx in zip(inputs, need, grads, strict=True):
-        if wanted and gx is not None:
-            k = x.seq
-            old = adjoints.get(k)
-            adjoints[k] = gx if old is None else old + gx
+    return grads
+
+
+def _pull_handles(n: Node, g: Any, need: list[bool]) -> Sequence[Any]:
+    """Ask one node for the adjoints of its inputs, over handles."""
+    out = tuple(_item_handles(n)) if type(g) is list else of_node(n)
+    grads = n.op.vjp(g, out, [of_node(x) for x in n.inputs], need, **n.attrs)
+    if STATE.anomaly:
+        _check(n, g, grads)
+    return grads
 
 
 def _item_handles(n: Node) -> list[Any]:
@@ -140,11 +159,6 @@ def _item_handles(n: Node) -> list[Any]:
         wrap(None if values is None else values[i], item_node(n, i, None if values is None else values[i], True))
         for i in range(len(n.aval))
     ]
-
-
-def _accumulate(adjoints: dict[int, Any], n: Node, g: Any) -> None:
-    old = adjoints.get(n.seq)
-    adjoints[n.seq] = g if old is None else old + g
 
 
 def _check(n: Node, g: Any, grads: Sequence[Any]) -> None:
@@ -195,18 +209,17 @@ def _add_grad(old: Any, g: Any, raw: bool) -> Any:
 
 def seed_for(root: Handle) -> Any:
     """Ones like the root, as an array."""
-    aval = root.aval
-    return np.ones(aval.shape, aval.dtype) if aval.shape else _scalar_one(aval.dtype)
+    value = root._value
+    if value is None:
+        value = root.aval
+    return np.ones(value.shape, value.dtype) if value.shape else _one(value.dtype)
 
 
-_ones: dict[Any, Any] = {}
-
-
-def _scalar_one(dtype: Any) -> Any:
-    one = _ones.get(dtype)
-    if one is None:
-        one = _ones[dtype] = np.ones((), dtype)
-        one.flags.writeable = False
+@cache
+def _one(dtype: Any) -> Any:
+    """A 1 of a dtype, shared by all sweeps: nobody writes to adjoints."""
+    one = np.ones((), dtype)
+    one.flags.writeable = False
     return one
 
 

@@ -11,15 +11,36 @@ from ..graph.node import ITEM
 from ..ops.base import to_front
 
 
-def batch_graph(graph: Graph, size: int, xs: Sequence[Any], dims: Sequence[int | None]) -> list[Any]:
+def batch_graph(
+    graph: Graph,
+    size: int,
+    xs: Sequence[Any],
+    dims: Sequence[int | None],
+    leaves: dict[int, tuple[Any, int]] | None = None,
+) -> list[Any]:
     """Outputs of ``graph`` with the mapped axis in front.
 
     ``xs``: handles for ``graph.inputs``; ``dims``: the mapped axis of each, None if it is not mapped.
+    ``leaves``: values and mapped axes for other leaves, by their seq.
     """
+    return [to_front(x, d, size) for x, d in batch_pairs(graph, size, xs, dims, leaves)]
+
+
+def batch_pairs(
+    graph: Graph,
+    size: int,
+    xs: Sequence[Any],
+    dims: Sequence[int | None],
+    leaves: dict[int, tuple[Any, int]] | None = None,
+) -> list[tuple[Any, int | None]]:
+    """Outputs of ``graph``, each with its mapped axis (None: it is not mapped)."""
     env: dict[int, tuple[Any, Any]] = {
         n.seq: (x, d) for n, x, d in zip(graph.inputs, xs, dims, strict=True)
     }
+    env.update(leaves or {})
     for n in graph.nodes:
+        if n.seq in env:
+            continue
         if n.op is None:
             env[n.seq] = (wrap(n.value, n), None)
         elif n.op is ITEM:
@@ -32,4 +53,4 @@ def batch_graph(graph: Graph, size: int, xs: Sequence[Any], dims: Sequence[int |
                 env[n.seq] = (n.op(*values, **n.attrs), None)
             else:
                 env[n.seq] = n.op.batch(size, values, axes, **n.attrs)
-    return [to_front(*env[o.seq], size) for o in graph.outputs]
+    return [env[o.seq] for o in graph.outputs]

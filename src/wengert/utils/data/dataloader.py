@@ -77,7 +77,9 @@ class DataLoader:
             BatchSampler((), batch_size, drop_last)  # for its checks
         self.batch_size, self.sampler, self.batch_sampler = batch_size, sampler, batch_sampler
         batched = batch_size is not None or batch_sampler is not None
-        self.collate_fn: Callable[[Any], Any] = collate_fn or (default_collate if batched else default_convert)
+        self.collate_fn: Callable[[Any], Any] = collate_fn or (
+            default_collate if batched else default_convert
+        )
 
     def __iter__(self) -> Iterator[Any]:
         if isinstance(self.dataset, IterableDataset):
@@ -124,9 +126,13 @@ def _take(dataset: Any, indices: Any) -> Any:
     return dataset.take(list(indices)) if plain and not hasattr(dataset, "__getitems__") else None
 
 
-def _check_workers(num_workers: Any, timeout: float, context: Any, prefetch_factor: Any, persistent: bool) -> None:
+def _check_workers(
+    num_workers: Any, timeout: float, context: Any, prefetch_factor: Any, persistent: bool
+) -> None:
     if num_workers < 0:
-        raise ArgumentError(message("DataLoader", "num_workers option should be non-negative", str(num_workers)))
+        raise ArgumentError(
+            message("DataLoader", "num_workers option should be non-negative", str(num_workers))
+        )
     if num_workers > 0:
         raise NotImplementedError(
             message(
@@ -138,7 +144,11 @@ def _check_workers(num_workers: Any, timeout: float, context: Any, prefetch_fact
         )
     if timeout < 0:
         raise ArgumentError(message("DataLoader", "timeout option should be non-negative", str(timeout)))
-    given = {"prefetch_factor": prefetch_factor, "persistent_workers": persistent, "multiprocessing_context": context}
+    given = {
+        "prefetch_factor": prefetch_factor,
+        "persistent_workers": persistent,
+        "multiprocessing_context": context,
+    }
     for name, value in given.items():
         if value:
             raise ArgumentError(message("DataLoader", f"{name} needs num_workers > 0", repr(value)))

@@ -76,12 +76,19 @@ class TensorDataset(Dataset):
         for tensor in tensors:
             if not isinstance(tensor, Tensor):
                 raise TypeError(
-                    message("TensorDataset", "takes tensors", type(tensor).__name__, "Use wengert.as_tensor(data)")
+                    message(
+                        "TensorDataset", "takes tensors", type(tensor).__name__, "Use wengert.as_tensor(data)"
+                    )
                 )
         if any(tensor.ndim == 0 or len(tensor) != len(tensors[0]) for tensor in tensors):
             shapes = ", ".join(str(tuple(tensor.shape)) for tensor in tensors)
             raise ShapeError(
-                message("TensorDataset", "Size mismatch between tensors", shapes, "The first dimension counts the samples")
+                message(
+                    "TensorDataset",
+                    "Size mismatch between tensors",
+                    shapes,
+                    "The first dimension counts the samples",
+                )
             )
         self.tensors = tensors
 
@@ -106,7 +113,11 @@ class ConcatDataset(Dataset):
             raise ArgumentError(message("ConcatDataset", "datasets should not be an empty iterable"))
         if any(isinstance(dataset, IterableDataset) for dataset in self.datasets):
             raise ArgumentError(
-                message("ConcatDataset", "does not support IterableDataset", cure="Use ChainDataset, or + on the stream")
+                message(
+                    "ConcatDataset",
+                    "does not support IterableDataset",
+                    cure="Use ChainDataset, or + on the stream",
+                )
             )
         self.cumulative_sizes = list(accumulate(len(dataset) for dataset in self.datasets))
 
@@ -117,7 +128,11 @@ class ConcatDataset(Dataset):
         size = len(self)
         if not -size <= index < size:
             raise IndexRangeError(
-                message("ConcatDataset", "absolute value of index should not exceed dataset length", f"{index} of {size}")
+                message(
+                    "ConcatDataset",
+                    "absolute value of index should not exceed dataset length",
+                    f"{index} of {size}",
+                )
             )
         index %= size
         number = bisect_right(self.cumulative_sizes, index)
@@ -160,8 +175,8 @@ class Subset(Dataset):
     def __getitems__(self, indices: Sequence[int]) -> list[Any]:
         """The samples of a batch; at once, where the data set can do that."""
         chosen = [self.indices[i] for i in indices]
-        at_once = getattr(self.dataset, "__getitems__", None)
-        return at_once(chosen) if callable(at_once) else [self.dataset[i] for i in chosen]
+        at_once: Any = getattr(self.dataset, "__getitems__", None)
+        return [self.dataset[i] for i in chosen] if at_once is None else at_once(chosen)
 
 
 def random_split(dataset: Any, lengths: Sequence[float], generator: Any = None) -> list[Subset]:
@@ -189,7 +204,11 @@ def _sizes(lengths: Sequence[float], total: int) -> list[int]:
     if lengths and math.isclose(sum(lengths), 1):
         for number, fraction in enumerate(lengths):
             if not 0 <= fraction <= 1:
-                raise ArgumentError(message("random_split", f"Fraction at index {number} is not between 0 and 1", str(fraction)))
+                raise ArgumentError(
+                    message(
+                        "random_split", f"Fraction at index {number} is not between 0 and 1", str(fraction)
+                    )
+                )
         sizes = [math.floor(total * fraction) for fraction in lengths]
         for number in range(total - sum(sizes)):
             sizes[number % len(sizes)] += 1

@@ -28,7 +28,7 @@ def own_generator() -> Any:
 
 
 class SequentialSampler(Sampler):
-    """0, 1, 2, …"""
+    """The order of the data set: 0, 1, 2 and so on."""
 
     def __init__(self, data_source: Sized) -> None:
         self.data_source = data_source
@@ -51,7 +51,11 @@ class RandomSampler(Sampler):
     """
 
     def __init__(
-        self, data_source: Sized, replacement: bool = False, num_samples: int | None = None, generator: Any = None
+        self,
+        data_source: Sized,
+        replacement: bool = False,
+        num_samples: int | None = None,
+        generator: Any = None,
     ) -> None:
         if not isinstance(replacement, bool):
             raise TypeError(f"replacement should be a boolean value, but got replacement={replacement}")
@@ -106,11 +110,17 @@ class WeightedRandomSampler(Sampler):
     ) -> None:
         _check_count("WeightedRandomSampler", num_samples)
         if not isinstance(replacement, bool):
-            raise ArgumentError(message("WeightedRandomSampler", "replacement should be a boolean value", repr(replacement)))
+            raise ArgumentError(
+                message("WeightedRandomSampler", "replacement should be a boolean value", repr(replacement))
+            )
         self.weights = api.as_tensor(weights, dtype=api.float64)
         if self.weights.ndim != 1:
             raise ArgumentError(
-                message("WeightedRandomSampler", "weights should be a 1d sequence", f"shape {tuple(self.weights.shape)}")
+                message(
+                    "WeightedRandomSampler",
+                    "weights should be a 1d sequence",
+                    f"shape {tuple(self.weights.shape)}",
+                )
             )
         self.num_samples, self.replacement, self.generator = num_samples, replacement, generator
 
@@ -138,7 +148,9 @@ class BatchSampler(Sampler):
     def __init__(self, sampler: Iterable[int], batch_size: int, drop_last: bool) -> None:
         _check_count("BatchSampler", batch_size, "batch_size")
         if not isinstance(drop_last, bool):
-            raise ArgumentError(message("BatchSampler", "drop_last should be a boolean value", repr(drop_last)))
+            raise ArgumentError(
+                message("BatchSampler", "drop_last should be a boolean value", repr(drop_last))
+            )
         self.sampler, self.batch_size, self.drop_last = sampler, batch_size, drop_last
 
     def __iter__(self) -> Iterator[list[int]]:

@@ -1,0 +1,106 @@
+"""Embedding: a table of vectors, looked up by number."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import api
+from ..config import no_grad
+from ..errors import ArgumentError, ShapeError, message
+from ..tensor import Tensor
+from . import functional as F
+from . import init
+from .linear import check_size
+from .module import Module
+from .parameter import Parameter
+
+
+class Embedding(Module):
+    """Gives the row of a table for each number in the input.
+
+    Args:
+        num_embeddings: rows of the table.
+        embedding_dim: length of a row.
+        padding_idx: a row that starts as zeros and gets no gradient.
+        max_norm: rows that are looked up and longer than this are shortened to it, in the table itself.
+        norm_type: the p of that norm.
+        scale_grad_by_freq: divide a row's gradient by how often it was looked up in the batch.
+        sparse: no effect, gradients are dense.
+
+    Shape:
+        input (*) of integers, output (*, embedding_dim). Rows start normal with standard deviation 1.
+
+    >>> import wengert as wg
+    >>> table = wg.nn.Embedding(10, 3, padding_idx=0)
+    >>> table(wg.tensor([[1, 0, 9]])).shape, table(wg.tensor(0)).tolist()
+    ((1, 3, 3), [0.0, 0.0, 0.0])
+    """
+
+    weight: Parameter
+
+    def __init__(
+        self,
+        num_embeddings: int,
+        embedding_dim: int,
+        padding_idx: int | None = None,
+        max_norm: float | None = None,
+        norm_type: float = 2.0,
+        scale_grad_by_freq: bool = False,
+        sparse: bool = False,
+        _weight: Tensor | None = None,
+        _freeze: bool = False,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__()
+        rows = self.num_embeddings = check_size("Embedding", "num_embeddings", num_embeddings)
+        self.embedding_dim = check_size("Embedding", "embedding_dim", embedding_dim)
+        if padding_idx is not None:
+            if not -rows <= padding_idx < rows:
+                raise ArgumentError(
+                    message(
+                        "Embedding", "padding_idx must be within num_embeddings", f"{padding_idx} of {rows}"
+                    )
+                )
+            padding_idx %= rows
+        self.padding_idx, self.max_norm, self.norm_type = padding_idx, max_norm, norm_type
+        self.scale_grad_by_freq, self.sparse = scale_grad_by_freq, sparse
+        if _weight is None:
+            shape = (self.num_embeddings, self.embedding_dim)
+            self.weight = Parameter(api.empty(*shape, device=device, dtype=dtype), requires_grad=not _freeze)
+            self.reset_parameters()
+        else:
+            self.weight = Parameter(_weight, requires_grad=not _freeze)
+
+    @classmethod
+    def from_pretrained(cls, embeddings: Tensor, freeze: bool = True, **options: Any) -> Embedding:
+        """A layer with the given table (rows, columns), which is not trained unless ``freeze`` is False."""
+        if embeddings.ndim != 2:
+            raise ShapeError(
+                message("Embedding", "embeddings must be a matrix", f"shape {tuple(embeddings.shape)}")
+            )
+        return cls(*embeddings.shape, _weight=embeddings, _freeze=freeze, **options)
+
+    def reset_parameters(self) -> None:
+        """Draw the rows anew; the padding row becomes zero."""
+        init.normal_(self.weight)
+        if self.padding_idx is not None:
+            with no_grad():
+                self.weight[self.padding_idx] = 0.0
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.embedding(
+            input, self.weight, self.padding_idx, self.max_norm, self.norm_type, self.scale_grad_by_freq
+        )
+
+    def extra_repr(self) -> str:
+        text = f"{self.num_embeddings}, {self.embedding_dim}"
+        if self.padding_idx is not None:
+            text += f", padding_idx={self.padding_idx}"
+        if self.max_norm is not None:
+            text += f", max_norm={self.max_norm}"
+        if self.norm_type != 2:
+            text += f", norm_type={self.norm_type}"
+        if self.scale_grad_by_freq:
+            text += f", scale_grad_by_freq={self.scale_grad_by_freq}"
+        return text + (", sparse=True" if self.sparse else "")

@@ -1,0 +1,183 @@
+"""Normalisation layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .. import api
+from ..config import no_grad
+from ..errors import ShapeError, message
+from ..tensor import Tensor
+from . import functional as F
+from . import init
+from .linear import check_size
+from .module import Module
+from .parameter import Parameter
+
+
+class LayerNorm(Module):
+    """Brings the last dimensions of each sample to mean 0 and variance 1, then scales and shifts.
+
+    Source: Ba, Kiros & Hinton 2016.
+
+    Args:
+        normalized_shape: sizes of the last dimensions, over which mean and variance are taken.
+        eps: added to the variance.
+        elementwise_affine: whether there is a weight (and a bias) for each position.
+        bias: whether there is a bias.
+
+    >>> import wengert as wg
+    >>> y = wg.nn.LayerNorm(4)(wg.arange(8.0).reshape(2, 4))
+    >>> y.mean(dim=1).abs().max().item() < 1e-6
+    True
+    """
+
+    weight: Parameter | None
+    bias: Parameter | None
+
+    def __init__(
+        self,
+        normalized_shape: int | Sequence[int],
+        eps: float = 1e-5,
+        elementwise_affine: bool = True,
+        bias: bool = True,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__()
+        sizes = normalized_shape if isinstance(normalized_shape, Sequence) else (normalized_shape,)
+        self.normalized_shape = tuple(check_size("LayerNorm", "normalized_shape", size) for size in sizes)
+        self.eps, self.elementwise_affine = eps, elementwise_affine
+        for name, wanted in (("weight", elementwise_affine), ("bias", elementwise_affine and bias)):
+            values = api.empty(*self.normalized_shape, device=device, dtype=dtype) if wanted else None
+            self.register_parameter(name, None if values is None else Parameter(values))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Set the weight to ones and the bias to zeros."""
+        if self.weight is not None:
+            init.ones_(self.weight)
+        if self.bias is not None:
+            init.zeros_(self.bias)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps)
+
+    def extra_repr(self) -> str:
+        text = f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
+        return f"{text}, bias={self.bias is not None}"
+
+
+class _BatchNorm(Module):
+    """What batch normalisations share; `BatchNorm2d` describes the arguments."""
+
+    input_dims: tuple[int, ...] = ()
+    weight: Parameter | None
+    bias: Parameter | None
+    running_mean: Tensor | None
+    running_var: Tensor | None
+    num_batches_tracked: Tensor | None
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        device: Any = None,
+        dtype: Any = None,
+        *,
+        bias: bool = True,
+    ) -> None:
+        super().__init__()
+        self.num_features = check_size(type(self).__name__, "num_features", num_features)
+        self.eps, self.momentum = eps, momentum
+        self.affine, self.track_running_stats = affine, track_running_stats
+
+        def channels(value: float, wanted: bool) -> Any:
+            return api.full((self.num_features,), value, device=device, dtype=dtype) if wanted else None
+
+        for name, value, wanted in (("weight", 1.0, affine), ("bias", 0.0, affine and bias)):
+            self.register_parameter(name, Parameter(channels(value, True)) if wanted else None)
+        self.register_buffer("running_mean", channels(0.0, track_running_stats))
+        self.register_buffer("running_var", channels(1.0, track_running_stats))
+        self.register_buffer("num_batches_tracked", api.tensor(0) if track_running_stats else None)
+
+    def reset_running_stats(self) -> None:
+        """Forget all batches."""
+        if self.running_mean is not None and self.running_var is not None:
+            init.zeros_(self.running_mean)
+            init.ones_(self.running_var)
+            assert self.num_batches_tracked is not None
+            with no_grad():
+                self.num_batches_tracked.zero_()
+
+    def reset_parameters(self) -> None:
+        """Forget all batches, set the weight to ones and the bias to zeros."""
+        self.reset_running_stats()
+        if self.weight is not None:
+            init.ones_(self.weight)
+        if self.bias is not None:
+            init.zeros_(self.bias)
+
+    def forward(self, input: Tensor) -> Tensor:
+        if input.ndim not in self.input_dims:
+            wanted = " or ".join(f"{dims}D" for dims in self.input_dims)
+            raise ShapeError(
+                message(type(self).__name__, f"expected {wanted} input", f"shape {tuple(input.shape)}")
+            )
+        share = self.momentum
+        if self.training and self.track_running_stats and self.num_batches_tracked is not None:
+            with no_grad():
+                self.num_batches_tracked.add_(1)
+            if share is None:
+                share = 1.0 / self.num_batches_tracked.item()
+        use_averages = not self.training or self.track_running_stats
+        mean, var = (self.running_mean, self.running_var) if use_averages else (None, None)
+        by_batch = self.training or mean is None
+        return F.batch_norm(input, mean, var, self.weight, self.bias, by_batch, share or 0.0, self.eps)
+
+    def extra_repr(self) -> str:
+        return (
+            f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
+            f"bias={self.bias is not None}, track_running_stats={self.track_running_stats}"
+        )
+
+
+class BatchNorm1d(_BatchNorm):
+    """`BatchNorm2d` for features and sequences.
+
+    Shape:
+        input (N, C) or (N, C, L).
+    """
+
+    input_dims = (2, 3)
+
+
+class BatchNorm2d(_BatchNorm):
+    """Brings each channel of images to mean 0 and variance 1 over the batch, then scales and shifts.
+
+    In training mode mean and variance are the batch's, and running averages of them are kept; in
+    evaluation mode those averages are used. Source: Ioffe & Szegedy 2015.
+
+    Args:
+        num_features: channels of the input.
+        eps: added to the variance.
+        momentum: what part of the averages the newest batch is; None for the plain average of all batches.
+        affine: whether there are a weight and a bias for each channel.
+        track_running_stats: whether averages are kept; if not, the batch's own are always used.
+        bias: whether there is a bias.
+
+    Shape:
+        input (N, C, H, W).
+
+    >>> import wengert as wg
+    >>> layer = wg.nn.BatchNorm2d(3)
+    >>> y = layer(wg.randn(16, 3, 4, 4) * 5 + 2)
+    >>> y.std().item() < 1.01, layer.num_batches_tracked.item()
+    (True, 1)
+    """
+
+    input_dims = (4,)

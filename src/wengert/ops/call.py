@@ -1,0 +1,189 @@
+"""Call: a node whose op is a sub-graph, as formulas and layers stand in the graph.
+
+Every rule is derived by sweeping the body. In a reverse sweep over arrays the body's joint graph
+(values and adjoints) is cut in two once: the forward part, which also returns what the backward
+part reads of it, and the backward part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..graph.aval import Aval
+from ..graph.graph import Graph
+from ..graph.handle import Handle, of_node, symbol
+from ..graph.lower import straight_line
+from ..graph.node import Node, ancestors
+from ..graph.trace import trace, tracing
+from .base import OPS, Op, Sample, full_tuple, items
+from .testpoints import floats
+
+
+class Call(Op):
+    """Apply ``graph``; as many results as it has outputs."""
+
+    name = "call"
+    is_call = True
+    dtypes = ()  # the body is traced for one dtype
+
+    def label(self, attrs: dict[str, Any]) -> str:
+        return attrs["graph"].name
+
+    def infer(self, *avals: Aval, **attrs: Any) -> Any:
+        graph = attrs["graph"]
+        return graph.out_avals[0] if graph.single else graph.out_avals
+
+    def numpy(self, *xs: Any, **attrs: Any) -> Any:
+        return attrs["graph"].numpy(*xs)
+
+    def inlined(self, xs: Sequence[Handle], attrs: dict[str, Any]) -> Any:
+        """The body in place of the call."""
+        graph = attrs["graph"]
+        out = graph.replay(xs, inline=True)
+        return out[0] if graph.single else tuple(out)
+
+    def forward_with_pullback(self, values: Any, attrs: dict[str, Any], need: Sequence[bool]) -> Any:  # type: ignore[override]
+        graph: Graph = attrs["graph"]
+        forward, backward, n = split(graph, tuple(need))
+        found = forward(*values)
+        outs, kept = found[:n], found[n:]
+
+        def pullback(g: Any, need: Sequence[bool]) -> Any:
+            gs = [g] if graph.single else full_tuple(g, outs)
+            return backward(*kept, *gs)
+
+        return (outs[0] if graph.single else outs), pullback
+
+    def vjp(self, g: Any, out: Any, xs: Any, need: Sequence[bool], **attrs: Any) -> Sequence[Any]:
+        graph: Graph = attrs["graph"]
+        if not isinstance(xs[0], Handle):
+            return self.forward_with_pullback(xs, attrs, need)[1](g, need)
+        from ..transform.flat import vjp_flat
+
+        chosen = [x for x, n in zip(xs, need, strict=True) if n]
+
+        def body(*ys: Any) -> Sequence[Any]:
+            given = iter(ys)
+            return graph.replay([next(given) if n else x for x, n in zip(xs, need, strict=True)])
+
+        gs = [g] if graph.single else full_tuple(g, out)
+        found = iter(vjp_flat(body, chosen)[1](*gs))
+        return [next(found) if n else None for n in need]
+
+    def jvp(self, ts: Sequence[Any], out: Any, xs: Any, **attrs: Any) -> Any:
+        graph: Graph = attrs["graph"]
+        if not isinstance(xs[0], Handle):
+            some = tuple(t is not None for t in ts)
+            tangents = pushforward(graph, some).numpy(*xs, *[t for t in ts if t is not None])
+        else:
+            tangents = _jvp_handles(graph, xs, ts)
+        return tangents[0] if graph.single else tuple(tangents)
+
+    def batch(self, size: int, xs: Any, dims: Sequence[int | None], **attrs: Any) -> tuple[Any, Any]:
+        from ..transform.vmap import batch_graph
+
+        graph: Graph = attrs["graph"]
+        out = batch_graph(graph, size, xs, dims)
+        return (out[0], 0) if graph.single else (tuple(out), 0)
+
+    def samples(self) -> Iterable[Sample]:
+        aval = Aval((3,), np.dtype(np.float64))
+        one = trace(lambda x, y: OPS["tanh"](OPS["mul"](x, y)), [aval, aval], "one")
+        two = trace(lambda x, y: (OPS["exp"](OPS["mul"](x, y)), OPS["mul"](x, x)), [aval, aval], "two")
+        nested = trace(lambda x, y: OPS["mul"](OPS["call"](x, y, graph=one), x), [aval, aval], "nested")
+        for graph in (one, two, nested):
+            yield Sample(floats(3), floats(3, seed=1), attrs={"graph": graph}, label=graph.name)
+
+
+def _jvp_handles(graph: Graph, xs: Sequence[Any], ts: Sequence[Any]) -> list[Any]:
+    from ..transform.flat import jvp_flat
+
+    chosen = [x for x, t in zip(xs, ts, strict=True) if t is not None]
+
+    def body(*ys: Any) -> Sequence[Any]:
+        given = iter(ys)
+        return graph.replay([x if t is None else next(given) for x, t in zip(xs, ts, strict=True)], inline=True)
+
+    return jvp_flat(body, chosen, [t for t in ts if t is not None])[1]
+
+
+def pushforward(graph: Graph, some: tuple[bool, ...]) -> Graph:
+    """The graph (inputs, tangents of those named by ``some``) -> tangents of the outputs."""
+    key = ("jvp", some)
+    found = graph.derived.get(key)
+    if found is None:
+        avals = list(graph.in_avals)
+        moving = [a for a, s in zip(avals, some, strict=True) if s]
+
+        def run(*args: Any) -> list[Any]:
+            given = iter(args[len(avals) :])
+            return _jvp_handles(graph, args[: len(avals)], [next(given) if s else None for s in some])
+
+        found = graph.derived[key] = trace(run, avals + moving, f"jvp of {graph.name}")
+    return found
+
+
+Split = tuple[Callable[..., Any], Callable[..., Any], int]
+
+
+def split(graph: Graph, need: tuple[bool, ...]) -> Split:
+    """(forward, backward, number of outputs) for the adjoints named by ``need``.
+
+    ``forward(*inputs)`` returns the outputs and what ``backward(*kept, *adjoints)`` needs of them.
+    """
+    key = ("split", need)
+    found = graph.derived.get(key)
+    if found is None:
+        found = graph.derived[key] = _make_split(graph, need)
+    return found
+
+
+def _make_split(graph: Graph, need: tuple[bool, ...]) -> Split:
+    from ..transform.reverse import reverse
+
+    with tracing():
+        xs = [symbol(a, n) for a, n in zip(graph.in_avals, need, strict=True)]
+        outs = graph.replay(xs, inline=True)
+        gs = [symbol(o.aval, True) for o in outs]
+        inputs = [_node(x) for x in xs]
+        wrt = [n for n, wanted in zip(inputs, need, strict=True) if wanted]
+        live = [(_node(o), g) for o, g in zip(outs, gs, strict=True) if _node(o).requires_grad]
+        found = reverse([o for o, _ in live], [g for _, g in live], wrt, raw=False)
+        zeros = [OPS["fill"](of_node(n), value=0) if f is None else f for f, n in zip(found, wrt, strict=True)]
+    ends, seeds, grads = [_node(o) for o in outs], [_node(g) for g in gs], [_node(z) for z in zeros]
+    known = {n.seq for n in inputs}
+    first = [n for n in ancestors(ends) if n.seq not in known]
+    computed = known | {n.seq for n in first}
+    later = ancestors(grads, stop=lambda n: n.seq in computed)
+    given = {n.seq for n in seeds}
+    kept = [n for n in later if n.seq in computed and (n.op is not None or n.seq in known)]
+    body = [n for n in later if n.seq not in given and n not in kept]
+    forward = straight_line(inputs, first, [*ends, *kept], False, graph.name)
+    backward = _with_gaps(straight_line([*kept, *seeds], body, grads, False, f"{graph.name} backward"), need)
+    return forward, backward, len(ends)
+
+
+def _with_gaps(backward: Callable[..., Any], need: tuple[bool, ...]) -> Callable[..., Any]:
+    """Put None where no adjoint is wanted."""
+    if all(need):
+        return backward
+    places = [i for i, n in enumerate(need) if n]
+
+    def run(*args: Any) -> list[Any]:
+        out: list[Any] = [None] * len(need)
+        for i, g in zip(places, backward(*args), strict=True):
+            out[i] = g
+        return out
+
+    return run
+
+
+def _node(x: Handle) -> Node:
+    assert x._node is not None
+    return x._node
+
+
+__all__ = ["Call", "items", "pushforward", "split"]

@@ -1,0 +1,107 @@
+"""Recompute instead of storing: only the arguments of a checkpointed function are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from .. import random as rng
+from .. import tree
+from ..config import STATE, enable_grad, no_grad
+from ..graph.handle import Handle, node_of, of_node
+from ..graph.node import Node, _next_seq, ancestors
+from ..ops.custom import Rule, with_rule
+from .backward import leaf_handle, own_node
+from .flat import jvp_flat, vjp_flat, zeros_of
+from .forward import run_forward
+from .reverse import run_reverse
+
+
+class _Recompute(Rule):
+    """Runs the function again, with the same random numbers, and sweeps what it records."""
+
+    name = "checkpoint"
+
+    def __init__(self, f: Callable[..., Sequence[Any]], n: int, captured: list[Node], key: tuple[int, int]) -> None:
+        self.f, self.n, self.captured, self.key = f, n, captured, key
+        self.pullback, self.pushforward = self._pull, self._push
+
+    def _again(self, *xs: Any) -> list[Any]:
+        generator = rng.default_generator
+        now = generator._seed, generator._offset
+        generator._seed, generator._offset = self.key
+        try:
+            return list(self.f(*xs))
+        finally:
+            generator._seed, generator._offset = now
+
+    def _pull(self, outs: Any, args: Any, kept: Any, gs: Any) -> list[Any]:
+        if not self.captured:
+            return vjp_flat(self._again, args)[1](*gs)
+        with enable_grad():
+            ys = [leaf_handle(x) for x in args[: self.n]]
+            found = self._again(*ys)
+        wrt = [own_node(y) for y in ys] + self.captured
+        pairs = [(o, g) for o, g in zip(found, gs, strict=True) if o._node is not None and o._node.requires_grad]
+        return run_reverse([o for o, _ in pairs], [g for _, g in pairs], wrt, STATE.grad)
+
+    def _push(self, outs: Any, args: Any, kept: Any, ts: Any) -> list[Any]:
+        if not self.captured:
+            return jvp_flat(self._again, args, ts)[1]
+        with enable_grad():
+            ys = [leaf_handle(x) for x in args[: self.n]]
+            found = self._again(*ys)
+            tangents = run_forward(found, [own_node(y) for y in ys] + self.captured, ts)
+        return [zeros_of(o) if t is None else t for t, o in zip(tangents, found, strict=True)]
+
+
+def checkpoint(function: Callable[..., Any], *args: Any, use_reentrant: bool | None = None, **kwargs: Any) -> Any:
+    """Call ``function(*args)`` and keep none of its intermediate values; they are computed again for gradients.
+
+    Random numbers are the same in the second run. Gradients also reach tensors that the function
+    reads from outside (parameters of a module).
+
+    Args:
+        function: takes and returns nested tensors.
+        use_reentrant: accepted for PyTorch's sake, without effect.
+
+    Source: Griewank and Walther, "Evaluating Derivatives", chapter 12; Chen et al., arXiv:1604.06174.
+    """
+    leaves, structure = tree.flatten((args, kwargs))
+    where = [i for i, x in enumerate(leaves) if isinstance(x, Handle)]
+    tensors = [leaves[i] for i in where]
+    shape: list[Any] = [None]
+
+    def f(*xs: Any) -> list[Any]:
+        full = list(leaves)
+        for i, x in zip(where, xs, strict=True):
+            full[i] = x
+        given, named = tree.unflatten(structure, full)
+        parts, shape[0] = tree.flatten(function(*given, **named))
+        return parts
+
+    key = rng.default_generator._seed, rng.default_generator._offset
+    if not STATE.grad:
+        values = f(*tensors)
+        return tree.unflatten(shape[0], values)
+    start = _next_seq()
+    recorded = f(*[t.detach() for t in tensors])  # type: ignore[attr-defined]
+    captured = _captured(recorded, start)
+    with no_grad():
+        values = [r.detach() for r in recorded]
+    del recorded
+    rule = _Recompute(f, len(tensors), captured, key)
+    outs = with_rule(rule, values, [*tensors, *[of_node(n) for n in captured]], [])
+    return tree.unflatten(shape[0], list(outs))
+
+
+def _captured(outs: Sequence[Any], start: int) -> list[Node]:
+    """Nodes from outside that carry a gradient into the outputs."""
+    roots = [node_of(o) for o in outs if o._node is not None and o._node.requires_grad]
+    if not roots:
+        return []
+    reached = ancestors(roots, stop=lambda n: n.seq < start or not n.requires_grad)
+    return [n for n in reached if n.seq < start and n.requires_grad]
+
+
+__all__ = ["checkpoint"]
