@@ -2,9 +2,27 @@
 
 from __future__ import annotations
 
+import importlib
+from typing import Any
+
 from . import ops
 from .api import *
 from .api import __all__ as _public
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "ops", *_public]
+
+# Loaded when first used, so that ``import wengert`` stays quick.
+_LAZY = ("autograd", "errors", "fft", "func", "linalg", "nn", "numeric", "optim", "signal", "special", "testing", "tree", "utils")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})
+
+
+__all__ = ["__version__", "ops", *_LAZY, *_public]

@@ -106,23 +106,23 @@ class FunctionCtx:
 class _FunctionRule(Rule):
     """Derivatives of one call of a `Function`."""
 
-    def __init__(self, cls: Any, ctx: FunctionCtx, places: list[int], n: int) -> None:
+    def __init__(self, cls: Any, ctx: FunctionCtx, places: list[int], n: int, source: list[int | None]) -> None:
         self.cls, self.ctx, self.places, self.n = cls, ctx, places, n
         self.name = cls.__name__
-        self.none = [s is None for s in ctx._saved]
+        self.source = source  # for each saved tensor: None, an output's number, or -1 for a kept one
         if cls._defines("backward") or cls._defines("vjp"):
             self.pullback = self._backward
         if cls._defines("jvp"):
             self.pushforward = self._jvp
 
-    def _restore(self, kept: Any) -> FunctionCtx:
+    def _restore(self, outs: Any, kept: Any) -> FunctionCtx:
         given = iter(kept)
-        self.ctx._saved = tuple(None if none else next(given) for none in self.none)
+        self.ctx._saved = tuple(None if s is None else next(given) if s < 0 else outs[s] for s in self.source)
         return self.ctx
 
     def _backward(self, outs: Any, args: Any, kept: Any, gs: Any) -> list[Any]:
         rule = self.cls.backward if self.cls._defines("backward") else self.cls.vjp
-        found = rule(self._restore(kept), *gs)
+        found = rule(self._restore(outs, kept), *gs)
         found = found if isinstance(found, tuple) else (found,)
         if len(found) < self.n or any(f is not None for f in found[self.n :]):
             raise GraphError(
@@ -135,7 +135,7 @@ class _FunctionRule(Rule):
         full: list[Any] = [None] * self.n
         for i, t in zip(self.places, ts, strict=True):
             full[i] = t
-        found = self.cls.jvp(self._restore(kept), *full)
+        found = self.cls.jvp(self._restore(outs, kept), *full)
         return list(found) if isinstance(found, tuple) else [found]
 
 
@@ -204,8 +204,10 @@ class Function:
                 output = cls.forward(ctx, *args, **kwargs)
         single = isinstance(output, Handle)
         outs = [output] if single else list(output)
-        kept = [s for s in ctx._saved if s is not None]
-        rule = _FunctionRule(cls, ctx, places, len(args))
+        numbers = {id(o): i for i, o in enumerate(outs)}
+        source = [None if s is None else numbers.get(id(s), -1) for s in ctx._saved]
+        kept = [s for s, k in zip(ctx._saved, source, strict=True) if s is not None and k == -1]
+        rule = _FunctionRule(cls, ctx, places, len(args), source)
         marked = ctx._not_differentiable
         found = with_rule(rule, outs, tensors, kept) if tensors else tuple(outs)
         found = tuple(o if id(o) in marked else f for f, o in zip(found, outs, strict=True))

@@ -69,11 +69,11 @@ def weights(o: Any, k: int) -> Any:
 def evaluate(
     make: Callable[..., Any], names: dict[str, Any], text: str, arrays: dict[str, Any], dtype: str | None
 ) -> tuple[list[Any], list[Any]]:
-    """Results and, without a change of dtype, gradients of all floating inputs."""
+    """Results and, without a change of dtype, gradients of the floating inputs (not of ``const...``)."""
     tensors: dict[str, Any] = {}
     for name, a in arrays.items():
         tensors[name] = make(a, dtype) if isinstance(a, np.ndarray) else a
-        if dtype is None and isinstance(a, np.ndarray) and a.dtype.kind in "fc":
+        if dtype is None and isinstance(a, np.ndarray) and a.dtype.kind in "fc" and not name.startswith("const"):
             tensors[name].requires_grad_()
     outs = flatten(eval(text, {**names, **tensors}))
     if dtype is None:

@@ -32,7 +32,12 @@ def normal_dim(name: str, dim: int, ndim: int) -> int:
     rank = max(ndim, 1)
     if not -rank <= dim < rank:
         raise IndexRangeError(
-            message(name, "dimension out of range", f"dim {dim} of a tensor with {ndim}", f"Use {-rank} to {rank - 1}")
+            message(
+                name,
+                "dimension out of range",
+                f"dim {dim} of a tensor with {ndim}",
+                f"Use {-rank} to {rank - 1}",
+            )
         )
     return dim % rank
 
@@ -103,7 +108,9 @@ def require_real(name: str, x: Any) -> None:
 def require_floating(name: str, x: Any) -> None:
     """Raise for integers and bools."""
     if x.aval.dtype not in dt.INEXACT_NP:
-        raise DTypeError(message(name, "needs a floating or complex dtype", str(x.aval), "Convert with x.float()"))
+        raise DTypeError(
+            message(name, "needs a floating or complex dtype", str(x.aval), "Convert with x.float()")
+        )
 
 
 def widened(x: Any) -> Any:

@@ -23,6 +23,7 @@ from ..ops.base import OPS, Elementwise
 
 _EXPAND, _RESHAPE, _CAST = OPS["expand"], OPS["reshape"], OPS["cast"]
 _NUMBERS = (bool, int, float, complex)
+OPERANDS = (Handle, *_NUMBERS, np.ndarray, np.generic)
 
 
 # -- promotion -------------------------------------------------------------------------------
@@ -55,13 +56,13 @@ def cast(x: Any, target: dt.dtype) -> Any:
     if isinstance(x, Handle):
         return x if x.aval.dtype == target.np else apply(_CAST, (x,), {"dtype": target.np})
     array = np.asarray(x)
-    return wrap(array if array.dtype == target.np else array.astype(target.np))
+    return wrap(array if array.dtype == target.np else STATE.quiet(array.astype, target.np))
 
 
 def promote(name: str, xs: Sequence[Any], floating: bool = False) -> list[Any]:
     """Bring operands to one dtype; ``floating`` turns integers into the default dtype."""
     for x in xs:
-        if not isinstance(x, (Handle, *_NUMBERS, np.ndarray, np.generic)):
+        if not isinstance(x, OPERANDS):
             raise DTypeError(message(name, "operands must be tensors or numbers", type(x).__name__))
     target = result_type(*xs)
     if floating and target.category < 2:
@@ -104,6 +105,8 @@ def expand_to(x: Any, shape: tuple[int, ...]) -> Any:
     own = x.aval.shape
     if own == shape:
         return x
+    if STATE.trace is not None and x._value is not None:  # a constant stays small in the graph
+        return wrap(np.broadcast_to(x._value, shape), _implicit_expand(node_of(x), x._value, shape))
     kept, axes = _expansion(own, shape)
     if kept != own:
         x = apply(_RESHAPE, (x,), {"shape": kept})
@@ -153,25 +156,27 @@ def apply_elementwise(op: Elementwise, xs: Sequence[Any], attrs: dict[str, Any] 
 # -- makers of public functions ---------------------------------------------------------------
 
 
-def unary(name: str, floating: bool = False, keeps_dtype: bool = True) -> Callable[[Any], Any]:
+def unary(name: str, floating: bool = False, keeps_dtype: bool = True) -> Callable[..., Any]:
     """The public function of a unary elementwise op."""
     op = OPS[name]
     fast = _fast_numpy(op)
 
-    def call(x: Any) -> Any:
+    def call(input: Any, *, out: Any = None) -> Any:
+        if out is not None:
+            return into(name, out, call(input))
         state = STATE
         try:
-            v = x._value
+            v = input._value
             value = state.run(fast, v)
             if value.dtype is v.dtype or not keeps_dtype:
-                n = x._node
-                out = wrap(value)
+                n = input._node
+                result = wrap(value)
                 if n is not None and n.requires_grad and state.grad and op.differentiable:
-                    out._node = make_node(op, (n,), NO_ATTRS, value, True)
-                return out
+                    result._node = make_node(op, (n,), NO_ATTRS, value, True)
+                return result
         except Exception:  # the general path does it again, and names what is wrong
             pass
-        return general(x)
+        return general(input)
 
     def general(x: Any) -> Any:
         if not isinstance(x, Handle):
@@ -185,40 +190,109 @@ def unary(name: str, floating: bool = False, keeps_dtype: bool = True) -> Callab
     return _named(call, name, op)
 
 
-def binary(name: str, floating: bool = False, keeps_dtype: bool = True) -> Callable[[Any, Any], Any]:
-    """The public function of a binary elementwise op."""
+def binary(
+    name: str, floating: bool = False, keeps_dtype: bool = True, operator: bool = False
+) -> Callable[..., Any]:
+    """The public function of a binary elementwise op.
+
+    ``operator``: a method of Tensor, which leaves operands it does not know to the other side.
+    """
     op = OPS[name]
     fast = _fast_numpy(op)
 
-    def call(a: Any, b: Any) -> Any:
+    def call(input: Any, other: Any, *, out: Any = None) -> Any:
+        if out is not None:
+            return into(name, out, call(input, other))
         state = STATE
+        kind = type(other)
         try:
-            x, y = a._value, b._value
+            if kind is float or kind is int:
+                result = _with_number(op, fast, input, other, False, keeps_dtype)
+                if result is not None:
+                    return result
+            x, y = input._value, other._value
             if x.dtype is y.dtype:
                 value = state.run(fast, x, y)
                 if value.dtype is x.dtype or not keeps_dtype:
-                    p, q = a._node, b._node
-                    out = wrap(value)
+                    p, q = input._node, other._node
+                    result = wrap(value)
                     if (
                         ((p is not None and p.requires_grad) or (q is not None and q.requires_grad))
                         and state.grad
                         and op.differentiable
                     ):
                         if p is not None and q is not None and x.shape == y.shape:
-                            out._node = make_node(op, (p, q), NO_ATTRS, value, True)
+                            result._node = make_node(op, (p, q), NO_ATTRS, value, True)
                         else:
-                            out._node = record_elementwise(op, (a, b), value)
-                    return out
+                            result._node = record_elementwise(op, (input, other), value)
+                    return result
         except Exception:  # the general path does it again, and names what is wrong
             pass
-        kind = type(b)
-        if (kind is float or kind is int) and not state.watchers and isinstance(a, Handle):
-            v = a._value
-            if v is not None and v.dtype in dt.FLOATING_NP:
-                return call(a, wrap(np.asarray(b, v.dtype)))
-        return apply_elementwise(op, promote(name, (a, b), floating))
+        if operator and not isinstance(other, OPERANDS):
+            return NotImplemented
+        if type(input) is float or type(input) is int:
+            result = _swapped(op, fast, other, input, keeps_dtype)
+            if result is not None:
+                return result
+        return apply_elementwise(op, promote(name, (input, other), floating))
 
     return _named(call, name, op)
+
+
+def reflected(name: str, floating: bool = False) -> Callable[[Any, Any], Any]:
+    """The method of Tensor for ``other op self``."""
+    op = OPS[name]
+    fast = _fast_numpy(op)
+
+    def call(self: Any, other: Any) -> Any:
+        result = _swapped(op, fast, self, other, True)
+        if result is not None:
+            return result
+        if not isinstance(other, OPERANDS):
+            return NotImplemented
+        return apply_elementwise(op, promote(name, (other, self), floating))
+
+    return _named(call, f"__r{name}__", op)
+
+
+def _with_number(op: Any, fast: Any, x: Any, number: Any, swapped: bool, keeps_dtype: bool) -> Any:
+    """``op(x, number)`` on a float or an int, or swapped; None where the general path must promote first."""
+    v = x._value
+    d = v.dtype
+    if d not in dt.FLOATING_NP and (type(number) is float or d is dt.NP_BOOL):
+        return None
+    state = STATE
+    small = state.quiet(np.array, number, d)
+    value = state.run(fast, small, v) if swapped else state.run(fast, v, small)
+    if keeps_dtype and value.dtype is not d:
+        return None
+    result = wrap(value)
+    n = x._node
+    if n is not None and n.requires_grad and state.grad and op.differentiable:
+        constant = Node(None, (), NO_ATTRS, small, None, False)
+        shape = v.shape
+        if shape:
+            attrs = {"shape": shape, "axes": tuple(range(len(shape)))}
+            constant = Node(_EXPAND, (constant,), attrs, small, Aval(shape, d), False)
+        result._node = make_node(op, (constant, n) if swapped else (n, constant), NO_ATTRS, value, True)
+    return result
+
+
+def _swapped(op: Any, fast: Any, x: Any, number: Any, keeps_dtype: bool) -> Any:
+    """``op(number, x)``, or None where the general path is to be taken."""
+    if type(number) is float or type(number) is int:
+        try:
+            return _with_number(op, fast, x, number, True, keeps_dtype)
+        except Exception:  # the general path does it again, and names what is wrong
+            pass
+    return None
+
+
+def into(name: str, out: Any, result: Any) -> Any:
+    """The ``out=`` argument: write a result into an existing tensor."""
+    from .inplace import into as write
+
+    return write(name, out, result)
 
 
 def _fast_numpy(op: Any) -> Callable[..., Any]:

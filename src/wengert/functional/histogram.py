@@ -30,7 +30,7 @@ def _flat(x: Any) -> Any:
 
 
 def _edges_between(low: Any, high: Any, bins: int) -> Any:
-    """``bins`` equal bins from ``low`` to ``high`` (0-d); counted from the nearer end, so that both are exact."""
+    """Edges of equal bins from ``low`` to ``high`` (0-d); counted from the nearer end: both are exact."""
     kind = low.aval.dtype
     steps = np.arange(bins + 1)
     from_low = wrap(np.asarray(np.where(2 * steps <= bins, steps, 0), kind))
@@ -63,7 +63,9 @@ def _widened(low: Any, high: Any, by: float) -> tuple[Any, Any]:
 
 def _given_range(name: str, low: float, high: float, kind: Any) -> tuple[Any, Any]:
     if not (math.isfinite(low) and math.isfinite(high)) or low > high:
-        raise ArgumentError(message(name, "not a range", f"{low} to {high}", "Give finite numbers, the smaller first"))
+        raise ArgumentError(
+            message(name, "not a range", f"{low} to {high}", "Give finite numbers, the smaller first")
+        )
     return wrap(np.asarray(low, kind)), wrap(np.asarray(high, kind))
 
 
@@ -130,7 +132,9 @@ def _weight(name: str, x: Any, weight: Any) -> Any:
     if weight is None:
         return OPS["fill"](x, value=1)
     if weight.aval.size != x.aval.size:
-        raise ShapeError(message(name, "one weight for each element is needed", f"{weight.aval} for {x.aval}"))
+        raise ShapeError(
+            message(name, "one weight for each element is needed", f"{weight.aval} for {x.aval}")
+        )
     return cast(_flat(weight), dt.of(x.aval.dtype))
 
 
@@ -239,7 +243,9 @@ def bincount(input: Any, weights: Any = None, minlength: int = 0) -> Any:
     if weights is None:
         return wrap(np.bincount(index._value, minlength=n).astype(np.int64))
     if weights.aval.shape != x.aval.shape:
-        raise ShapeError(message("bincount", "one weight for each element is needed", f"{weights.aval}, {x.aval}"))
+        raise ShapeError(
+            message("bincount", "one weight for each element is needed", f"{weights.aval}, {x.aval}")
+        )
     if weights.aval.dtype not in (dt.NP_FLOAT32, dt.NP_FLOAT64):
         weights = cast(weights, dt.float64)
     return apply(OPS["scatter_add"], (weights, index), {"dim": 0, "n": n})

@@ -13,6 +13,7 @@ from typing import Any
 from . import (
     blas,
     creation,
+    histogram,
     indexing,
     linalg,
     memory,
@@ -23,10 +24,14 @@ from . import (
     shape,
     sorting,
     special,
+    statistics,
 )
 from .inplace import inplace
 
-FAMILIES = (pointwise, special, reduction, shape, memory, indexing, scan, sorting, blas, linalg, creation, random)
+FAMILIES = (
+    pointwise, special, reduction, statistics, shape, memory, indexing, scan, sorting, histogram, blas, linalg,
+    creation, random,
+)  # fmt: skip
 
 METHODS: dict[str, Callable[..., Any]] = {}
 

@@ -3,100 +3,36 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from .. import dtypes as dt
-from ..errors import ArgumentError, DTypeError, ShapeError, message
-from ..graph.handle import Handle, apply, wrap
+from ..errors import ArgumentError, DTypeError, IndexRangeError, ShapeError, message
+from ..graph.aval import describe
+from ..graph.handle import apply, wrap
 from ..ops.base import OPS
-from .conv import ntuple, pad_last, permute, reshape
+from .conv import ntuple, reshape
 from .formula import formula
 from .front import cast
+from .windows import (
+    Pooling,
+    bins,
+    constant,
+    flat_bins,
+    in_single,
+    is_even,
+    largest_of,
+    pick_flat,
+    require_floating,
+    resample,
+    spatial_sizes,
+    wanted_sizes,
+    window_sums,
+)
 
-_WINDOWS, _ARGMAX, _GATHER = OPS["windows"], OPS["window_argmax"], OPS["gather"]
-_SUM, _TAKE = OPS["sum"], OPS["take_rows"]
-
-
-def _spatial(name: str, x: Any, rank: int) -> tuple[int, ...]:
-    """The last ``rank`` sizes of an input (N, C, *spatial) or (C, *spatial)."""
-    if not isinstance(x, Handle):
-        raise DTypeError(message(name, "needs a tensor", type(x).__name__, "Wrap it with wg.tensor(...)"))
-    shape = x.aval.shape
-    if len(shape) not in (rank + 1, rank + 2):
-        cure = f"Expected {rank + 2} dimensions, or {rank + 1} without a batch"
-        raise ShapeError(message(name, "wrong number of dimensions", str(x.aval), cure))
-    if min(shape[-rank:]) < 1 or shape[-rank - 1] < 1:
-        raise ShapeError(message(name, "only the batch may be empty", str(x.aval)))
-    return shape[-rank:]
-
-
-def _require_floating(name: str, x: Any) -> None:
-    if x.aval.dtype not in dt.FLOATING_NP:
-        raise DTypeError(message(name, "needs a floating dtype", str(x.aval), "Convert with x.float()"))
-
-
-def _tensor_dims(name: str, rank: int, size: Any, sizes: Sequence[int]) -> tuple[int, ...]:
-    """An ``output_size``: one number, or one a dimension, None meaning the input's."""
-    given = (size,) * rank if size is None or isinstance(size, (int, np.integer)) else tuple(size)
-    if len(given) == 1:
-        given *= rank
-    if len(given) != rank:
-        raise ArgumentError(message(name, f"output_size must have {rank} numbers", repr(size)))
-    return tuple(n if g is None else int(g) for g, n in zip(given, sizes))
-
-
-class Pooling:
-    """Kernel, stride, padding and dilation of a pooling, checked, with the number of windows."""
-
-    def __init__(
-        self, name: str, x: Any, rank: int, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool
-    ) -> None:
-        self.sizes = _spatial(name, x, rank)
-        self.kernel = ntuple(name, "kernel_size", kernel, rank, 1)
-        empty = stride is None or (not isinstance(stride, (int, np.integer)) and not len(stride))
-        self.stride = self.kernel if empty else ntuple(name, "stride", stride, rank, 1)
-        self.padding = ntuple(name, "padding", padding, rank)
-        self.dilation = ntuple(name, "dilation", dilation, rank, 1)
-        for k, p, d in zip(self.kernel, self.padding, self.dilation):
-            if 2 * p > d * (k - 1) + 1:
-                raise ArgumentError(
-                    message(name, "padding must be at most half of the kernel",
-                            f"padding={self.padding}, kernel_size={self.kernel}")
-                )  # fmt: skip
-        axes = zip(self.sizes, self.kernel, self.stride, self.padding, self.dilation)
-        self.counts = tuple(_count(*axis, ceil_mode) for axis in axes)
-        if min(self.counts) < 1:
-            raise ShapeError(
-                message(name, "the window is larger than the padded input",
-                        f"{x.aval}, kernel_size={self.kernel}, padding={self.padding}")
-            )  # fmt: skip
-
-    def overhang(self) -> tuple[tuple[int, int], ...]:
-        """Padding that lets every window lie inside; the last may reach over the end."""
-        ends = [(c - 1) * s + d * (k - 1) + 1 - p for c, s, d, k, p in
-                zip(self.counts, self.stride, self.dilation, self.kernel, self.padding)]  # fmt: skip
-        return tuple((p, max(0, e - n)) for p, e, n in zip(self.padding, ends, self.sizes))
-
-    def areas(self, count_include_pad: bool) -> Any:
-        """How many elements each window covers, with or without the padding."""
-        total = np.ones((), np.int64)
-        for n, k, s, p, c in zip(self.sizes, self.kernel, self.stride, self.padding, self.counts):
-            start = np.arange(c) * s - p
-            end = np.minimum(start + k, n + p)
-            covered = end - start if count_include_pad else np.minimum(end, n) - np.maximum(start, 0)
-            total = total[..., None] * covered
-        return total
-
-
-def _count(n: int, k: int, s: int, p: int, d: int, ceil_mode: bool) -> int:
-    room = n + 2 * p - d * (k - 1) - 1
-    if not ceil_mode:
-        return room // s + 1
-    count = -(-room // s) + 1
-    return count - 1 if (count - 1) * s >= n + p else count  # a window must start inside or in the left padding
+_ARGMAX = OPS["window_argmax"]
 
 
 # -- largest ---------------------------------------------------------------------------------------
@@ -114,15 +50,7 @@ def max_pool(
     """The largest element of each window, and where it stands."""
     attrs = {"kernel": kernel, "stride": stride, "dilation": dilation, "padding": padding, "counts": counts}
     where = apply(_ARGMAX, (x,), attrs)
-    return _pick(x, where, len(kernel)), where
-
-
-def _pick(x: Any, where: Any, rank: int) -> Any:
-    """Elements of the flattened last axes, by their flat indices."""
-    lead = x.aval.shape[: len(x.aval.shape) - rank]
-    flat = reshape(x, (*lead, math.prod(x.aval.shape[len(lead) :])))
-    index = reshape(where, (*lead, math.prod(where.aval.shape[len(lead) :])))
-    return reshape(apply(_GATHER, (flat, index), {"dim": len(lead)}), where.aval.shape)
+    return pick_flat(x, where, len(kernel)), where
 
 
 def _max_pool(
@@ -190,26 +118,6 @@ def max_pool3d(
 # -- mean and norm -----------------------------------------------------------------------------------
 
 
-def window_sums(x: Any, p: Pooling) -> Any:
-    """Sum of each window; padding counts as zero."""
-    rank, lead = len(p.kernel), len(x.aval.shape) - len(p.kernel)
-    attrs = {"kernel": p.kernel, "stride": p.stride, "dilation": p.dilation}
-    seen = apply(_WINDOWS, (pad_last(x, p.overhang()),), attrs)
-    return apply(_SUM, (seen,), {"axes": tuple(range(lead, lead + rank))})
-
-
-def in_single(compute: Callable[[Any], Any], x: Any) -> Any:
-    """Compute half precision in float32 and round once."""
-    if x.aval.dtype not in dt.HALF_NP:
-        return compute(x)
-    return cast(compute(cast(x, dt.float32)), dt.of(x.aval.dtype))
-
-
-def constant(a: Any, like: Any) -> Any:
-    """A static array in a tensor's dtype."""
-    return wrap(np.asarray(a).astype(like.aval.dtype))
-
-
 def _means(x: Any, p: Pooling, count_include_pad: bool, divisor: int | None) -> Any:
     out = window_sums(x, p)
     if divisor is not None:
@@ -246,7 +154,7 @@ def _avg_pool(
 ) -> Any:
     name = f"avg_pool{rank}d"
     p = Pooling(name, x, rank, kernel, stride, padding, 1, ceil_mode)
-    _require_floating(name, x)
+    require_floating(name, x)
     if divisor is not None and not divisor:
         raise ArgumentError(message(name, "divisor_override must not be zero", repr(divisor)))
     return avg_pool(x, p.kernel, p.stride, p.padding, bool(ceil_mode), bool(count_include_pad), divisor)
@@ -317,7 +225,7 @@ def lp_pool(x: Any, p: float, kernel: tuple[int, ...], stride: tuple[int, ...], 
 def _lp_pool(rank: int, x: Any, norm_type: float, kernel: Any, stride: Any, ceil_mode: bool) -> Any:
     name = f"lp_pool{rank}d"
     p = Pooling(name, x, rank, kernel, stride, 0, 1, ceil_mode)
-    _require_floating(name, x)
+    require_floating(name, x)
     return lp_pool(x, float(norm_type), p.kernel, p.stride, bool(ceil_mode))
 
 
@@ -348,32 +256,6 @@ def lp_pool3d(
 # -- adaptive --------------------------------------------------------------------------------------
 
 
-def bins(n: int, count: int) -> tuple[Any, Any]:
-    """(count, widest) indices and mask: bin i of ``count`` covers floor(i·n/count) to ceil((i+1)·n/count)."""
-    i = np.arange(count)
-    start, end = i * n // count, -(-(i + 1) * n // count)
-    index = start[:, None] + np.arange(int((end - start).max(initial=1)))
-    return np.minimum(index, end[:, None] - 1), index < end[:, None]
-
-
-def resample(x: Any, axis: int, index: Any, weights: Any) -> Any:
-    """out[..., o, ...] = sum over t of weights[o, t] x[..., index[o, t], ...] along ``axis``."""
-    order = (axis, *[i for i in range(len(x.aval.shape)) if i != axis])
-    front = permute(x, order)
-    rest = front.aval.shape[1:]
-    taps = apply(_TAKE, (front, wrap(np.ascontiguousarray(index))))
-    if index.shape[1] == 1 and (weights == 1).all():
-        out = reshape(taps, (index.shape[0], *rest))
-    else:
-        out = apply(_SUM, (taps * constant(weights.reshape(*weights.shape, *[1] * len(rest)), x),), {"axes": (1,)})
-    return permute(out, np.argsort(order).tolist())
-
-
-def is_even(sizes: Sequence[int], outs: Sequence[int]) -> bool:
-    """Whether adaptive bins are plain windows."""
-    return all(o > 0 and n % o == 0 for n, o in zip(sizes, outs))
-
-
 @formula
 def adaptive_avg_pool(x: Any, outs: tuple[int, ...]) -> Any:
     """The mean of each of ``outs`` bins."""
@@ -390,9 +272,9 @@ def adaptive_avg_pool(x: Any, outs: tuple[int, ...]) -> Any:
 
 def _adaptive_avg_pool(rank: int, x: Any, output_size: Any) -> Any:
     name = f"adaptive_avg_pool{rank}d"
-    sizes = _spatial(name, x, rank)
+    sizes = spatial_sizes(name, x, rank)
     outs = _adaptive_sizes(name, rank, output_size, sizes)
-    _require_floating(name, x)
+    require_floating(name, x)
     if is_even(sizes, outs):
         kernel = tuple(n // o for n, o in zip(sizes, outs))
         return avg_pool(x, kernel, kernel, (0,) * rank, False, True, None)
@@ -400,7 +282,7 @@ def _adaptive_avg_pool(rank: int, x: Any, output_size: Any) -> Any:
 
 
 def _adaptive_sizes(name: str, rank: int, output_size: Any, sizes: Sequence[int]) -> tuple[int, ...]:
-    outs = _tensor_dims(name, rank, output_size, sizes)
+    outs = wanted_sizes(name, rank, output_size, sizes)
     if min(outs) < 0:
         raise ArgumentError(message(name, "output_size must not be negative", repr(output_size)))
     return outs
@@ -432,17 +314,6 @@ def adaptive_avg_pool3d(input: Any, output_size: Any) -> Any:
     return _adaptive_avg_pool(3, input, output_size)
 
 
-def flat_bins(sizes: Sequence[int], outs: Sequence[int]) -> Any:
-    """(number of bins, widest bin) flat indices into axes of ``sizes``; short bins repeat their last element."""
-    total = np.zeros((1, 1), np.int64)
-    for n, o in zip(sizes, outs):
-        index = bins(n, o)[0]
-        total = (total[:, None, :, None] * n + index[None, :, None, :]).reshape(
-            total.shape[0] * index.shape[0], total.shape[1] * index.shape[1]
-        )
-    return total
-
-
 @formula
 def adaptive_max_pool(x: Any, outs: tuple[int, ...]) -> Any:
     """The largest element of each of ``outs`` bins, and where it stands."""
@@ -451,22 +322,13 @@ def adaptive_max_pool(x: Any, outs: tuple[int, ...]) -> Any:
     table = flat_bins(sizes, outs)
     flat = reshape(x, (math.prod(lead), math.prod(sizes)))
     index = wrap(np.broadcast_to(table.reshape(1, -1), (math.prod(lead), table.size)))
-    where = _largest(flat, reshape(index, (math.prod(lead), *table.shape)))
-    return _pick(x, where := reshape(where, (*lead, *outs)), len(outs)), where
-
-
-def _largest(flat: Any, index: Any) -> Any:
-    """Of x (n, S) and candidates (n, bins, width): which candidate of each bin is largest."""
-    n, count, width = index.aval.shape
-    values = apply(_GATHER, (flat, reshape(index, (n, count * width))), {"dim": 1})
-    attrs = {"kernel": (width,), "stride": (width,), "dilation": (1,), "padding": (0,), "counts": (count,)}
-    best = apply(_ARGMAX, (values,), attrs)
-    return apply(_GATHER, (reshape(index, (n, count * width)), best), {"dim": 1})
+    where = largest_of(flat, reshape(index, (math.prod(lead), *table.shape)))
+    return pick_flat(x, where := reshape(where, (*lead, *outs)), len(outs)), where
 
 
 def _adaptive_max_pool(rank: int, x: Any, output_size: Any, return_indices: bool) -> Any:
     name = f"adaptive_max_pool{rank}d"
-    sizes = _spatial(name, x, rank)
+    sizes = spatial_sizes(name, x, rank)
     outs = _adaptive_sizes(name, rank, output_size, sizes)
     if is_even(sizes, outs):
         kernel = tuple(n // o for n, o in zip(sizes, outs))
@@ -491,8 +353,162 @@ def adaptive_max_pool3d(input: Any, output_size: Any, return_indices: bool = Fal
     return _adaptive_max_pool(3, input, output_size, return_indices)
 
 
+# -- fractional --------------------------------------------------------------------------------------
+
+
+@formula
+def fractional_max_pool(x: Any, samples: Any, kernel: tuple[int, ...], outs: tuple[int, ...]) -> Any:
+    """The largest element of windows at random places, and where it stands.
+
+    ``samples`` (N, C, rank) in [0, 1) move the windows of each image and channel.
+    """
+    rank, shape = len(kernel), x.aval.shape
+    lead, sizes = shape[: len(shape) - rank], shape[len(shape) - rank :]
+    n = math.prod(lead)
+    total: Any = wrap(np.zeros((n, 1, 1), np.int64))
+    for axis, (size, k, out) in enumerate(zip(sizes, kernel, outs)):
+        # PyTorch draws the width's number first in two dimensions, the time's first in three.
+        u = samples[:, rank - 1 - axis : rank - axis] if rank == 2 else samples[:, axis : axis + 1]
+        index = reshape(_starts(u, size, k, out), (n, 1, out, 1, 1)) + wrap(np.arange(k).reshape(1, 1, 1, 1, k))
+        before = reshape(total, (n, total.aval.shape[1], 1, total.aval.shape[2], 1))
+        total = before * size + index
+        total = reshape(total, (n, before.aval.shape[1] * out, before.aval.shape[3] * k))
+    where = reshape(largest_of(reshape(x, (n, math.prod(sizes))), total), (*lead, *outs))
+    return pick_flat(x, where, rank), where
+
+
+def _starts(u: Any, size: int, kernel: int, out: int) -> Any:
+    """(n, out) first positions of the windows: Graham's pseudo-random sequence."""
+    last = wrap(np.full((u.aval.shape[0], 1), size - kernel))
+    if out == 1:
+        return last
+    alpha = float(u.aval.dtype.type(size - kernel) / u.aval.dtype.type(out - 1))
+    steps = constant(np.arange(out - 1).reshape(1, -1), u)
+    moved = cast((steps + u) * alpha, dt.int64) - cast(u * alpha, dt.int64)
+    return apply(OPS["cat"], (moved, last), {"axis": 1})
+
+
+def _fractional(
+    rank: int, x: Any, kernel_size: Any, output_size: Any, output_ratio: Any, indices: bool, samples: Any
+) -> Any:
+    name = f"fractional_max_pool{rank}d"
+    sizes = spatial_sizes(name, x, rank)
+    kernel = ntuple(name, "kernel_size", kernel_size, rank, 1)
+    if (output_size is None) == (output_ratio is None):
+        raise ArgumentError(message(name, "exactly one of output_size and output_ratio is needed"))
+    if output_ratio is not None:
+        ratios = (output_ratio,) * rank if isinstance(output_ratio, (int, float)) else tuple(output_ratio)
+        if not all(0 < r < 1 for r in ratios):
+            raise ArgumentError(message(name, "output_ratio must lie between 0 and 1", repr(output_ratio)))
+        output_size = tuple(int(n * r) for n, r in zip(sizes, ratios))
+    outs = ntuple(name, "output_size", output_size, rank, 1)
+    if any(o + k - 1 > n for o, k, n in zip(outs, kernel, sizes)):
+        raise ShapeError(
+            message(name, "the windows do not fit the input", f"{x.aval}, kernel_size={kernel}, output_size={outs}")
+        )
+    shape = x.aval.shape
+    lead = (1, *shape[:-rank]) if len(shape) == rank + 1 else shape[:-rank]
+    if samples is None:
+        from .random import rand
+
+        samples = rand(*lead, rank, dtype=dt.of(x.aval.dtype))
+    if samples.aval.shape != (*lead, rank):
+        raise ShapeError(message(name, "the random samples do not fit", f"{samples.aval} for {x.aval}"))
+    out = fractional_max_pool(x, reshape(samples, (math.prod(lead), rank)), kernel, outs)
+    return out if indices else out[0]
+
+
+def fractional_max_pool2d(
+    input: Any,
+    kernel_size: Any,
+    output_size: Any = None,
+    output_ratio: Any = None,
+    return_indices: bool = False,
+    _random_samples: Any = None,
+) -> Any:
+    """The largest elements of ``output_size`` windows at random places of ``input`` (N, C, H, W) or (C, H, W).
+
+    ``output_ratio`` gives the size as a fraction of the input instead. ``_random_samples`` (N, C, 2) in
+    [0, 1) fixes the places. Source: Graham, Fractional Max-Pooling, arXiv:1412.6071.
+    """
+    return _fractional(2, input, kernel_size, output_size, output_ratio, return_indices, _random_samples)
+
+
+def fractional_max_pool3d(
+    input: Any,
+    kernel_size: Any,
+    output_size: Any = None,
+    output_ratio: Any = None,
+    return_indices: bool = False,
+    _random_samples: Any = None,
+) -> Any:
+    """`fractional_max_pool2d` for ``input`` (N, C, T, H, W) or (C, T, H, W)."""
+    return _fractional(3, input, kernel_size, output_size, output_ratio, return_indices, _random_samples)
+
+
+# -- unpooling ---------------------------------------------------------------------------------------
+
+
+def _unpool(
+    rank: int, x: Any, indices: Any, kernel_size: Any, stride: Any, padding: Any, output_size: Any
+) -> Any:
+    name = f"max_unpool{rank}d"
+    sizes = spatial_sizes(name, x, rank)
+    kernel = ntuple(name, "kernel_size", kernel_size, rank, 1)
+    steps = kernel if stride is None else ntuple(name, "stride", stride, rank, 1)
+    pads = ntuple(name, "padding", padding, rank)
+    if indices.aval.shape != x.aval.shape or indices.aval.dtype != dt.NP_INT64:
+        raise ShapeError(
+            message(name, "indices must be int64 and shaped like the input", describe((x.aval, indices.aval)))
+        )
+    usual = tuple((n - 1) * s + k - 2 * p for n, s, k, p in zip(sizes, steps, kernel, pads))
+    outs = usual if output_size is None else tuple(int(n) for n in output_size)[-rank:]
+    if len(outs) != rank or any(not u - s < o < u + s for u, s, o in zip(usual, steps, outs) if o != u):
+        raise ArgumentError(
+            message(name, "output_size does not fit", f"{output_size} for {x.aval}",
+                    f"It must be closer than the stride to {list(usual)}")
+        )  # fmt: skip
+    lead = x.aval.shape[: len(x.aval.shape) - rank]
+    n, area = math.prod(lead), math.prod(outs)
+    flat = reshape(indices, (n, math.prod(sizes)))
+    if flat._value is not None and flat._value.size and not 0 <= flat._value.min() <= flat._value.max() < area:
+        raise IndexRangeError(message(name, "an index is outside of the output", f"{indices.aval}, output {list(outs)}"))
+    place = reshape(flat + wrap(np.arange(n).reshape(-1, 1) * area), (n * math.prod(sizes),))
+    zeros = wrap(np.zeros(n * area, x.aval.dtype))
+    out = apply(OPS["put_rows"], (zeros, place, reshape(x, (n * math.prod(sizes),))))
+    return reshape(out, (*lead, *outs))
+
+
+def max_unpool1d(
+    input: Any, indices: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, output_size: Any = None
+) -> Any:
+    """Write the results of `max_pool1d` back to where ``indices`` say they came from, zeros elsewhere.
+
+    ``output_size`` picks among the lengths that pool to this one. Of equal indices the last one wins.
+
+    Raises:
+        IndexRangeError: an index lies outside of the output.
+    """
+    return _unpool(1, input, indices, kernel_size, stride, padding, output_size)
+
+
+def max_unpool2d(
+    input: Any, indices: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, output_size: Any = None
+) -> Any:
+    """Write the results of `max_pool2d` back to where they came from; see `max_unpool1d`."""
+    return _unpool(2, input, indices, kernel_size, stride, padding, output_size)
+
+
+def max_unpool3d(
+    input: Any, indices: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, output_size: Any = None
+) -> Any:
+    """Write the results of `max_pool3d` back to where they came from; see `max_unpool1d`."""
+    return _unpool(3, input, indices, kernel_size, stride, padding, output_size)
+
+
 __all__ = [
     "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "adaptive_max_pool1d",
-    "adaptive_max_pool2d", "adaptive_max_pool3d", "avg_pool1d", "avg_pool2d", "avg_pool3d", "lp_pool1d", "lp_pool2d",
-    "lp_pool3d", "max_pool1d", "max_pool2d", "max_pool3d",
+    "adaptive_max_pool2d", "adaptive_max_pool3d", "avg_pool1d", "avg_pool2d", "avg_pool3d", "fractional_max_pool2d",
+    "fractional_max_pool3d", "lp_pool1d", "lp_pool2d", "lp_pool3d", "max_pool1d", "max_pool2d", "max_pool3d",
+    "max_unpool1d", "max_unpool2d", "max_unpool3d",
 ]  # fmt: skip

@@ -50,7 +50,13 @@ def _summable(x: Any, dtype: Any) -> Any:
 
 
 def sum(
-    input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, axis: Any = None, keepdims: bool = False
+    input: Any,
+    dim: Any = None,
+    keepdim: bool = False,
+    *,
+    dtype: Any = None,
+    axis: Any = None,
+    keepdims: bool = False,
 ) -> Any:
     """Sum over ``dim``; integers and bools are summed in int64, half precision in float32.
 
@@ -76,7 +82,13 @@ def sum(
 
 
 def mean(
-    input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, axis: Any = None, keepdims: bool = False
+    input: Any,
+    dim: Any = None,
+    keepdim: bool = False,
+    *,
+    dtype: Any = None,
+    axis: Any = None,
+    keepdims: bool = False,
 ) -> Any:
     """Mean over ``dim`` of a floating or complex tensor; NaN where there is no element.
 
@@ -84,6 +96,18 @@ def mean(
     >>> wg.tensor([1.0, 2.0, 6.0]).mean()
     tensor(3.)
     """
+    if dim is None and dtype is None and axis is None and not (keepdim or keepdims):
+        try:  # as in `sum`
+            state = STATE
+            v = input._value
+            if v.dtype in _FAST:
+                out = wrap(state.run(_mean_of_all, v))
+                n = input._node
+                if n is not None and n.requires_grad and state.grad:
+                    out._node = make_node(_MEAN, (n,), _ALL_AXES[v.ndim], out._value, True)
+                return out
+        except Exception:  # the general path does it again, and names what is wrong
+            pass
     input = operand("mean", input)
     if dtype is not None:
         input = cast(input, dt.to_dtype(dtype))
@@ -98,6 +122,10 @@ def without_nan(name: str, x: Any) -> Any:
     if x.aval.dtype not in dt.FLOATING_NP:
         return x
     return OPS["where"](OPS["isnan"](x), OPS["fill"](x, value=0), x)
+
+
+def _mean_of_all(v: Any) -> Any:
+    return _ADD_REDUCE(v, None) / v.size
 
 
 @numpy_names
@@ -342,7 +370,7 @@ def equal(input: Any, other: Any) -> bool:
 
 
 def root(x: Any, degree: float) -> Any:
-    """x ** (1 / degree) with derivative 0 at 0."""
+    """The root ``x ** (1 / degree)`` with derivative 0 at 0."""
     where, fill = OPS["where"], OPS["fill"]
     zero = x == 0
     safe = where(zero, fill(x, value=1), x)
@@ -374,7 +402,7 @@ def vector_norm_formula(x: Any, ord: float, axes: tuple[int, ...]) -> Any:
 
 
 def _power(size: Any, p: float) -> Any:
-    """size ** p with derivative 0 at 0."""
+    """The power ``size ** p`` with derivative 0 at 0."""
     if p < 0:
         return size**p
     where, fill = OPS["where"], OPS["fill"]
@@ -389,14 +417,18 @@ def _nuclear(name: str, x: Any, dim: Any, keepdim: bool) -> Any:
     shape = x.aval.shape
     pair = (0, 1) if dim is None else tuple(normal_dim(name, int(d), len(shape)) for d in dim)
     if len(shape) < 2 or len(pair) != 2 or (dim is None and len(shape) != 2):
-        raise ArgumentError(message(name, "the nuclear norm needs matrices over two dimensions", f"{x.aval}, dim={dim}"))
+        raise ArgumentError(
+            message(name, "the nuclear norm needs matrices over two dimensions", f"{x.aval}, dim={dim}")
+        )
     order = (*[i for i in range(len(shape)) if i not in pair], *pair)
     matrices = apply(OPS["permute"], (x,), {"order": order})
     return keep(x, sum(linalg.svdvals(matrices), -1), tuple(sorted(pair)), keepdim)
 
 
 @numpy_names
-def norm(input: Any, p: Any = "fro", dim: Any = None, keepdim: bool = False, out: Any = None, dtype: Any = None) -> Any:
+def norm(
+    input: Any, p: Any = "fro", dim: Any = None, keepdim: bool = False, out: Any = None, dtype: Any = None
+) -> Any:
     """Vector norm of order ``p`` over ``dim``, or of the flattened tensor.
 
     ``p``: a number, inf, -inf, "fro" (the same as 2) or "nuc" (sum of the singular values over two

@@ -15,7 +15,7 @@ def named(name: str, *fields: str) -> Any:
     x=1,
     y=2)
     """
-    base: Any = namedtuple(name, fields)  # noqa: PYI024  (the fields come from a table)
+    base: Any = namedtuple(name, fields)
 
     def show(self: Any) -> str:
         parts = ",\n".join(f"{field}={value!r}" for field, value in zip(fields, self))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-
 from .. import dtypes as dt
 from ..errors import ArgumentError, ShapeError, message
 from ..graph.handle import Handle, apply
@@ -28,7 +27,7 @@ def _along(op: str, x: Any, axis: int, **attrs: Any) -> Any:
 
 
 def _running(name: str, input: Any, dim: int, dtype: Any) -> Any:
-    """cumsum and cumprod: integers and bools run in int64."""
+    """A running sum or product: integers and bools run in int64."""
     input = operand(name, input)
     axis = normal_dim(name, dim, len(input.aval.shape))
     if dtype is not None:
@@ -64,11 +63,13 @@ def cumprod(input: Any, dim: int, *, dtype: Any = None) -> Any:
 
 @numpy_names
 def logcumsumexp(input: Any, dim: int) -> Any:
-    """log of the running sum of exp(input) along ``dim``, without overflow; floating dtypes."""
+    """Logarithm of the running sum of exp(input) along ``dim``, without overflow; floating dtypes."""
     input = operand("logcumsumexp", input)
     require_floating("logcumsumexp", input)
     require_real("logcumsumexp", input)
-    return _along("logcumsumexp", input, normal_dim("logcumsumexp", dim, len(input.aval.shape)), reverse=False)
+    return _along(
+        "logcumsumexp", input, normal_dim("logcumsumexp", dim, len(input.aval.shape)), reverse=False
+    )
 
 
 def _running_extreme(name: str, input: Any, dim: int, kind: Any) -> Any:
@@ -132,7 +133,9 @@ def diff(input: Any, n: int = 1, dim: int = -1, prepend: Any = None, append: Any
     if n and (prepend is not None or append is not None):
         parts = [p for p in (prepend, x, append) if p is not None]
         if any(len(p.aval.shape) != rank for p in parts):
-            raise ShapeError(message("diff", "prepend and append need the dimensions of the input", str(x.aval)))
+            raise ShapeError(
+                message("diff", "prepend and append need the dimensions of the input", str(x.aval))
+            )
         x = apply(OPS["cat"], tuple(promote("diff", parts)), {"axis": axis})
     for _ in range(min(n, x.aval.shape[axis])):
         before, after = neighbours(x, axis)
@@ -183,12 +186,16 @@ def _spacings(spacing: Any, axes: Sequence[int], x: Any) -> list[Any]:
     else:
         given = list(spacing)
     if len(given) != len(axes):
-        raise ArgumentError(message("gradient", "one spacing for each dimension is needed", f"{len(given)} for {len(axes)}"))
+        raise ArgumentError(
+            message("gradient", "one spacing for each dimension is needed", f"{len(given)} for {len(axes)}")
+        )
     out: list[Any] = []
     for s, axis in zip(given, axes):
         if isinstance(s, Handle) and s.aval.shape:
             if s.aval.shape != (x.aval.shape[axis],):
-                raise ShapeError(message("gradient", f"coordinates do not fit dimension {axis}", f"{s.aval} for {x.aval}"))
+                raise ShapeError(
+                    message("gradient", f"coordinates do not fit dimension {axis}", f"{s.aval} for {x.aval}")
+                )
             before, after = neighbours(s, 0)
             s = _line(cast(after - before, dt.of(x.aval.dtype)), axis, len(x.aval.shape))
         out.append(s)
@@ -221,7 +228,9 @@ def gradient(input: Any, *, spacing: Any = 1, dim: Any = None, edge_order: int =
     axes = [normal_dim("gradient", d, rank) for d in dims]
     for axis in axes:
         if not rank or x.aval.shape[axis] < edge_order + 1:
-            raise ShapeError(message("gradient", f"needs {edge_order + 1} elements along each dimension", str(x.aval)))
+            raise ShapeError(
+                message("gradient", f"needs {edge_order + 1} elements along each dimension", str(x.aval))
+            )
     out: list[Any] = []
     for axis, h in zip(axes, _spacings(spacing, axes, x)):
         ends = [_border(x, axis, h, edge_order, at_end) for at_end in (False, True)]
@@ -245,7 +254,9 @@ def _panels(name: str, y: Any, x: Any, dx: Any, dim: int) -> tuple[Any, int]:
     x = operand(name, x)
     if len(x.aval.shape) == 1:
         if x.aval.shape[0] != y.aval.shape[axis]:
-            raise ShapeError(message(name, "one coordinate for each sample is needed", f"{x.aval} for {y.aval}"))
+            raise ShapeError(
+                message(name, "one coordinate for each sample is needed", f"{x.aval} for {y.aval}")
+            )
         x = _line(x, axis, rank)
     elif len(x.aval.shape) < rank:
         x = apply(OPS["reshape"], (x,), {"shape": (1,) * (rank - len(x.aval.shape)) + x.aval.shape})
@@ -278,8 +289,8 @@ def cumulative_trapezoid(y: Any, x: Any = None, *, dx: Any = 1, dim: int = -1) -
 trapz: Callable[..., Any] = trapezoid
 
 __all__ = [
-    "cummax", "cummin", "cumprod", "cumsum", "cumulative_trapezoid", "diff", "gradient", "logcumsumexp", "trapezoid",
-    "trapz",
+    "cummax", "cummin", "cumprod", "cumsum", "cumulative_trapezoid", "diff", "gradient", "logcumsumexp",
+    "trapezoid", "trapz",
 ]  # fmt: skip
 NOT_METHODS = ("cumulative_trapezoid", "gradient", "trapezoid", "trapz")
 INPLACE = ("cumsum", "cumprod")

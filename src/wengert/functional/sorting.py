@@ -43,7 +43,9 @@ def sort(input: Any, dim: int = -1, descending: bool = False, stable: bool = Fal
     x, axis = _along("sort", input, dim)
     values, indices = apply(OPS["sort"], (x,), {"axis": axis, "descending": bool(descending)})
     if x is not input and not input.aval.shape:
-        return return_types.sort(*[apply(OPS["reshape"], (part,), {"shape": ()}) for part in (values, indices)])
+        return return_types.sort(
+            *[apply(OPS["reshape"], (part,), {"shape": ()}) for part in (values, indices)]
+        )
     return return_types.sort(values, indices)
 
 
@@ -121,14 +123,22 @@ def _search(name: str, lines: Any, values: Any, out_int32: bool, right: bool) ->
 def _number_like(x: Any, like: Any) -> Any:
     """A Python number as a 0-d tensor; the search compares in the common dtype."""
     if isinstance(x, bool | int | float):
-        return wrap(np.asarray(x, dt.python_dtype(x).np if like.aval.dtype not in dt.FLOATING_NP else like.aval.dtype))
+        return wrap(
+            np.asarray(x, dt.python_dtype(x).np if like.aval.dtype not in dt.FLOATING_NP else like.aval.dtype)
+        )
     return x
 
 
 def searchsorted(
-    sorted_sequence: Any, input: Any, *, out_int32: bool = False, right: bool = False, side: Any = None, sorter: Any = None
+    sorted_sequence: Any,
+    input: Any,
+    *,
+    out_int32: bool = False,
+    right: bool = False,
+    side: Any = None,
+    sorter: Any = None,
 ) -> Any:
-    """Where each element of ``input`` would be put to keep the last dimension of ``sorted_sequence`` in order.
+    """Where each element of ``input`` would stand in the sorted last dimension of ``sorted_sequence``.
 
     Args:
         sorted_sequence: (n,), or (..., n) with the leading dimensions of ``input``.
@@ -151,10 +161,14 @@ def searchsorted(
         raise ShapeError(message("searchsorted", "the sorted sequence needs a dimension", str(lines.aval)))
     values = _number_like(input, lines)
     if len(lines.aval.shape) > 1 and not values.aval.shape:
-        raise ShapeError(message("searchsorted", "a number needs a sorted sequence with one dimension", str(lines.aval)))
+        raise ShapeError(
+            message("searchsorted", "a number needs a sorted sequence with one dimension", str(lines.aval))
+        )
     if sorter is not None:
         if sorter.aval.shape != lines.aval.shape:
-            raise ShapeError(message("searchsorted", "sorter and sequence differ in shape", f"{sorter.aval}, {lines.aval}"))
+            raise ShapeError(
+                message("searchsorted", "sorter and sequence differ in shape", f"{sorter.aval}, {lines.aval}")
+            )
         lines = apply(OPS["gather"], (lines, sorter), {"dim": len(lines.aval.shape) - 1})
     return _search("searchsorted", lines, values, out_int32, right or side == "right")
 
@@ -209,7 +223,11 @@ def _results(values: Any, inverse: Any, counts: Any) -> Any:
 
 
 def unique(
-    input: Any, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None
+    input: Any,
+    sorted: bool = True,
+    return_inverse: bool = False,
+    return_counts: bool = False,
+    dim: int | None = None,
 ) -> Any:
     """The distinct elements in ascending order, or the distinct slices along ``dim``.
 
@@ -243,7 +261,9 @@ def unique(
     starts, inverse, counts = _runs(lines[order])
     back = np.empty(len(order), np.int64)
     back[order] = inverse
-    return _collect(x, lines[order][starts], axis, back if return_inverse else None, counts if return_counts else None)
+    return _collect(
+        x, lines[order][starts], axis, back if return_inverse else None, counts if return_counts else None
+    )
 
 
 def unique_consecutive(
@@ -262,7 +282,9 @@ def unique_consecutive(
     axis = None if dim is None else normal_dim("unique_consecutive", dim, x.ndim)
     lines = x.reshape(-1) if dim is None else np.moveaxis(x.reshape(1) if not x.ndim else x, axis or 0, 0)
     starts, inverse, counts = _runs(lines)
-    return _collect(x, lines[starts], axis, inverse if return_inverse else None, counts if return_counts else None)
+    return _collect(
+        x, lines[starts], axis, inverse if return_inverse else None, counts if return_counts else None
+    )
 
 
 def _keys(x: Any) -> Any:
@@ -290,6 +312,7 @@ def _collect(x: Any, values: Any, axis: int | None, inverse: Any, counts: Any) -
 
 
 __all__ = [
-    "argsort", "bucketize", "isin", "kthvalue", "msort", "searchsorted", "sort", "topk", "unique", "unique_consecutive",
+    "argsort", "bucketize", "isin", "kthvalue", "msort", "searchsorted", "sort", "topk", "unique",
+    "unique_consecutive",
 ]  # fmt: skip
 NOT_METHODS = ("bucketize", "isin", "searchsorted")

@@ -35,7 +35,7 @@ from .reduction import mean, pick, root, sum
 
 @formula
 def variance(x: Any, axes: tuple[int, ...], correction: float) -> Any:
-    """Sum of squared distances from the mean (two passes), over the number of elements less ``correction``."""
+    """Sum of squared distances from the mean (two passes), over the elements' number less ``correction``."""
     source = dt.of(x.aval.dtype).to_real()
     return cast(_variance(widened(x), axes, correction), source)
 
@@ -71,7 +71,9 @@ def _spread_arguments(
 
 
 @numpy_names
-def var(input: Any, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = None) -> Any:
+def var(
+    input: Any, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = None
+) -> Any:
     """Variance over ``dim``: squared distances from the mean, over n - ``correction`` (1 by default).
 
     ``unbiased=False`` is ``correction=0``. The variance of complex numbers is real.
@@ -85,7 +87,9 @@ def var(input: Any, dim: Any = None, unbiased: Any = None, keepdim: bool = False
 
 
 @numpy_names
-def std(input: Any, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = None) -> Any:
+def std(
+    input: Any, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = None
+) -> Any:
     """Square root of the variance, see `var`; the gradient where all elements are equal is 0."""
     x, axes, c = _spread_arguments("std", input, dim, unbiased, correction)
     return keep(x, deviation(x, axes, c), axes, keepdim)
@@ -227,7 +231,9 @@ def _quantile_ranks(ordered: Any, q: Any, skip_nan: bool) -> Any:
     if skip_nan:
         ranks = levels * (there - 1.0)
         return OPS["where"](ranks < 0, OPS["fill"](ranks, value=0), ranks)
-    return OPS["where"](there < n, OPS["fill"](there, value=n - 1), levels * (n - 1))  # the last one is the NaN
+    return OPS["where"](
+        there < n, OPS["fill"](there, value=n - 1), levels * (n - 1)
+    )  # the last one is the NaN
 
 
 def _at_ranks(ordered: Any, ranks: Any, interpolation: str) -> Any:
@@ -252,10 +258,14 @@ def _at_ranks(ordered: Any, ranks: Any, interpolation: str) -> Any:
     return low + step * weight
 
 
-def _quantile(name: str, input: Any, q: Any, dim: Any, keepdim: bool, interpolation: str, skip_nan: bool) -> Any:
+def _quantile(
+    name: str, input: Any, q: Any, dim: Any, keepdim: bool, interpolation: str, skip_nan: bool
+) -> Any:
     known = ("linear", "lower", "higher", "midpoint", "nearest")
     if interpolation not in known:
-        raise ArgumentError(message(name, "no such interpolation", repr(interpolation), f"Use one of {known}"))
+        raise ArgumentError(
+            message(name, "no such interpolation", repr(interpolation), f"Use one of {known}")
+        )
     input = operand(name, input)
     q = _quantile_levels(name, input, q)
     shape = input.aval.shape
@@ -378,6 +388,7 @@ def corrcoef(input: Any) -> Any:
 
 
 __all__ = [
-    "corrcoef", "cov", "median", "mode", "nanmedian", "nanquantile", "quantile", "std", "std_mean", "var", "var_mean",
+    "corrcoef", "cov", "median", "mode", "nanmedian", "nanquantile", "quantile", "std", "std_mean", "var",
+    "var_mean",
 ]  # fmt: skip
 NOT_METHODS = ("std_mean", "var_mean")

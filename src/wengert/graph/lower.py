@@ -30,15 +30,20 @@ def straight_line(
         names[n.seq] = f"x{i}"
     last = _last_uses(nodes, outputs)
     lines: list[str] = []
+    constant: set[int] = set()
     for i, n in enumerate(nodes):
         var = names[n.seq] = f"v{i}"
-        if n.op is None:
-            space[var] = n.value
+        if n.data is not None and all(x.seq in constant for x in n.inputs):
+            constant.add(n.seq)
+            space[var] = n.data  # a broadcast constant stays small: NumPy broadcasts in every rule
             continue
         lines.append(f"    {var} = {_call(n, i, names, space)}")
         dead = [names[x.seq] for x in dict.fromkeys(n.inputs) if last.get(x.seq) == n.seq and names[x.seq] not in space]
         if dead:
             lines.append(f"    {' = '.join(dead)} = None")
+    for o in outputs:
+        if o.seq in constant:
+            space[names[o.seq]] = o.value
     results = ", ".join(names[o.seq] for o in outputs)
     lines.append(f"    return {results}" if single else f"    return ({results},)" if outputs else "    return ()")
     head = f"def run({', '.join(names[n.seq] for n in inputs)}):\n"

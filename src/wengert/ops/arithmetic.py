@@ -19,7 +19,7 @@ class Add(Elementwise):
     """x + y."""
 
     name = "add"
-    traits = frozenset({"commutative", "associative", "identity:0"})
+    traits = frozenset({"commutative", "associative", "identity:0", "preserves_zero"})
     ufunc = staticmethod(np.add)
     partials = (1.0, 1.0)
 
@@ -35,7 +35,7 @@ class Sub(Elementwise):
     """x - y."""
 
     name = "sub"
-    traits = frozenset({"identity_right:0"})
+    traits = frozenset({"identity_right:0", "preserves_zero"})
     ufunc = staticmethod(np.subtract)
     partials = (1.0, -1.0)
 
@@ -56,7 +56,7 @@ class Mul(Elementwise):
     """x y."""
 
     name = "mul"
-    traits = frozenset({"commutative", "associative", "identity:1", "zero:0"})
+    traits = frozenset({"commutative", "associative", "identity:1", "zero:0", "preserves_zero"})
     ufunc = staticmethod(np.multiply)
     partials = (lambda out, x, y: y, lambda out, x, y: x)
 
@@ -91,12 +91,17 @@ class Neg(Elementwise):
     """-x."""
 
     name = "neg"
-    traits = frozenset({"involution", "odd"})
+    traits = frozenset({"involution", "odd", "decreasing", "preserves_zero"})
     ufunc = staticmethod(np.negative)
     partials = (-1.0,)
 
     def scalar(self, s: Any, x: Any) -> Any:
         return -x
+
+    def infer(self, *avals: Aval, **attrs: Any) -> Aval:
+        if avals[0].dtype == dt.NP_BOOL:
+            raise DTypeError(message("neg", "bools cannot be negated", describe(avals), "Use ~ to invert a mask"))
+        return avals[0]
 
     def samples(self) -> Iterable[Sample]:
         yield from real(1)
@@ -104,38 +109,164 @@ class Neg(Elementwise):
 
 
 class Pow(Elementwise):
-    """x ** y. At a zero exponent d/dx is 0; at a zero base d/dy is 0 (PyTorch's convention)."""
+    """x ** y. At a zero exponent d/dx is 0; at a zero base d/dy is 0 where y >= 0 (PyTorch's convention)."""
 
     name = "pow"
     traits = frozenset({"identity_right:1"})
-    ufunc = staticmethod(np.power)
 
     @staticmethod
     def _dx(out: Any, x: Any, y: Any) -> Any:
+        if not isinstance(y, Handle):
+            if y.size == 1:
+                return _slope_of_power(x, y.reshape(()))
+            flat = y == 0
+        elif y._node is not None and y._node.requires_grad:
+            flat = (y == 0) & (x == 0)  # elsewhere the product below is 0, and its slope in y is not
+        else:
+            flat = y == 0
         where = OPS["where"]
-        zero = y == 0
-        safe = where(zero, _ones(y), y - 1.0)
-        return where(zero, _zeros(x), y * OPS["pow"](x, safe))
+        slope = y * OPS["pow"](x, where(flat, _ones(y), y - 1))
+        return where(flat, _zeros(slope), slope)
 
     @staticmethod
     def _dy(out: Any, x: Any, y: Any) -> Any:
         where = OPS["where"]
         flat = (x == 0) & (y >= 0) if dtype_of(x) not in dt.COMPLEX_NP else x == 0
-        return where(flat, _zeros(x), out * OPS["log"](where(flat, _ones(x), x)))
+        slope = out * OPS["log"](where(flat, _ones(x), x))
+        return where(flat, _zeros(slope), slope)
 
     def scalar(self, s: Any, x: Any, y: Any) -> Any:
         return s.power(x, y)
+
+    def numpy(self, *xs: Any, **attrs: Any) -> Any:
+        x, y = xs
+        if not y.ndim and y.dtype in dt.INEXACT_NP:
+            plain = _PLAIN_POWERS.get(y.item() if y.dtype not in dt.HALF_NP else float(y))
+            if plain is not None:
+                out = plain(x)
+                return out if out.dtype is x.dtype else out.astype(x.dtype)
+        elif x.dtype.kind == "i" and np.any(y < 0):
+            return _integer_power(x, y)
+        elif x.dtype == dt.NP_BOOL:
+            raise DTypeError(message("pow", "bools have no powers", "b1", "Convert with x.long()"))
+        return np.power(x, y)
 
     def samples(self) -> Iterable[Sample]:
         for s in real(2):
             yield Sample(np.abs(s.arrays[0]) + 0.5, s.arrays[1], label=s.label)
         yield Sample(np.array([-2.0, -1.5, 3.0]), np.array([2.0, 3.0, 2.0]), wrt=(0,), label="negative base")
         yield Sample(np.array([0.0, 0.0, 2.0]), np.array([2.0, 3.0, 0.0]), wrt=(0,), label="zeros")
+        yield Sample(np.array([0.7, 2.0]), np.array([0.0, 0.0]), label="zero exponents")
+        yield Sample(np.array([0.0, 0.0]), np.array([3.0, 2.5]), numeric=False, label="zero bases")
         yield Sample(np.array([0.0, 0.0]), np.array([0.0, 1.0]), numeric=False, wrt=(0,), label="0**0 and 0**1")
+        yield Sample(np.array([2, -1, -1, 0]), np.array([3, -1, -2, 0]), label="integers")
         yield Sample(complexes(3) + 2.0, complexes(3, seed=1))
 
 
 Pow.partials = (Pow._dx, Pow._dy)
+
+# What NumPy computes faster than a power, and as exactly.
+_PLAIN_POWERS: dict[Any, Any] = {1.0: np.positive, 2.0: np.square, 0.5: np.sqrt, -1.0: np.reciprocal}
+
+
+def _slope_of_power(x: Any, y: Any) -> Any:
+    """d (x ** y) / dx for one exponent, on bare arrays."""
+    if y == 2:
+        return x + x
+    if y == 0:
+        return _zeros(x)
+    return y * OPS["pow"](x, np.asarray(y - 1, y.dtype))
+
+
+def _integer_power(x: Any, y: Any) -> Any:
+    """Powers of integers with some negative exponents: 0 but for 1 and -1."""
+    power = np.power(x, np.where(y < 0, y & 1, y))
+    return np.where((y < 0) & (np.abs(x) != 1), x.dtype.type(0), power)
+
+
+class Atan2(Elementwise):
+    """The angle of the point (x, y) = (other, input), between -pi and pi; its derivative at the origin is 0."""
+
+    name = "atan2"
+    ufunc = staticmethod(np.arctan2)
+    partials = (lambda out, y, x: x / _square_sum(y, x), lambda out, y, x: -y / _square_sum(y, x))
+
+    def scalar(self, s: Any, x: Any, y: Any) -> Any:
+        return s.arctan2(x, y)
+
+    def samples(self) -> Iterable[Sample]:
+        yield from real(2)
+        yield Sample(np.array([0.0, 0.0, -0.0]), np.array([0.0, 1.0, -0.0]), numeric=False, label="origin")
+
+
+def _square_sum(x: Any, y: Any) -> Any:
+    """x^2 + y^2; infinite at the origin, so that what is divided by it vanishes there."""
+    r = x * x + y * y
+    return OPS["where"](r == 0, OPS["fill"](r, value=np.inf), r)
+
+
+class Hypot(Elementwise):
+    """sqrt(x^2 + y^2) without overflow; its derivative at the origin is 0."""
+
+    name = "hypot"
+    traits = frozenset({"commutative", "associative", "preserves_zero"})
+    ufunc = staticmethod(np.hypot)
+    partials = (lambda out, x, y: x / _or_one(out), lambda out, x, y: y / _or_one(out))
+
+    def scalar(self, s: Any, x: Any, y: Any) -> Any:
+        return s.hypot(x, y)
+
+    def samples(self) -> Iterable[Sample]:
+        yield from real(2)
+        yield Sample(np.array([0.0, 3e4]), np.array([0.0, 3e4]), numeric=False, label="origin, huge")
+
+
+def _or_one(x: Any) -> Any:
+    return OPS["where"](x == 0, _ones(x), x)
+
+
+class LogAddExp(Elementwise):
+    """log(exp(x) + exp(y)) without overflow; two equal infinities share the derivative."""
+
+    name = "logaddexp"
+    traits = frozenset({"commutative", "associative"})
+    ufunc = staticmethod(np.logaddexp)
+    partials = (
+        lambda out, x, y: OPS["sigmoid"](_difference(x, y)),
+        lambda out, x, y: OPS["sigmoid"](_difference(y, x)),
+    )
+
+    def scalar(self, s: Any, x: Any, y: Any) -> Any:
+        gap = s.where(x == y, 0.0, s.absolute(x - y))  # two equal infinities have no difference
+        return s.maximum(x, y) + s.log1p(s.exp(-gap))
+
+    def samples(self) -> Iterable[Sample]:
+        yield from real(2)
+        yield Sample(np.array([1.0, 700.0, -1e4]), np.array([1.0, 720.0, 3.0]), label="ties, large")
+        inf = np.inf
+        yield Sample(np.array([inf, -inf, -inf]), np.array([inf, -inf, 0.0]), numeric=False, label="infinite")
+
+
+def _difference(x: Any, y: Any) -> Any:
+    """x - y, and 0 between equal infinities."""
+    same = (x == y) & OPS["isinf"](x)
+    zero = _zeros(x)
+    return OPS["where"](same, zero, x) - OPS["where"](same, zero, y)
+
+
+class NextAfter(Elementwise):
+    """The number next to x in the direction of y: x plus a constant, as far as derivatives go."""
+
+    name = "nextafter"
+    ufunc = staticmethod(np.nextafter)
+    partials = (1.0, None)
+
+    def scalar(self, s: Any, x: Any, y: Any) -> Any:
+        return s.nextafter(x, y)
+
+    def samples(self) -> Iterable[Sample]:
+        yield from real(2)
+        yield Sample(np.array([0.0, 1.0]), np.array([1.0, 1.0]), numeric=False, label="zero, tie")
 
 
 class Exp(Elementwise):
@@ -175,7 +306,7 @@ class Sqrt(Elementwise):
     """Square root; NaN below 0."""
 
     name = "sqrt"
-    traits = frozenset({"monotone"})
+    traits = frozenset({"monotone", "preserves_zero"})
     ufunc = staticmethod(np.sqrt)
     partials = (lambda out, x: 0.5 / out,)
 
@@ -376,7 +507,7 @@ class Conj(Elementwise):
     """Complex conjugate. Not holomorphic: its tangent and its adjoint are conjugated."""
 
     name = "conj"
-    traits = frozenset({"involution"})
+    traits = frozenset({"involution", "odd", "preserves_zero"})
     ufunc = staticmethod(np.conjugate)
 
     def scalar(self, s: Any, x: Any) -> Any:

@@ -239,7 +239,7 @@ class Elementwise(Op):
 def scale(g: Any, partial: Any, adjoint: bool, out: Any, xs: Any, attrs: dict[str, Any]) -> Any:
     """Multiply by a local derivative; the adjoint direction takes its conjugate."""
     if type(partial) is float:
-        return g if partial == 1.0 else -g if partial == -1.0 else g * partial
+        return g if partial == 1.0 else -g if partial == -1.0 else zeros_like(g)
     if partial is None:
         return None
     p = partial(out, *xs, **attrs) if attrs else partial(out, *xs)

@@ -146,6 +146,11 @@ def rewired(graph: Graph, inputs: Sequence[int | Aval]) -> Graph:
     return Graph(nodes, graph.outputs, graph.name)
 
 
+def zero_node(aval: Aval) -> Node:
+    """A constant of zeros."""
+    return Node(None, (), NO_ATTRS, np.zeros(aval.shape, aval.dtype), None, False)
+
+
 def tangents(graph: Graph, some: Mask) -> Graph:
     """(inputs, tangents of those in ``some``) -> (outputs, tangents of those that `depends` names)."""
 

@@ -116,7 +116,8 @@ class Custom(Op):
 
     def vjp(self, g: Any, out: Any, xs: Any, need: Sequence[bool], **attrs: Any) -> Sequence[Any]:
         raw = not isinstance(xs[0], Handle)
-        outs, args, kept = self._parts(xs, attrs)
+        _, args, kept = self._parts(xs, attrs)
+        outs = [o if isinstance(o, Handle) else wrap(o) for o in out]  # with the rule's own derivative
         gs = full_tuple(g, out)
         found = _run(raw, attrs["rule"].pull, outs, args, kept, gs)
         rest = len(xs) - attrs["n_out"] - attrs["n_args"]
@@ -126,7 +127,8 @@ class Custom(Op):
 
     def jvp(self, ts: Sequence[Any], out: Any, xs: Any, **attrs: Any) -> Any:
         raw = not isinstance(xs[0], Handle)
-        outs, args, kept = self._parts(xs, attrs)
+        _, args, kept = self._parts(xs, attrs)
+        outs = [o if isinstance(o, Handle) else wrap(o) for o in out]
         given = ts[attrs["n_out"] : attrs["n_out"] + attrs["n_args"]]
         full = [OPS["fill"](a, value=0) if t is None else t for t, a in zip(given, args, strict=True)]
         return tuple(_run(raw, attrs["rule"].push, outs, args, kept, full))

@@ -1,1 +1,510 @@
-"""Ops of this family."""
+"""Matrix functions: inverse, pseudoinverse, determinants, exponential; and what all linear algebra shares.
+
+Every op works on the last two axes and batches over the axes before them. Rules are written with
+matrix products and the ops themselves, so they hold to any order. Computation is in float32,
+float64, complex64 and complex128, as in PyTorch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+from .. import dtypes as dt
+from ..errors import DTypeError, ShapeError, SingularError, message
+from ..graph.aval import Aval, aval_of, describe
+from .base import OPS, Opaque, Sample, conj, dtype_of, shape_of, total, zeros_like
+from .contract import diagonal_of, embed_diagonal, swap_last
+from .testpoints import complexes, floats, noncontiguous
+
+# -- arithmetic of matrices, for arrays and handles ----------------------------------------------
+
+
+def mm(*factors: Any) -> Any:
+    """Product of matrices, from the left."""
+    out = factors[0]
+    for f in factors[1:]:
+        out = OPS["matmul"](out, f)
+    return out
+
+
+def mH(x: Any) -> Any:
+    """Conjugate transpose."""
+    return conj(swap_last(x))
+
+
+def herm(x: Any) -> Any:
+    """Hermitian part, (x + x^H) / 2."""
+    return (x + mH(x)) * 0.5
+
+
+def anti(x: Any) -> Any:
+    """Anti-Hermitian part, (x - x^H) / 2."""
+    return (x - mH(x)) * 0.5
+
+
+def real(x: Any) -> Any:
+    """Real part."""
+    dtype = dt.of(dtype_of(x))
+    return OPS["cast"](x, dtype=dtype.to_real().np) if dtype.is_complex else x
+
+
+def like(x: Any, target: Any) -> Any:
+    """``x`` in the dtype of ``target``; complex to real keeps the real part."""
+    dtype = dtype_of(target)
+    return x if dtype_of(x) == dtype else OPS["cast"](x, dtype=dtype)
+
+
+def as_rows(v: Any, m: int) -> Any:
+    """The vectors on the last axis as ``m`` equal rows: multiplying by it scales columns."""
+    shape = shape_of(v)
+    return OPS["expand"](v, shape=(*shape[:-1], m, shape[-1]), axes=(len(shape) - 1,))
+
+
+def as_columns(v: Any, n: int) -> Any:
+    """The vectors on the last axis as ``n`` equal columns: multiplying by it scales rows."""
+    shape = shape_of(v)
+    return OPS["expand"](v, shape=(*shape, n), axes=(len(shape),))
+
+
+def spread(s: Any, shape: tuple[int, ...]) -> Any:
+    """One number for each matrix, repeated over matrices of ``shape``."""
+    return OPS["expand"](s, shape=shape, axes=(len(shape) - 2, len(shape) - 1))
+
+
+def masked(x: Any, mask: Any) -> Any:
+    """``x`` where a mask of the last two axes holds, 0 elsewhere (also where ``x`` is NaN)."""
+    shape = shape_of(x)
+    return OPS["where"](np.broadcast_to(mask, shape), x, zeros_like(x))
+
+
+def lower(x: Any, k: int = 0) -> Any:
+    """Lower triangle from diagonal ``k`` down."""
+    return masked(x, np.tri(*shape_of(x)[-2:], k, dtype=bool))
+
+
+def upper(x: Any, k: int = 0) -> Any:
+    """Upper triangle from diagonal ``k`` up."""
+    return masked(x, ~np.tri(*shape_of(x)[-2:], k - 1, dtype=bool))
+
+
+def constant(x: Any, value: float) -> Any:
+    """An array like ``x`` of one value."""
+    return OPS["fill"](x, value=value)
+
+
+def eye_like(x: Any, n: int) -> Any:
+    """Identity matrices of n by n with the leading axes and the dtype of ``x``."""
+    return np.broadcast_to(np.eye(n, dtype=dtype_of(x)), (*shape_of(x)[:-2], n, n))
+
+
+def safe_reciprocal(x: Any, floor: Any) -> Any:
+    """1 / x where ``x * x`` exceeds ``floor`` (of one shape with ``x``), 0 elsewhere."""
+    far = x * x > floor
+    return OPS["where"](far, 1.0 / OPS["where"](far, x, constant(x, 1.0)), zeros_like(x))
+
+
+def block(x: Any, rows: int, columns: int, i: int = 0, j: int = 0) -> Any:
+    """Zero matrices of ``rows`` by ``columns`` with ``x`` at (i, j)."""
+    *lead, m, n = shape_of(x)
+    if (m, n) == (rows, columns):
+        return x
+    spec = (*[(0, k, 1) for k in lead], (i, i + m, 1), (j, j + n, 1))
+    return OPS["unslice"](x, spec=spec, shape=(*lead, rows, columns))
+
+
+def part(x: Any, rows: int, columns: int, i: int = 0, j: int = 0) -> Any:
+    """The ``rows`` by ``columns`` submatrix at (i, j)."""
+    *lead, m, n = shape_of(x)
+    if (m, n) == (rows, columns):
+        return x
+    return OPS["slice"](x, spec=(*[(0, k, 1) for k in lead], (i, i + rows, 1), (j, j + columns, 1)))
+
+
+def trace_of_product(x: Any, y: Any) -> Any:
+    """Tr(x^T y) of each pair of matrices: the sum of products of their elements."""
+    n = len(shape_of(x))
+    return OPS["sum"](x * y, axes=(n - 2, n - 1))
+
+
+# -- errors ---------------------------------------------------------------------------------------
+
+
+def failing(f: Callable[..., Any], *xs: Any) -> tuple[int, ...]:
+    """The first batch index at which LAPACK fails."""
+    for index in np.ndindex(xs[0].shape[:-2]):
+        try:
+            f(*[x[index] for x in xs])
+        except np.linalg.LinAlgError:
+            return index
+    return ()
+
+
+def lapack(name: str, what: str, cure: str, f: Callable[..., Any], *xs: Any) -> Any:
+    """Call LAPACK; where it fails, say at which matrix of the batch."""
+    try:
+        return f(*xs)
+    except np.linalg.LinAlgError:
+        index = failing(f, *xs)
+        at = f", matrix {list(index)} of the batch" if index else ""
+        raise SingularError(message(name, what, f"{aval_of(xs[0])}{at}", cure)) from None
+
+
+def require_matrices(name: str, *avals: Aval, square: bool = False) -> None:
+    """Raise unless the operands are (batches of square) matrices of one dtype LAPACK knows."""
+    for a in avals:
+        if a.dtype not in dt.INEXACT_NP or a.dtype in dt.HALF_NP or a.dtype != avals[0].dtype:
+            raise DTypeError(
+                message(name, "needs one of float32, float64, complex64, complex128", describe(avals),
+                        "Convert with x.float() or x.double()")
+            )  # fmt: skip
+        if a.ndim < 2:
+            raise ShapeError(message(name, "needs at least two dimensions", describe(avals)))
+    if square and avals[0].shape[-1] != avals[0].shape[-2]:
+        raise ShapeError(message(name, "needs square matrices", describe(avals)))
+
+
+class MatrixOp(Opaque):
+    """An op on the last two axes of its inputs.
+
+    Values of LAPACK in single precision differ from double ones by the condition of the problem, hence
+    ``dtype_tol``.
+    """
+
+    dtypes = (dt.float32,)
+    dtype_tol = 200.0
+    square = True
+
+    def check(self, *avals: Aval) -> None:
+        require_matrices(self.name, *avals, square=self.square)
+
+    def batch(self, size: int, xs: Any, dims: Any, **attrs: Any) -> tuple[Any, Any]:
+        return self(*self.fronted(size, xs, dims), **attrs), 0
+
+
+SINGULAR = "Add a small multiple of the identity, or use wg.linalg.pinv or wg.linalg.lstsq"
+
+
+# -- inverses -------------------------------------------------------------------------------------
+
+
+def regular(n: int, *lead: int, seed: int = 0) -> Any:
+    """Well-conditioned matrices without symmetry."""
+    return floats(*lead, n, n, seed=seed) + 3.0 * np.eye(n)
+
+
+class Inv(MatrixOp):
+    """Inverse of square matrices."""
+
+    name = "inv"
+
+    def infer(self, *avals: Aval, **attrs: Any) -> Aval:
+        self.check(*avals)
+        return avals[0]
+
+    def numpy(self, *xs: Any, **attrs: Any) -> Any:
+        return lapack("inv", "the matrix is singular", SINGULAR, np.linalg.inv, xs[0])
+
+    def jvp(self, ts: Any, out: Any, xs: Any, **attrs: Any) -> Any:
+        return -mm(out, ts[0], out)
+
+    def vjp(self, g: Any, out: Any, xs: Any, need: Any, **attrs: Any) -> Any:
+        h = mH(out)
+        return [-mm(h, g, h)]
+
+    def samples(self) -> Iterable[Sample]:
+        yield Sample(regular(3))
+        yield Sample(regular(2, 2), label="batched")
+        yield Sample(np.eye(3), label="identity")
+        yield Sample(noncontiguous(2, 2) + 3 * np.eye(2), label="non-contiguous")
+        yield Sample(floats(0, 0), label="empty")
+        yield Sample(floats(0, 2, 2), label="empty batch")
+        yield Sample(complexes(2, 2) + 2 * np.eye(2))
+
+
+class PInv(MatrixOp):
+    """Pseudoinverse; singular values up to max(atol, rtol * largest) count as 0.
+
+    The derivative holds along directions that keep the rank (Golub and Pereyra, 1973).
+    """
+
+    name = "pinv"
+    square = False
+
+    def infer(self, *avals: Aval, **attrs: Any) -> Aval:
+        self.check(*avals)
+        *lead, m, n = avals[0].shape
+        return avals[0].with_shape((*lead, n, m))
+
+    def numpy(self, *xs: Any, **attrs: Any) -> Any:
+        x = xs[0]
+        *lead, m, n = x.shape
+        if not x.size:
+            return np.zeros((*lead, n, m), x.dtype)
+        u, s, vh = lapack("pinv", "the singular values did not converge", "Look for NaN or inf",
+                          lambda a: np.linalg.svd(a, full_matrices=False), x)  # fmt: skip
+        limit = np.maximum(attrs["atol"], attrs["rtol"] * s[..., :1])
+        kept = s > limit
+        inverse = np.where(kept, 1.0 / np.where(kept, s, 1.0), 0.0).astype(s.dtype)
+        return np.matmul(
+            np.conj(np.swapaxes(vh, -1, -2)) * inverse[..., None, :], np.conj(np.swapaxes(u, -1, -2))
+        )
+
+    def jvp(self, ts: Any, out: Any, xs: Any, **attrs: Any) -> Any:
+        p, a, t, h = out, xs[0], ts[0], mH(ts[0])
+        q = mH(p)
+        left = mm(p, q, h)
+        right = mm(h, q, p)
+        return -mm(p, t, p) + (left - mm(left, a, p)) + (right - mm(p, a, right))
+
+    def vjp(self, g: Any, out: Any, xs: Any, need: Any, **attrs: Any) -> Any:
+        p, a, h = out, xs[0], mH(g)
+        q = mH(p)
+        left = mm(h, p, q)
+        right = mm(q, p, h)
+        return [-mm(q, g, q) + (left - mm(a, p, left)) + (right - mm(right, p, a))]
+
+    def samples(self) -> Iterable[Sample]:
+        attrs = {"atol": 0.0, "rtol": 1e-6}
+        yield Sample(floats(3, 3), attrs=attrs)
+        yield Sample(floats(2, 4, 2), attrs=attrs, label="tall, batched")
+        yield Sample(floats(2, 3), attrs=attrs, label="wide")
+        yield Sample(np.eye(2), attrs=attrs, label="equal singular values")
+        yield Sample(np.outer([1.0, 2.0, 3.0], [1.0, -1.0]), attrs=attrs, numeric=False, label="rank 1")
+        yield Sample(np.zeros((2, 3)), attrs=attrs, numeric=False, label="zeros")
+        yield Sample(floats(0, 3), attrs=attrs, label="empty")
+        yield Sample(complexes(3, 2), attrs=attrs)
+
+
+# -- determinants ---------------------------------------------------------------------------------
+
+
+class Det(MatrixOp):
+    """Determinant. Its gradient is the cofactor matrix, so it is right for singular matrices too."""
+
+    name = "det"
+
+    def infer(self, *avals: Aval, **attrs: Any) -> Aval:
+        self.check(*avals)
+        return avals[0].with_shape(avals[0].shape[:-2])
+
+    def numpy(self, *xs: Any, **attrs: Any) -> Any:
+        return np.linalg.det(xs[0])
+
+    def jvp(self, ts: Any, out: Any, xs: Any, **attrs: Any) -> Any:
+        return trace_of_product(OPS["cofactor"](xs[0]), ts[0])
+
+    def vjp(self, g: Any, out: Any, xs: Any, need: Any, **attrs: Any) -> Any:
+        return [spread(g, shape_of(xs[0])) * conj(OPS["cofactor"](xs[0]))]
+
+    def samples(self) -> Iterable[Sample]:
+        yield from determinant_samples()
+
+
+class Cofactor(MatrixOp):
+    """Cofactor matrix: the gradient of the determinant, ``det(x) inv(x)^T`` where x is invertible.
+
+    It is linear in each column apart, and does not depend on a column in that column of the result. So
+    its derivative along t is the sum over j of ``cofactor(x with column j of t)`` without column j, at
+    singular matrices too, to any order. The same sum is the adjoint, for it is a second derivative.
+    """
+
+    name = "cofactor"
+
+    def infer(self, *avals: Aval, **attrs: Any) -> Aval:
+        self.check(*avals)
+        return avals[0]
+
+    def numpy(self, *xs: Any, **attrs: Any) -> Any:
+        return cofactors(xs[0])
+
+    def second(self, x: Any, t: Any) -> Any:
+        *lead, n, _ = shape_of(x)
+        own = np.broadcast_to(np.eye(n, dtype=bool)[:, None, :], (*lead, n, n, n))  # column j of matrix j
+        every = (*lead, n, n, n)
+        axis = (len(lead),)
+        one = OPS["where"](
+            own, OPS["expand"](t, shape=every, axes=axis), OPS["expand"](x, shape=every, axes=axis)
+        )
+        found = self(one)
+        return OPS["sum"](OPS["where"](own, zeros_like(found), found), axes=axis)
+
+    def jvp(self, ts: Any, out: Any, xs: Any, **attrs: Any) -> Any:
+        return self.second(xs[0], ts[0])
+
+    def vjp(self, g: Any, out: Any, xs: Any, need: Any, **attrs: Any) -> Any:
+        return [conj(self.second(xs[0], conj(g)))]
+
+    def samples(self) -> Iterable[Sample]:
+        yield from determinant_samples()
+
+
+def determinant_samples() -> Iterable[Sample]:
+    """Regular and singular matrices of every rank."""
+    yield Sample(floats(3, 3))
+    yield Sample(floats(2, 2, 2), label="batched")
+    yield Sample(floats(1, 1), label="1 by 1")
+    yield Sample(np.array([[1.0, 2.0], [2.0, 4.0]]), label="singular")
+    yield Sample(np.outer([1.0, 2.0, 3.0], [1.0, 0.0, -1.0]), label="3 by 3 of rank 1")
+    yield Sample(np.diag([1.0, 2.0, 0.0, 0.0]), label="4 by 4 of rank 2")
+    yield Sample(np.zeros((3, 3)), label="zeros")
+    yield Sample(np.eye(3), label="identity")
+    yield Sample(floats(0, 0), label="empty")
+    yield Sample(floats(0, 2, 2), label="empty batch")
+    yield Sample(complexes(3, 3))
+
+
+def cofactors(x: Any) -> Any:
+    """Cofactor matrices; through the inverse where it is accurate, else through singular values."""
+    n = x.shape[-1]
+    if not x.size:
+        return np.zeros(x.shape, x.dtype)
+    if n == 1:
+        return np.ones(x.shape, x.dtype)
+    if n == 2:
+        out = np.empty(x.shape, x.dtype)
+        out[..., 0, 0], out[..., 1, 1] = x[..., 1, 1], x[..., 0, 0]
+        out[..., 0, 1], out[..., 1, 0] = -x[..., 1, 0], -x[..., 0, 1]
+        return out
+    try:
+        inverse = np.linalg.inv(x)
+    except np.linalg.LinAlgError:
+        return _cofactors_by_svd(x)
+    out = np.linalg.det(x)[..., None, None] * np.swapaxes(inverse, -1, -2)
+    condition = np.abs(x).sum(-1).max(-1) * np.abs(inverse).sum(-1).max(-1)
+    poor = ~(condition < 1.0 / np.sqrt(np.finfo(x.dtype).eps))
+    if poor.any():
+        out[poor] = _cofactors_by_svd(x[poor])
+    return out
+
+
+def _cofactors_by_svd(x: Any) -> Any:
+    """cof(u s v) = cof(u) cof(s) cof(v), and the cofactors of a unitary u are det(u) conj(u)."""
+    if not np.isfinite(x).all():
+        return np.full(x.shape, np.nan, x.dtype)
+    u, s, vh = np.linalg.svd(x)
+    n = x.shape[-1]
+    others = np.where(np.eye(n, dtype=bool), np.ones((), s.dtype), s[..., None, :]).prod(-1)
+    scale = (np.linalg.det(u) * np.linalg.det(vh))[..., None, None]
+    return scale * np.matmul(np.conj(u) * others[..., None, :], np.conj(vh))
+
+
+class SlogDet(MatrixOp):
+    """Sign and logarithm of the absolute value of the determinant; (0, -inf) for a singular matrix."""
+
+    name = "slogdet"
+
+    def infer(self, *avals: Aval, **attrs: Any) -> Any:
+        self.check(*avals)
+        a = avals[0].with_shape(avals[0].shape[:-2])
+        return a, a.with_dtype(dt.of(a.dtype).to_real().np)
+
+    def numpy(self, *xs: Any, **attrs: Any) -> Any:
+        sign, log = np.linalg.slogdet(xs[0])
+        return sign, log
+
+    def jvp(self, ts: Any, out: Any, xs: Any, **attrs: Any) -> Any:
+        slope = trace_of_product(swap_last(OPS["inv"](xs[0])), ts[0])
+        sign = out[0]
+        turn = (slope - conj(slope)) * 0.5 * sign if dtype_of(sign) in dt.COMPLEX_NP else zeros_like(sign)
+        return turn, real(slope)
+
+    def vjp(self, g: Any, out: Any, xs: Any, need: Any, **attrs: Any) -> Any:
+        sign, weight = out[0], None
+        if g[1] is not None:
+            weight = like(g[1], sign)
+        if g[0] is not None and dtype_of(sign) in dt.COMPLEX_NP:
+            turn = conj(sign) * g[0]
+            weight = total((weight, (turn - conj(turn)) * 0.5))
+        if weight is None:
+            return [zeros_like(xs[0])]
+        return [spread(weight, shape_of(xs[0])) * mH(OPS["inv"](xs[0]))]
+
+    def samples(self) -> Iterable[Sample]:
+        yield Sample(regular(3))
+        yield Sample(-regular(3, 2), label="negative, batched")
+        yield Sample(np.eye(2), label="identity")
+        yield Sample(floats(0, 0), label="empty")
+        yield Sample(floats(0, 2, 2), label="empty batch")
+        yield Sample(complexes(3, 3))
+
+
+# -- exponential ----------------------------------------------------------------------------------
+
+# Coefficients of the numerator of the Padé approximant of order 13, and the 1-norm up to which it is
+# accurate in double precision (Higham, "The scaling and squaring method revisited", 2005).
+_PADE = (
+    64764752532480000.0, 32382376266240000.0, 7771770303897600.0, 1187353796428800.0, 129060195264000.0,
+    10559470521600.0, 670442572800.0, 33522128640.0, 1323241920.0, 40840800.0, 960960.0, 16380.0, 182.0, 1.0,
+)  # fmt: skip
+_THETA = 5.371920351148152
+
+
+class MatrixExp(MatrixOp):
+    """Matrix exponential, by scaling and squaring with a Padé approximant of order 13.
+
+    The derivative along t is the upper right block of the exponential of ((x, t), (0, x)).
+    """
+
+    name = "matrix_exp"
+
+    def infer(self, *avals: Aval, **attrs: Any) -> Aval:
+        self.check(*avals)
+        return avals[0]
+
+    def numpy(self, *xs: Any, **attrs: Any) -> Any:
+        x = xs[0]
+        if not x.size:
+            return np.zeros(x.shape, x.dtype)
+        wide = x.astype(np.complex128 if x.dtype.kind == "c" else np.float64)
+        return exponential(wide).astype(x.dtype)
+
+    def along(self, x: Any, t: Any) -> Any:
+        n = shape_of(x)[-1]
+        whole = block(x, 2 * n, 2 * n) + block(x, 2 * n, 2 * n, n, n) + block(t, 2 * n, 2 * n, 0, n)
+        return part(self(whole), n, n, 0, n)
+
+    def jvp(self, ts: Any, out: Any, xs: Any, **attrs: Any) -> Any:
+        return self.along(xs[0], ts[0])
+
+    def vjp(self, g: Any, out: Any, xs: Any, need: Any, **attrs: Any) -> Any:
+        return [self.along(mH(xs[0]), g)]
+
+    def samples(self) -> Iterable[Sample]:
+        yield Sample(floats(3, 3))
+        yield Sample(
+            np.stack([np.zeros((2, 2)), floats(2, 2), 9.0 * floats(2, 2, seed=1)]), label="batch of norms"
+        )
+        yield Sample(np.array([[0.0, 1.0], [0.0, 0.0]]), label="nilpotent")
+        yield Sample(floats(0, 0), label="empty")
+        yield Sample(complexes(2, 2))
+
+
+def exponential(x: Any) -> Any:
+    """Exponentials of float64 or complex128 matrices."""
+    norm = np.abs(x).sum(-2).max(-1)
+    finite = np.isfinite(norm)
+    ratio = np.where(finite, norm, 0.0) / _THETA
+    squarings = np.where(ratio > 1.0, np.ceil(np.log2(np.maximum(ratio, 1.0))), 0.0).astype(np.int64)
+    a = np.where(finite[..., None, None], x, 0.0) * np.exp2(-squarings)[..., None, None]
+    eye = np.eye(x.shape[-1])
+    a2 = np.matmul(a, a)
+    a4 = np.matmul(a2, a2)
+    a6 = np.matmul(a4, a2)
+    b = _PADE
+    odd = np.matmul(a6, b[13] * a6 + b[11] * a4 + b[9] * a2) + b[7] * a6 + b[5] * a4 + b[3] * a2 + b[1] * eye
+    odd = np.matmul(a, odd)
+    even = np.matmul(a6, b[12] * a6 + b[10] * a4 + b[8] * a2) + b[6] * a6 + b[4] * a4 + b[2] * a2 + b[0] * eye
+    out = np.linalg.solve(even - odd, even + odd)
+    for k in range(int(squarings.max(initial=0))):
+        out = np.where((squarings > k)[..., None, None], np.matmul(out, out), out)
+    return np.where(finite[..., None, None], out, np.nan)
+
+
+__all__ = [
+    "SINGULAR", "MatrixOp", "anti", "as_columns", "as_rows", "block", "constant", "diagonal_of", "embed_diagonal",
+    "eye_like", "herm", "lapack", "like", "lower", "mH", "masked", "mm", "part", "real", "regular",
+    "require_matrices", "safe_reciprocal", "spread", "trace_of_product", "upper",
+]  # fmt: skip
