@@ -28,8 +28,10 @@ LAYERS = """
     functional
     transform
     tensor
+    custom  numeric  tracing
+    compare
     api
-    autograd  custom  fft  func  linalg  numeric  special
+    autograd  fft  func  linalg  signal  special
     optimize
     schedule
     codegen

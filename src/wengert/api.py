@@ -17,22 +17,27 @@ from .config import (
 )
 from .dtypes import can_cast, finfo, get_default_dtype, iinfo, promote_types, set_default_dtype
 from .dtypes import dtype as dtype
-from .functional.control import *
+from .functional import activation, control
 from .functional.methods import FAMILIES as _FAMILIES
 from .graph.handle import Handle as _Handle
+from .graph.graph import Graph
 from .graph.node import Node
 from .graph.trace import Recording, record
+from .compare import compare_derivatives
+from .custom import custom
 from .tensor import Size, Tensor, device
+from .tracing import trace
+from .transform.checkpoint import checkpoint
 from .transform.reverse import gradients
 
 pi, inf, nan, e = _math.pi, _math.inf, _math.nan, _math.e
 newaxis = None
 
 _NAMES = [
-    "Node", "Recording", "Size", "Tensor", "can_cast", "device", "dtype", "e", "enable_grad", "finfo",
+    "Graph", "Node", "Recording", "Size", "Tensor", "can_cast", "checkpoint", "compare_derivatives", "custom", "device", "dtype", "e", "enable_grad", "finfo",
     "get_default_dtype", "gradients", "iinfo", "inf", "inference_mode", "is_grad_enabled",
     "is_inference_mode_enabled", "nan", "newaxis", "no_grad", "pi", "promote_types", "record", "set_default_dtype",
-    "set_grad_enabled",
+    "set_grad_enabled", "trace",
 ]  # fmt: skip
 
 for _d in _dt.ALL:
@@ -44,10 +49,13 @@ for _name in ("half", "double", "short", "long", "cfloat", "cdouble"):
 globals()["float"], globals()["int"] = _dt.float32, _dt.int32
 _NAMES += ["float", "int"]
 
-for _family in _FAMILIES:
+for _family in (*_FAMILIES, control):
     for _name in _family.__all__:
         globals()[_name] = getattr(_family, _name)
         _NAMES.append(_name)
+for _name in activation.TENSOR_LEVEL:
+    globals()[_name] = getattr(activation, _name)
+    _NAMES.append(_name)
 
 
 def is_tensor(obj: Any) -> bool:

@@ -14,10 +14,10 @@ from ..graph.handle import Handle, apply
 from ..ops.base import OPS
 from . import pointwise as pw
 from . import random as rnd
+from .dims import normal_dim, spread
 from .formula import formula
 from .front import cast, expand_to
 from .inplace import fit
-from .dims import normal_dim, spread
 
 _WHERE = OPS["where"]
 
@@ -26,7 +26,10 @@ _WHERE = OPS["where"]
 
 
 def wide_formula(f: Callable[..., Any]) -> Callable[..., Any]:
-    """A formula that computes float16 and bfloat16 in float32 and rounds once."""
+    """A formula that computes float16 and bfloat16 in float32 and rounds once.
+
+    It is drawn under the function's name without the leading underscore.
+    """
 
     @functools.wraps(f)
     def body(*args: Any, **kwargs: Any) -> Any:
@@ -40,6 +43,7 @@ def wide_formula(f: Callable[..., Any]) -> Callable[..., Any]:
         )
         return cast(f(*args, **kwargs), dt.of(half))
 
+    body.__name__ = f.__name__.lstrip("_")
     return formula(body)
 
 
@@ -111,7 +115,7 @@ def hardtanh(input: Any, min_val: float = -1.0, max_val: float = 1.0, inplace: b
     return finish("hardtanh_", input, _hardtanh(input, min_val, max_val), inplace)
 
 
-@formula
+@wide_formula
 def _hardtanh(x: Any, low: float, high: float) -> Any:
     return pick(x <= low, low, pick(x >= high, high, x))
 
@@ -126,7 +130,7 @@ def threshold(input: Any, threshold: float, value: float, inplace: bool = False)
     return finish("threshold_", input, _threshold(input, threshold, value), inplace)
 
 
-@formula
+@wide_formula
 def _threshold(x: Any, limit: float, value: float) -> Any:
     return pick(x <= limit, value, x)
 
@@ -256,7 +260,7 @@ def hardshrink(input: Any, lambd: float = 0.5) -> Any:
     return _hardshrink(input, lambd)
 
 
-@formula
+@wide_formula
 def _hardshrink(x: Any, lambd: float) -> Any:
     return pick(OPS["logical_and"](x >= -lambd, x <= lambd), 0.0, x)
 
@@ -514,7 +518,7 @@ def gumbel_softmax(
     return _straight_through(soft, index, axis)
 
 
-@formula
+@wide_formula
 def _straight_through(soft: Any, index: Any, axis: int) -> Any:
     index = OPS["reshape"](index, shape=tuple(1 if i == axis else n for i, n in enumerate(soft.aval.shape)))
     ones = filled(OPS["gather"](soft, index, dim=axis), 1)
@@ -526,15 +530,15 @@ relu_, hardtanh_, threshold_, leaky_relu_ = map(in_place, (relu, hardtanh, thres
 rrelu_, elu_, celu_, selu_ = map(in_place, (rrelu, elu, celu, selu))
 
 __all__ = [
-    "celu", "celu_", "elu", "elu_", "gelu", "glu", "gumbel_softmax", "hardshrink", "hardsigmoid", "hardswish", "hardtanh",
-    "hardtanh_", "leaky_relu", "leaky_relu_", "log_softmax", "logsigmoid", "mish", "prelu", "relu", "relu6", "relu_",
-    "rrelu", "rrelu_", "selu", "selu_", "sigmoid", "silu", "softmax", "softmin", "softplus", "softshrink", "softsign",
-    "tanh", "tanhshrink", "threshold", "threshold_",
+    "celu", "celu_", "elu", "elu_", "gelu", "glu", "gumbel_softmax", "hardshrink", "hardsigmoid", "hardswish",
+    "hardtanh", "hardtanh_", "leaky_relu", "leaky_relu_", "log_softmax", "logsigmoid", "mish", "prelu", "relu",
+    "relu6", "relu_", "rrelu", "rrelu_", "selu", "selu_", "sigmoid", "silu", "softmax", "softmin", "softplus",
+    "softshrink", "softsign", "tanh", "tanhshrink", "threshold", "threshold_",
 ]  # fmt: skip
 
 # What PyTorch offers as torch.name too, and which of them are methods of Tensor.
 TENSOR_LEVEL = (
-    "celu", "celu_", "hardshrink", "log_softmax", "prelu", "relu", "relu_", "rrelu", "rrelu_", "selu", "selu_", "softmax",
-    "threshold", "threshold_",
+    "celu", "celu_", "hardshrink", "log_softmax", "prelu", "relu", "relu_", "rrelu", "rrelu_", "selu", "selu_",
+    "softmax", "threshold", "threshold_",
 )  # fmt: skip
 TENSOR_METHODS = ("hardshrink", "log_softmax", "prelu", "relu", "relu_", "softmax")

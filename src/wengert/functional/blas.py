@@ -22,7 +22,7 @@ _DIRECT = frozenset(np.dtype(d) for d in ("float32", "float64", "complex64", "co
 _SWAP: dict[str, Any] = {"order": (1, 0)}
 
 
-def _tensors(name: str, *xs: Any) -> None:
+def require_tensors(name: str, *xs: Any) -> None:
     """Raise unless all are tensors of one dtype that can be multiplied."""
     for x in xs:
         if not isinstance(x, Handle):
@@ -39,8 +39,8 @@ def _tensors(name: str, *xs: Any) -> None:
 
 
 def _ranks(name: str, ranks: Sequence[int], *xs: Any) -> None:
-    """Raise unless the tensors fit `_tensors` and have these numbers of dimensions."""
-    _tensors(name, *xs)
+    """Raise unless the tensors fit `require_tensors` and have these numbers of dimensions."""
+    require_tensors(name, *xs)
     if [x.aval.ndim for x in xs] != list(ranks):
         cure = "Use wg.matmul to broadcast" if name in ("mm", "bmm", "mv", "dot") else ""
         raise ShapeError(
@@ -88,7 +88,7 @@ def matmul(input: Any, other: Any) -> Any:
 
 
 def _matmul(x: Any, y: Any) -> Any:
-    _tensors("matmul", x, y)
+    require_tensors("matmul", x, y)
     m, n = x.aval.shape, y.aval.shape
     if not m or not n:
         raise ShapeError(
@@ -100,7 +100,7 @@ def _matmul(x: Any, y: Any) -> Any:
         raise ShapeError(message("matmul", "inner sizes differ", f"{x.aval} @ {y.aval}", cure))
     a = reshape(x, (1, *m)) if row else x
     b = reshape(y, (*n, 1)) if column else y
-    out = _matrices(a, b)
+    out = batched_product(a, b)
     shape = out.aval.shape
     if column:
         shape = shape[:-1]
@@ -109,7 +109,7 @@ def _matmul(x: Any, y: Any) -> Any:
     return reshape(out, shape)
 
 
-def _matrices(a: Any, b: Any) -> Any:
+def batched_product(a: Any, b: Any) -> Any:
     """Product of (..., m, k) and (..., k, n), leading dimensions broadcast."""
     s, t = a.aval.shape, b.aval.shape
     if s[:-2] != t[:-2]:
@@ -171,11 +171,11 @@ def vdot(input: Any, other: Any) -> Any:
 def inner(input: Any, other: Any) -> Any:
     """Sums of products over the last dimensions; a 0-d operand multiplies."""
     if not (isinstance(input, Handle) and isinstance(other, Handle)):
-        _tensors("inner", input, other)
+        require_tensors("inner", input, other)
     m, n = input.aval.shape, other.aval.shape
     if not m or not n:
         return input * other
-    _tensors("inner", input, other)
+    require_tensors("inner", input, other)
     if m[-1] != n[-1]:
         raise ShapeError(message("inner", "last sizes differ", describe((input.aval, other.aval))))
     rows = reshape(input, (_count(m[:-1]), m[-1]))
@@ -271,7 +271,7 @@ def tensordot(a: Any, b: Any, dims: Any = 2, out: None = None) -> Any:
             dimensions that go together.
         out: accepted for PyTorch's sake; must be None.
     """
-    _tensors("tensordot", a, b)
+    require_tensors("tensordot", a, b)
     left, right = _contracted(dims, a.aval.ndim, b.aval.ndim)
     for i, j in zip(left, right, strict=True):
         if a.aval.shape[i] != b.aval.shape[j]:
@@ -424,7 +424,7 @@ def _twice(g: Any, need: Sequence[bool]) -> tuple[Any, Any]:
 
 def _linear(x: Any, w: Any, b: Any) -> Any:
     given = (x, w) if b is None else (x, w, b)
-    _tensors("linear", *given)
+    require_tensors("linear", *given)
     s, t = x.aval.shape, w.aval.shape
     if len(t) not in (1, 2) or not s or s[-1] != t[-1]:
         raise ShapeError(
@@ -447,7 +447,7 @@ def _linear(x: Any, w: Any, b: Any) -> Any:
 
 def bilinear(input1: Any, input2: Any, weight: Any, bias: Any = None) -> Any:
     """sum_ij input1_i weight_kij input2_j + bias_k, as ``torch.nn.functional.bilinear``."""
-    _tensors("bilinear", input1, input2, weight)
+    require_tensors("bilinear", input1, input2, weight)
     s, t, w = input1.aval.shape, input2.aval.shape, weight.aval.shape
     if len(w) != 3 or s[:-1] != t[:-1] or s[-1:] + t[-1:] != w[1:]:
         seen = describe((input1.aval, input2.aval, weight.aval))

@@ -54,7 +54,15 @@ def result_type(*xs: Any) -> dt.dtype:
 def cast(x: Any, target: dt.dtype) -> Any:
     """A handle of that dtype; numbers become 0-d constants, wrapping around as integers do."""
     if isinstance(x, Handle):
-        return x if x.aval.dtype == target.np else apply(_CAST, (x,), {"dtype": target.np})
+        if x.aval.dtype == target.np:
+            return x
+        out = apply(_CAST, (x,), {"dtype": target.np})
+        if target.category < 2 and out._node is not None:  # integers carry no gradient
+            if STATE.watchers:
+                out._node.requires_grad = False
+            else:
+                out._node = None
+        return out
     array = np.asarray(x)
     return wrap(array if array.dtype == target.np else STATE.quiet(array.astype, target.np))
 
@@ -146,7 +154,10 @@ def apply_elementwise(op: Elementwise, xs: Sequence[Any], attrs: dict[str, Any] 
     shape = broadcast_shape(op.name, avals)
     if STATE.watchers or any(x._value is None for x in xs):
         return apply(op, tuple(expand_to(x, shape) for x in xs), attrs)
-    value = STATE.run(op.numpy, *[x._value for x in xs], **attrs)
+    try:
+        value = STATE.run(op.numpy, *[x._value for x in xs], **attrs)
+    except Exception:  # again with explicit broadcasts, for the message
+        return apply(op, tuple(expand_to(x, shape) for x in xs), attrs)
     out = wrap(value)
     if STATE.grad and op.differentiable and any(x._node is not None and x._node.requires_grad for x in xs):
         out._node = record_elementwise(op, xs, value, attrs)

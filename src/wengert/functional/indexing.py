@@ -380,7 +380,7 @@ def _set_recorded(x: Any, p: Parsed, value: Any) -> None:
     if masked is not None and len(p.picks) == 1 and value.aval.ndim <= len(p.shape) - p.picks[0].count - p.picks[0].axis:
         new = _set_where(y, p.picks[0], value)
     else:
-        new = _set_rows(y, p, value)
+        new = set_rows(y, p, value)
     assign("setitem", y, new)
 
 
@@ -393,8 +393,8 @@ def _set_where(y: Any, pick: Pick, value: Any) -> Any:
     return apply(_WHERE, (expand_to(mask, shape), expand_to(value, shape), y))
 
 
-def _set_rows(y: Any, p: Parsed, value: Any) -> Any:
-    """Integer positions: rows are written and the dimensions put back in place."""
+def set_rows(y: Any, p: Parsed, value: Any, add: bool = False) -> Any:
+    """Integer positions: rows are written (or added to), and the dimensions put back in place."""
     shape = p.shape
     _, _, front = _plan(shape, p.picks)
     index = _linear(p.picks, shape)
@@ -404,7 +404,10 @@ def _set_rows(y: Any, p: Parsed, value: Any) -> Any:
     target = (*[shape[i] for i in rest[:front]], *index.aval.shape, *[shape[i] for i in rest[front:]])
     value = blocks(expand_to(_fit(value, target, y.aval), target), front, inner, 0)
     rows = _gathered(y, p.picks, 0)
-    rows = apply(_PUT, (rows, index, value), {"unique": True} if p.picks[0].mask is not None else {})
+    if add:
+        rows = apply(OPS["add"], (rows, apply(OPS["add_rows"], (value, index), {"n": rows.aval.shape[0]})))
+    else:
+        rows = apply(_PUT, (rows, index, value), {"unique": True} if p.picks[0].mask is not None else {})
     out = apply(_RESHAPE, (rows,), {"shape": tuple(shape[i] for i in (*axes, *rest))})
     back = [0] * len(shape)
     for i, a in enumerate((*axes, *rest)):

@@ -11,16 +11,19 @@ from collections.abc import Callable
 from typing import Any
 
 from . import (
+    activation,
     blas,
     creation,
     histogram,
     indexing,
+    joining,
     linalg,
     memory,
     pointwise,
     random,
     reduction,
     scan,
+    scatter,
     shape,
     sorting,
     special,
@@ -29,7 +32,7 @@ from . import (
 from .inplace import inplace
 
 FAMILIES = (
-    pointwise, special, reduction, statistics, shape, memory, indexing, scan, sorting, histogram, blas, linalg,
+    pointwise, special, reduction, statistics, shape, joining, memory, indexing, scatter, scan, sorting, histogram, blas, linalg,
     creation, random,
 )  # fmt: skip
 
@@ -43,5 +46,7 @@ for _family in FAMILIES:
     for _name in getattr(_family, "INPLACE", ()):
         METHODS[f"{_name}_"] = inplace(getattr(_family, _name), f"{_name}_")
 
+for _name in activation.TENSOR_METHODS:
+    METHODS[_name] = getattr(activation, _name)
 for _sign, _name in (("add", "add_"), ("sub", "sub_"), ("mul", "mul_"), ("truediv", "div_"), ("pow", "pow_")):
     METHODS[f"__i{_sign}__"] = METHODS[_name]

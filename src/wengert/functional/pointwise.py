@@ -65,7 +65,6 @@ _round = unary("round")
 _add, _sub = binary("add"), binary("sub")
 _div = binary("div", floating=True)
 mul = multiply = binary("mul")
-pow = binary("pow")
 atan2 = arctan2 = binary("atan2", floating=True)
 bitwise_and = binary("bitwise_and")
 bitwise_or = binary("bitwise_or")
@@ -82,7 +81,7 @@ floor_divide = binary("floor_divide")
 fmod = binary("fmod")
 gcd = binary("gcd")
 hypot = binary("hypot", floating=True)
-logaddexp = binary("logaddexp", floating=True)
+_logaddexp = binary("logaddexp", floating=True)
 logical_and = binary("logical_and", keeps_dtype=False)
 logical_or = binary("logical_or", keeps_dtype=False)
 logical_xor = binary("logical_xor", keeps_dtype=False)
@@ -102,12 +101,30 @@ def _floating(x: Any) -> Any:
     return x if x.aval.dtype in dt.INEXACT_NP else cast(x, dt.get_default_dtype())
 
 
+def _power(call: Any) -> Any:
+    """Refuse negative numbers as exponents of integers."""
+
+    def pow(input: Any, exponent: Any, *, out: Any = None) -> Any:
+        """``input ** exponent``; a tensor of integers with a negative number as exponent raises `ArgumentError`."""
+        if exponent.__class__ is int and exponent < 0 and _dtype(input) not in dt.INEXACT_NP:
+            seen = f"{exponent} for {input.aval}"
+            raise ArgumentError(message("pow", "integers have no negative powers", seen, "Convert with x.float()"))
+        return call(input, exponent, out=out)
+
+    return pow
+
+
+pow = _power(binary("pow"))
+
+
 def _scaled(name: str, x: Any, other: Any, alpha: Any) -> Any:
     """``alpha * other``, with the checks of `add` and `sub`."""
     target = result_type(x, other)
     if target.category < 2 and isinstance(alpha, float):
         raise DTypeError(message(name, "alpha must be an int for integer tensors", f"alpha={alpha}, {target}"))
-    return logical_and(other, builtins.bool(alpha)) if target.category == 0 else mul(other, alpha)
+    if target.category == 0:
+        return logical_and(other, builtins.bool(alpha))
+    return mul(cast(other, target), alpha) if isinstance(other, Handle) else other * alpha
 
 
 def add(input: Any, other: Any, *, alpha: Any = 1, out: Any = None) -> Any:
@@ -129,7 +146,7 @@ def rsub(input: Any, other: Any, *, alpha: Any = 1) -> Any:
     """``other - alpha * input``."""
     if _dtype(input) == dt.NP_BOOL or (isinstance(other, Handle) and other.aval.dtype == dt.NP_BOOL):
         raise DTypeError(message("sub", "bool tensors cannot be subtracted", str(input.aval), "Use ^ or ~"))
-    return _sub(other, input if alpha == 1 else _scaled("rsub", input, other, alpha))
+    return _sub(other, input if alpha == 1 else _scaled("rsub", other, input, alpha))
 
 
 def div(input: Any, other: Any, *, rounding_mode: str | None = None, out: Any = None) -> Any:
@@ -182,7 +199,7 @@ def sign(input: Any) -> Any:
     """-1, 0 or 1; for complex numbers use `sgn`, which is ``z / |z|``."""
     if _dtype(input) in dt.COMPLEX_NP:
         raise DTypeError(message("sign", "complex numbers have no sign", str(input.aval), "Use sgn"))
-    return input if _dtype(input) == dt.NP_BOOL else sgn(input)
+    return sgn(input)
 
 
 def positive(input: Any) -> Any:
@@ -213,7 +230,10 @@ def round(input: Any, *, decimals: int = 0) -> Any:
     if _dtype(input) not in dt.INEXACT_NP:
         raise DTypeError(message("round", "decimals needs a floating dtype", str(input.aval), "Convert with x.float()"))
     power = 10.0 ** builtins.abs(decimals)
-    return _div(_round(mul(input, power)), power) if decimals > 0 else mul(_round(_div(input, power)), power)
+    own = dt.of(_dtype(input))
+    x = cast(input, dt.float32) if own.np in dt.HALF_NP else input
+    x = _div(_round(mul(x, power)), power) if decimals > 0 else mul(_round(_div(x, power)), power)
+    return cast(x, own)
 
 
 @with_out
@@ -261,7 +281,7 @@ def logit(input: Any, eps: float | None = None) -> Any:
     p = _floating(input)
     if eps is not None:
         p = clamp(p, eps, 1 - eps)
-    return log(_div(p, _sub(1, p)))
+    return _sub(log(p), log1p(neg(p)))
 
 
 @with_out
@@ -288,6 +308,8 @@ def frexp(input: Any, *, out: Any = None) -> Any:
     >>> wg.frexp(wg.tensor([3.0, -0.25])).exponent.tolist()
     [2, -1]
     """
+    if _dtype(input) not in dt.FLOATING_NP:
+        raise DTypeError(message("frexp", "needs a floating dtype", str(input.aval), "Convert with x.float()"))
     parts = apply(OPS["frexp"], (input,))
     return _Frexp(*(parts if out is None else [into("frexp", o, p) for o, p in zip(out, parts, strict=True)]))
 
@@ -333,17 +355,22 @@ def real(input: Any) -> Any:
 
 def imag(input: Any) -> Any:
     """The imaginary part of a complex tensor, a view."""
+    if _dtype(input) not in dt.COMPLEX_NP:
+        raise DTypeError(message("imag", "needs a complex dtype", str(input.aval), "Real numbers have none"))
     return make_view(input, OPS["imag"], {})
 
 
 @with_out
 def complex(real: Any, imag: Any) -> Any:
     """``real + i imag``; both float32 (giving complex64) or both float64, of shapes that broadcast."""
-    if _dtype(real) != _dtype(imag) or _dtype(real) not in dt.FLOATING_NP:
-        raise DTypeError(
-            message("complex", "both parts must be of one floating dtype", describe((real.aval, imag.aval)))
-        )
+    _check_parts("complex", real, imag)
     return apply_elementwise(OPS["complex"], (real, imag))
+
+
+def _check_parts(name: str, x: Any, y: Any) -> None:
+    """Raise unless a complex dtype is made of both."""
+    if _dtype(x) != _dtype(y) or _dtype(x) not in (dt.NP_FLOAT32, dt.NP_FLOAT64):
+        raise DTypeError(message(name, "both must be float32, or both float64", describe((x.aval, y.aval))))
 
 
 @with_out
@@ -354,6 +381,7 @@ def polar(abs: Any, angle: Any) -> Any:
     >>> wg.polar(wg.tensor([2.0]), wg.tensor([0.0])).real
     tensor([2.])
     """
+    _check_parts("polar", abs, angle)
     return complex(mul(abs, cos(angle)), mul(abs, sin(angle)))
 
 
@@ -363,7 +391,7 @@ def angle(input: Any) -> Any:
     if _dtype(input) in dt.COMPLEX_NP:
         return atan2(imag(input), real(input))
     x = _floating(input)
-    return where(isnan(x), x, where(lt(x, 0), math.pi, 0.0))
+    return where(isnan(x), x, where(lt(x, 0), math.pi, apply(OPS["fill"], (x,), {"value": 0})))
 
 
 def isreal(input: Any) -> Any:
@@ -484,13 +512,34 @@ def lcm(input: Any, other: Any) -> Any:
 @with_out
 def ldexp(input: Any, other: Any) -> Any:
     """``input * 2 ** other``."""
+    if isinstance(other, Handle) and other.aval.dtype not in dt.INEXACT_NP and input.aval.dtype in dt.FLOATING_NP:
+        other = cast(other, dt.of(input.aval.dtype))
     return mul(input, pow(2.0, other))
+
+
+def logaddexp(input: Any, other: Any, *, out: Any = None) -> Any:
+    """log(exp(x) + exp(y)) without overflow.
+
+    >>> import wengert as wg
+    >>> wg.logaddexp(wg.tensor([-1000.0]), wg.tensor([-1000.0]))
+    tensor([-999.3069])
+    """
+    if result_type(input, other).is_complex:
+        return with_out(_logaddexp_complex)(*promote("logaddexp", (input, other)), out=out)
+    return _logaddexp(input, other, out=out)
+
+
+def _logaddexp_complex(x: Any, y: Any) -> Any:
+    swap = lt(real(x), real(y))
+    high, low = where(swap, y, x), where(swap, x, y)
+    return _add(high, log1p(exp(_sub(low, high))))
 
 
 @with_out
 def logaddexp2(input: Any, other: Any) -> Any:
     """log2(2**x + 2**y) without overflow."""
-    return _div(logaddexp(mul(input, math.log(2)), mul(other, math.log(2))), math.log(2))
+    x, y = promote("logaddexp2", (input, other), floating=True)
+    return _div(logaddexp(mul(x, math.log(2)), mul(y, math.log(2))), math.log(2))
 
 
 @with_out
@@ -531,9 +580,10 @@ def _lerp(x: Any, end: Any, weight: Any) -> Any:
 
 def addcmul(input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1, out: Any = None) -> Any:
     """``input + value * tensor1 * tensor2``."""
-    if result_type(input, tensor1, tensor2).category < 2 and not isinstance(value, Handle):
+    x, a, b = promote("addcmul", (input, tensor1, tensor2))
+    if x.aval.dtype not in dt.INEXACT_NP and not isinstance(value, Handle):
         value = int(value)
-    result = _add(input, mul(tensor1 if value == 1 else mul(tensor1, value), tensor2))
+    result = _add(x, mul(a if value == 1 else mul(a, value), b))
     return result if out is None else into("addcmul", out, result)
 
 
@@ -542,7 +592,8 @@ def addcdiv(input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1, out: Any 
     if result_type(tensor1, tensor2).category < 2:
         seen = describe((tensor1.aval, tensor2.aval))
         raise DTypeError(message("addcdiv", "integers cannot be divided here", seen, "Convert with x.float()"))
-    result = _add(input, _div(tensor1 if value == 1 else mul(tensor1, value), tensor2))
+    x, a, b = promote("addcdiv", (input, tensor1, tensor2))
+    result = _add(x, _div(a if value == 1 else mul(a, value), b))
     return result if out is None else into("addcdiv", out, result)
 
 
@@ -697,6 +748,7 @@ def _operator_methods() -> dict[str, Any]:
         method = methods[f"__{sign}__"] = binary(name, floating, operator=True)
         methods[f"__r{sign}__"] = method if sign in _COMMUTE else reflected(name, floating)
         methods[f"__i{sign}__"] = inplace(globals()[name], f"{name}_")
+    methods["__pow__"] = _power(methods["__pow__"])
     methods["__rdiv__"] = methods["__rtruediv__"]
     for name in ("eq", "ne", "lt", "le", "gt", "ge"):
         methods[f"__{name}__"] = binary(name, keeps_dtype=False, operator=True)

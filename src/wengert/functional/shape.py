@@ -550,22 +550,27 @@ def dsplit(input: Any, indices_or_sections: Any) -> tuple[Any, ...]:
 # -- windows ---------------------------------------------------------------------------------
 
 
+def diagonal_attrs(shape: tuple[int, ...], offset: int, a: int, b: int) -> dict[str, Any]:
+    """The diagonal of dimensions ``a`` and ``b`` as attributes of the op `strided`."""
+    if a == b:
+        raise ArgumentError(message("diagonal", "needs two different dimensions", f"twice {a}"))
+    count = max(0, min(shape[a] + min(offset, 0), shape[b] - max(offset, 0)))
+    rest = [i for i in range(len(shape)) if i not in (a, b)]
+    start = [0] * len(shape)
+    if count:
+        start[a], start[b] = max(-offset, 0), max(offset, 0)
+    steps = [tuple(int(i == j) for i in range(len(shape))) for j in rest]
+    steps.append(tuple(int(i in (a, b)) for i in range(len(shape))))
+    return {"shape": (*[shape[i] for i in rest], count), "start": tuple(start), "steps": tuple(steps)}
+
+
 def diagonal(input: Any, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Any:
     """The diagonal of two dimensions, as the last dimension of the result."""
     shape = input.aval.shape
-    n = len(shape)
-    a, b = normal_dim("diagonal", dim1, n), normal_dim("diagonal", dim2, n)
-    if a == b:
-        raise ArgumentError(message("diagonal", "needs two different dimensions", f"{dim1} and {dim2}"))
-    count = max(0, min(shape[a] + min(offset, 0), shape[b] - max(offset, 0)))
-    rest = [i for i in range(n) if i not in (a, b)]
-    start = [0] * n
-    if count:
-        start[a], start[b] = max(-offset, 0), max(offset, 0)
-    steps = [tuple(int(i == j) for i in range(n)) for j in rest]
-    steps.append(tuple(int(i in (a, b)) for i in range(n)))
-    attrs = {"shape": (*[shape[i] for i in rest], count), "start": tuple(start), "steps": tuple(steps)}
-    return make_view(input, _STRIDED, attrs)
+    if len(shape) < 2:
+        raise IndexRangeError(message("diagonal", "needs at least two dimensions", str(input.aval)))
+    a, b = normal_dim("diagonal", dim1, len(shape)), normal_dim("diagonal", dim2, len(shape))
+    return make_view(input, _STRIDED, diagonal_attrs(shape, offset, a, b))
 
 
 def unfold(self: Any, dimension: int, size: int, step: int) -> Any:

@@ -29,8 +29,13 @@ class Graph:
         single: bool = False,
     ) -> None:
         given = {n.seq for n in inputs}
-        order = ancestors(outputs, stop=lambda n: n.seq in given or n.seq < start)
-        self.captures = tuple(n for n in order if n.seq < start and n.seq not in given)
+
+        def outside(n: Node) -> bool:
+            """Made before the trace; an item of a result from outside is outside too, whenever it was made."""
+            return n.seq not in given and (n.seq < start or (n.op is ITEM and n.inputs[0].seq < start))
+
+        order = ancestors(outputs, stop=lambda n: n.seq in given or outside(n))
+        self.captures = tuple(n for n in order if outside(n))
         self.args = inputs
         self.inputs = inputs + self.captures
         held = {n.seq for n in self.inputs}

@@ -148,7 +148,7 @@ class Pow(Elementwise):
         elif x.dtype.kind == "i" and np.any(y < 0):
             return _integer_power(x, y)
         elif x.dtype == dt.NP_BOOL:
-            raise DTypeError(message("pow", "bools have no powers", "b1", "Convert with x.long()"))
+            return x | ~y
         return np.power(x, y)
 
     def samples(self) -> Iterable[Sample]:

@@ -23,6 +23,7 @@ import numpy as np
 from ..errors import ShapeError, message
 from ..graph.aval import Aval, describe
 from ..graph.graph import Graph
+from ..graph.handle import wrap
 from .base import OPS, Opaque, Sample, to_front, total, zeros_like
 from .call import split
 from .control_graphs import (
@@ -263,30 +264,35 @@ class While(Opaque):
     def samples(self) -> Iterable[Sample]:
         number, vector = Aval((), np.dtype(np.float64)), Aval((2,), np.dtype(np.float64))
 
-        def constant(value: float) -> Any:
-            from ..graph.handle import wrap
+        def off(a: Any, x: Any) -> list[Any]:
+            return [OPS["gt"](OPS["sub"](OPS["mul"](x, x), a), wrap(np.array(1e-3)))]
 
-            return wrap(np.array(value))
+        def newton(a: Any, x: Any) -> list[Any]:
+            return [OPS["mul"](OPS["add"](x, OPS["div"](a, x)), wrap(np.array(0.5)))]
 
+        shape: dict[str, Any] = {"consts": 1, "carries": (1,), "reverse": (False,)}
         root = {
-            "cond": closed(lambda a, x: [OPS["gt"](OPS["sub"](OPS["mul"](x, x), a), constant(1e-3))], [number] * 2, "off"),
-            "body": closed(
-                lambda a, x: [OPS["mul"](OPS["add"](x, OPS["div"](a, x)), constant(0.5))], [number] * 2, "newton"
-            ),
-            "consts": 1, "carries": (1,), "reverse": (False,),
-        }  # fmt: skip
+            "cond": closed(off, [number] * 2, "off"),
+            "body": closed(newton, [number] * 2, "newton"),
+            **shape,
+        }
         yield Sample(np.array(2.0), np.array(5.0), attrs=root, label="square root")
         yield Sample(np.array(2.0), np.array(0.5), attrs=root, label="no steps")
         integer = Aval((), np.dtype(np.int64))
+        avals = [vector, integer, vector]
+
+        def more(w: Any, i: Any, x: Any) -> list[Any]:
+            return [OPS["gt"](i, OPS["fill"](i, value=0))]
+
+        def cell(w: Any, i: Any, x: Any) -> list[Any]:
+            return [OPS["sub"](i, OPS["fill"](i, value=1)), OPS["tanh"](OPS["mul"](w, x))]
+
         power = {
-            "cond": closed(lambda w, i, x: [OPS["gt"](i, OPS["fill"](i, value=0))], [vector, integer, vector], "more"),
-            "body": closed(
-                lambda w, i, x: [OPS["sub"](i, OPS["fill"](i, value=1)), OPS["tanh"](OPS["mul"](w, x))],
-                [vector, integer, vector],
-                "cell",
-            ),
-            "consts": 1, "carries": (2,), "reverse": (False,),
-        }  # fmt: skip
+            **shape,
+            "cond": closed(more, avals, "more"),
+            "body": closed(cell, avals, "cell"),
+            "carries": (2,),
+        }
         yield Sample(floats(2), np.array(3), floats(2, seed=1), attrs=power, label="counted")
         chain = Chain.of(root)
         chain = with_adjoints(chain, reverse_plan(chain, (True, True), (True,)))
@@ -476,7 +482,7 @@ def _adjoint_body(chain: Chain, flow: Flow, earlier: Sequence[int], p: int) -> G
 def _received(
     cursor: Cursor, earlier: list[tuple[int, Mask]], at: int, block: list[Aval], m: int
 ) -> tuple[list[Any], list[Any]]:
-    """What earlier adjoint passes give to the states and to the ys of a pass, whose block starts at ``at``."""
+    """What earlier adjoint passes give to the states and ys of a pass, whose block starts at ``at``."""
     sums: list[Any] = [None] * len(block)
     for states, mask in earlier:
         cursor.take(states)
@@ -489,7 +495,10 @@ def _received(
 
 
 class BatchPlan(NamedTuple):
-    """A chain over a mapped axis; ``states``: which are mapped; ``cond``: the first condition of each element."""
+    """A chain over a mapped axis.
+
+    ``states``: which are mapped; ``cond``: the first condition of each element, if each ends on its own.
+    """
 
     chain: Chain
     states: list[Mask]

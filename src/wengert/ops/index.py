@@ -15,7 +15,7 @@ from .. import dtypes as dt
 from ..errors import DTypeError, IndexRangeError, ShapeError, message
 from ..graph.aval import Aval, describe
 from ..graph.handle import Handle
-from .base import OPS, Linear, Sample, dtype_of, shape_of, to_front, zeros_like
+from .base import OPS, Linear, Op, Sample, dtype_of, shape_of, to_front, total, zeros_like
 from .movement import constant
 from .testpoints import complexes, floats, noncontiguous
 
@@ -395,3 +395,69 @@ class ScatterAdd(Linear):
         yield Sample(floats(2, 1, 2), np.array([[[1, 0]], [[0, 0]]], np.int32), attrs={"dim": 1, "n": 2})
         yield Sample(floats(2, 0), np.zeros((2, 0), np.int64), attrs={"dim": 1, "n": 3}, label="no index")
         yield Sample(complexes(3), np.array([1, 1, 0]), attrs={"dim": 0, "n": 2})
+
+
+class MaxRows(Op):
+    """Elements of ``base`` at ``index`` raised to the largest ``value`` that is sent there (all one-dimensional).
+
+    ``largest`` False: lowered to the smallest. ``include_self`` False: an element to which something is
+    sent does not count itself. Ties share the adjoint equally; NaN wins.
+    """
+
+    name = "max_rows"
+
+    def infer(self, *avals: Aval, **attrs: Any) -> Aval:
+        base, index, value = avals
+        check_index(self.name, index)
+        if base.ndim != 1 or index.ndim != 1 or value.shape != index.shape or base.dtype != value.dtype:
+            raise ShapeError(message(self.name, "needs vectors of one dtype, one index a value", describe(avals)))
+        return base
+
+    def numpy(self, *xs: Any, **attrs: Any) -> Any:
+        base, index, value = xs
+        n = base.shape[0]
+        if index.size and (index.min() < -n or index.max() >= n):
+            raise out_of_range(self.name, index, n)
+        out = np.array(base)
+        if not attrs["include_self"]:
+            out[index] = value
+        (np.maximum if attrs["largest"] else np.minimum).at(out, index, value)
+        return out
+
+    def _weights(self, out: Any, base: Any, index: Any, value: Any, include_self: bool) -> tuple[Any, Any]:
+        """The local derivatives with respect to base and value."""
+        cast, dtype = OPS["cast"], dtype_of(base)
+        mine = cast(base == out, dtype=dtype)
+        if not include_self:
+            hits = OPS["add_rows"](OPS["fill"](value, value=1), index, n=shape_of(base)[0])
+            mine = OPS["where"](hits == 0, mine, zeros_like(mine))
+        theirs = cast(value == OPS["take_rows"](out, index), dtype=dtype)
+        count = mine + OPS["add_rows"](theirs, index, n=shape_of(base)[0])
+        return mine / count, theirs / OPS["take_rows"](count, index)
+
+    def jvp(self, ts: Any, out: Any, xs: Any, **attrs: Any) -> Any:
+        base, index, value = xs
+        mine, theirs = self._weights(out, base, index, value, attrs["include_self"])
+        sent = None if ts[2] is None else OPS["add_rows"](ts[2] * theirs, index, n=shape_of(base)[0])
+        return total((None if ts[0] is None else ts[0] * mine, sent))
+
+    def vjp(self, g: Any, out: Any, xs: Any, need: Any, **attrs: Any) -> Any:
+        base, index, value = xs
+        mine, theirs = self._weights(out, base, index, value, attrs["include_self"])
+        return [g * mine if need[0] else None, None, OPS["take_rows"](g, index) * theirs if need[2] else None]
+
+    def batch(self, size: int, xs: Any, dims: Any, **attrs: Any) -> tuple[Any, Any]:
+        base, index, value = (to_front(x, d, size) for x, d in zip(xs, dims, strict=True))
+        out = self(merged(base), merged(lanes(index, size, shape_of(base)[1])), merged(value), **attrs)
+        return unmerged(out, size), 0
+
+    def samples(self) -> Iterable[Sample]:
+        index = np.array([2, 0, 2, -1])
+        for largest in (True, False):
+            for own in (True, False):
+                attrs = {"largest": largest, "include_self": own}
+                yield Sample(floats(4), index, floats(4, seed=1), attrs=attrs)
+        attrs = {"largest": True, "include_self": True}
+        yield Sample(np.array([2.0, 1.0]), np.array([0, 0, 1]), np.array([2.0, 2.0, 0.0]), attrs=attrs, numeric=False,
+                     label="ties")  # fmt: skip
+        yield Sample(floats(2), np.zeros(0, np.int64), floats(0), attrs=attrs, label="no index")

@@ -28,7 +28,7 @@ class Word(Elementwise):
     scale, shift = 1.0, 0.0
 
     def __init_subclass__(cls) -> None:
-        if "word" in cls.__dict__:
+        if "word" in cls.__dict__ and "ufunc" not in cls.__dict__:
             cls.ufunc = staticmethod(getattr(np, cls.word))
         super().__init_subclass__()
 
@@ -239,8 +239,13 @@ class Round(Step):
     name, word = "round", "rint"
     traits = frozenset({"monotone", "odd", "idempotent", "preserves_zero"})
 
+    ufunc = None
+
     def numpy(self, *xs: Any, **attrs: Any) -> Any:
-        return xs[0] if xs[0].dtype not in dt.INEXACT_NP else super().numpy(*xs)
+        x = xs[0]
+        if x.dtype in dt.COMPLEX_NP:
+            self.infer(aval_of(x))
+        return np.rint(x) if x.dtype in dt.INEXACT_NP else x
 
 
 class Sign(Word):
@@ -250,6 +255,10 @@ class Sign(Word):
     traits = frozenset({"monotone", "odd", "idempotent", "preserves_zero"})
     holomorphic = False
     partials = (0.0,)
+    ufunc = None
+
+    def numpy(self, *xs: Any, **attrs: Any) -> Any:
+        return np.sign(xs[0]) if xs[0].dtype != dt.NP_BOOL else xs[0]
 
     def jvp(self, ts: Any, out: Any, xs: Any, **attrs: Any) -> Any:
         return self._turn(ts[0], out, xs[0])
@@ -314,7 +323,13 @@ class Sigmoid(Elementwise):
     def scalar(self, s: Any, x: Any) -> Any:
         return 1.0 / (1.0 + s.exp(-x))
 
+    def infer(self, *avals: Aval, **attrs: Any) -> Aval:
+        require_inexact("sigmoid", *avals)
+        return avals[0]
+
     def compute(self, *xs: Any, **attrs: Any) -> Any:
+        if xs[0].dtype not in dt.INEXACT_NP:
+            require_inexact("sigmoid", aval_of(xs[0]))
         out = np.exp(-xs[0])
         if not out.ndim:
             return np.reciprocal(out + 1)

@@ -14,6 +14,7 @@ from ..graph.graph import Graph
 from ..graph.handle import Handle, wrap
 from ..graph.node import ITEM, Node
 from ..graph.trace import trace
+from ..transform.flat import vjp_flat
 from .checks import CheckError, Point, check_first_order, check_second_order, check_vmap
 
 STEPS: dict[str, Callable[[Point, Sequence[Any]], None]] = {
@@ -142,7 +143,7 @@ def verify(f: Callable[..., Any], *args: Any) -> bool:
 
 def _gradcheck_point(inputs: Any) -> list[Any]:
     given = list(inputs) if isinstance(inputs, (tuple, list)) else [inputs]
-    if not any(isinstance(x, Handle) and x._node is not None and x._node.requires_grad for x in given):
+    if not _tracked(given):
         raise ArgumentError(message("gradcheck", "no input requires grad", cure="Make one with requires_grad=True"))
     return given
 
@@ -177,18 +178,26 @@ def gradgradcheck(
     **_: Any,
 ) -> bool:
     """`gradcheck` of the gradient itself."""
-    from ..transform.backward import grad
-
     given = _gradcheck_point(inputs)
+    where = _tracked(given)
 
-    def gradient(*xs: Any) -> Any:
-        outs = tree.leaves(func(*xs))
-        seeds = [wrap(rng_like(o, np.random.default_rng(1))) for o in outs]
-        wrt = [x for x in xs if isinstance(x, Handle) and x._node is not None and x._node.requires_grad]
-        return grad(outs, wrt, seeds, create_graph=True, materialize_grads=True)
+    def gradient(*xs: Any) -> list[Any]:
+        def body(*ys: Any) -> list[Any]:
+            full = list(xs)
+            for i, y in zip(where, ys, strict=True):
+                full[i] = y
+            return tree.leaves(func(*full))
+
+        outs, pull = vjp_flat(body, [xs[i] for i in where])
+        return pull(*[wrap(rng_like(o, np.random.default_rng(1))) for o in outs])
 
     del grad_outputs  # the check holds for every adjoint; a fixed random one is used
     return _checked(lambda: _compare(gradient, given, eps, atol, rtol, False), raise_exception)
+
+
+def _tracked(given: Sequence[Any]) -> list[int]:
+    """Which arguments require grad."""
+    return [i for i, x in enumerate(given) if isinstance(x, Handle) and x._node is not None and x._node.requires_grad]
 
 
 def rng_like(x: Any, rng: np.random.Generator) -> Any:
@@ -212,9 +221,7 @@ def _checked(run: Callable[[], None], raise_exception: bool) -> bool:
 def _compare(
     func: Callable[..., Any], given: list[Any], eps: float, atol: float, rtol: float, forward: bool
 ) -> None:
-    where = [
-        i for i, x in enumerate(given) if isinstance(x, Handle) and x._node is not None and x._node.requires_grad
-    ]
+    where = _tracked(given)
 
     def run(*xs: Any) -> list[Any]:
         full = list(given)

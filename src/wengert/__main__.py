@@ -1,0 +1,5 @@
+"""``python -m wengert``."""
+
+from .cli import main
+
+raise SystemExit(main())
