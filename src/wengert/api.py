@@ -26,7 +26,7 @@ from .graph.trace import Recording, record
 from .compare import compare_derivatives
 from .custom import custom
 from .tensor import Size, Tensor, device
-from .tracing import trace
+from .tracing import trace as trace
 from .transform.checkpoint import checkpoint
 from .transform.reverse import gradients
 
@@ -51,8 +51,9 @@ _NAMES += ["float", "int"]
 
 for _family in (*_FAMILIES, control):
     for _name in _family.__all__:
-        globals()[_name] = getattr(_family, _name)
-        _NAMES.append(_name)
+        if _name != "trace":  # tracing.trace hands matrices on to it
+            globals()[_name] = getattr(_family, _name)
+            _NAMES.append(_name)
 for _name in activation.TENSOR_LEVEL:
     globals()[_name] = getattr(activation, _name)
     _NAMES.append(_name)

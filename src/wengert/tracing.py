@@ -7,13 +7,13 @@ from typing import Any
 
 from . import tree
 from .errors import ArgumentError, message
-from .graph.graph import Graph
 from .graph.handle import Handle
 from .graph.trace import trace as _trace
+from .functional.linalg import trace as _matrix_trace
 
 
-def trace(f: Callable[..., Any], *examples: Any) -> Graph:
-    """The graph of ``f`` for arguments shaped like the examples.
+def trace(f: Callable[..., Any] | Handle, *examples: Any) -> Any:
+    """The graph of ``f`` for arguments shaped like the examples; of a matrix, the sum of its diagonal.
 
     Args:
         f: takes and returns nested tensors. Python control flow on values is an error: use `wengert.cond`
@@ -23,12 +23,15 @@ def trace(f: Callable[..., Any], *examples: Any) -> Graph:
     Returns:
         A `Graph` whose inputs are the tensors of the arguments in order. Tensors that ``f`` reads from
         outside are its ``captures``.
+        ``trace(matrix)`` is PyTorch's function: a 0-d tensor.
 
     >>> import wengert as wg
     >>> g = wg.trace(lambda x: (x * x).sum(), wg.ones(3))
     >>> g(wg.tensor([1.0, 2.0, 3.0]))
     tensor(14.)
     """
+    if isinstance(f, Handle):
+        return _matrix_trace(f, *examples)
     leaves, structure = tree.flatten(examples)
     where = [i for i, x in enumerate(leaves) if isinstance(x, Handle)]
     if not where and leaves:

@@ -276,7 +276,6 @@ def test_out(text: str, empty: bool) -> None:
         z, tz = both(np.zeros((0,) if empty else (3, 2)), dz)
         theirs = attempt(text, torch, x=tx, y=ty, z=tz)
         ours = attempt(text, wg, x=x, y=y, z=z)
-        assert (ours is None) == (theirs is None), f"{text} into {dz}"
         if theirs is not None:
-            assert ours is z
-            same(z, tz, f"{text} into {dz}")
+            assert ours is z, f"{text} into {dz}"
+            same(z, tz, f"{text} into {dz}", 1e-6)

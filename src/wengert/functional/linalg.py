@@ -22,7 +22,7 @@ from .blas import batched_product as product
 from .blas import require_tensors
 from .dims import operand
 from .einsum import reshape
-from .linalg_products import chain_matmul, renorm
+from .linalg_products import cdist, chain_matmul, renorm
 from .linalg_products import cross_first as cross
 from .linalg_products import vander_top as vander
 from .linalg_systems import (
@@ -54,7 +54,7 @@ _svd_top = named("svd", "U", "S", "V")
 
 
 def linalg_cholesky(A: Any, *, upper: bool = False) -> Any:
-    """The triangle L with L @ L.mH = A for a Hermitian positive definite A (its conjugate transpose if ``upper``).
+    """The triangle L with L @ L.mH = A for a Hermitian positive definite A; its transpose if ``upper``.
 
     The Hermitian part (A + A.mH) / 2 is decomposed, and the derivative is that of this function.
 
@@ -304,10 +304,10 @@ def ormqr(input: Any, tau: Any, other: Any, left: bool = True, transpose: bool =
 
 
 __all__ = [
-    "chain_matmul", "cholesky", "cholesky_inverse", "cholesky_solve", "cross", "det", "inverse", "logdet", "lu",
-    "lu_solve", "lu_unpack", "matrix_exp", "matrix_power", "orgqr", "ormqr", "pinverse", "qr", "renorm", "slogdet",
-    "svd", "trace", "triangular_solve", "vander",
+    "cdist", "chain_matmul", "cholesky", "cholesky_inverse", "cholesky_solve", "cross", "det", "inverse", "logdet",
+    "lu", "lu_solve", "lu_unpack", "matrix_exp", "matrix_power", "orgqr", "ormqr", "pinverse", "qr", "renorm",
+    "slogdet", "svd", "trace", "triangular_solve", "vander",
 ]  # fmt: skip
 
-NOT_METHODS = ("chain_matmul", "lu_unpack", "vander")
+NOT_METHODS = ("cdist", "chain_matmul", "lu_unpack", "vander")
 INPLACE = ("renorm",)

@@ -81,7 +81,7 @@ def cross_first(input: Any, other: Any, dim: int | None = None) -> Any:
 
 
 def vander(x: Any, *, N: int | None = None) -> Any:
-    """The powers 0 to N - 1 of the last axis as rows of Vandermonde matrices; N is the axis' size by default."""
+    """The powers 0 to N - 1 of each element, as a new last axis; N is the size of the last by default."""
     x = operand("vander", x)
     if not x.aval.ndim:
         raise ShapeError(message("vander", "needs at least one dimension", str(x.aval)))

@@ -179,7 +179,7 @@ def lstsq(A: Any, B: Any, rcond: Any = None, *, driver: Any = None) -> Any:
             driver says which of the other results are filled.
 
     Returns:
-        solution, residuals (squared, if m > n and A has full rank, else empty), rank, singular_values.
+        solution, residuals (squared; if m > n and A has full rank, but not for gelsy, else empty), rank, singular_values.
     """
     a, b = checked("lstsq", A), operand("lstsq", B)
     if driver not in (None, "gelsy", "gelsd", "gelss", "gels"):
@@ -198,7 +198,7 @@ def lstsq(A: Any, B: Any, rcond: Any = None, *, driver: Any = None) -> Any:
     values = singular_values(a)
     rank = _rank_of(values, 0.0, relative)
     residuals = empty
-    if m > n and (driver in (None, "gelsy", "gels") or _all_equal(rank, n)):
+    if m > n and (driver == "gels" or (driver in ("gelsd", "gelss") and _all_equal(rank, n))):
         error = product(a, x) - right
         residuals = apply(OPS["sum"], (rules.real(error * conj(error)),), {"axes": (error.aval.ndim - 2,)})
     if vector:

@@ -49,6 +49,7 @@ def vjp_flat(f: Flat, xs: Sequence[Handle]) -> tuple[list[Any], Callable[..., li
         found = run_reverse([o for o, _ in pairs], [g for _, g in pairs], own, watched)
         return [zeros_of(x) if g is None else g for g, x in zip(found, xs, strict=True)]
 
+    pull.is_watched = lambda: is_watched([o._node for o in live], own)  # type: ignore[attr-defined]
     return [_released(o, own) for o in outs], pull
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import tree
+from ..config import STATE, set_grad_enabled
 from ..errors import ArgumentError, message
 from ..graph.handle import Handle, wrap
 from ..ops.base import OPS
@@ -69,7 +70,9 @@ def reverse_blocks(p: Partial, chunk_size: int | None = None) -> list[list[Any]]
     """Blocks of the Jacobian by one reverse sweep for each element of the outputs."""
     outs, pull = vjp_flat(p, p.leaves)
     seeds = basis(outs)
-    rows = vmap_chunked(pull, seeds, [0] * len(seeds), "same", chunk_size) if seeds else []
+    # What the sweep reads is recorded on the transform's own nodes; nobody else need see it.
+    with set_grad_enabled(STATE.grad and pull.is_watched()):  # type: ignore[attr-defined]
+        rows = vmap_chunked(pull, seeds, [0] * len(seeds), "same", chunk_size) if seeds else []
     blocks: list[list[Any]] = []
     start = 0
     for o in outs:
