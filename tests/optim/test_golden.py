@@ -65,6 +65,17 @@ def test_ten_steps(dtype: str, case: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(("dtype", "case"), CASES)
+def test_steps_that_are_recorded_are_the_same(dtype: str, case: dict[str, Any]) -> None:
+    """While something looks on, the same formulas run on tensors instead of arrays."""
+    params = parameters(dtype)
+    optimizer = eval(case["optimizer"], {"optim": optim, "params": params})
+    with wg.record() as recording:
+        follow(optimizer, slice(0, 10), dtype)
+    close(params, case["tenth"], dtype)
+    assert len(recording.nodes) > 20
+
+
+@pytest.mark.parametrize(("dtype", "case"), CASES)
 def test_going_on_from_torchs_state(dtype: str, case: dict[str, Any]) -> None:
     """A state that torch saved is loaded, and the next steps are those of an optimizer that never stopped."""
     unbroken_params = parameters(dtype)

@@ -46,6 +46,7 @@ CASES = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore:Using padding='same'")
 @pytest.mark.parametrize(("text", "x", "w"), CASES)
 def test_conv(agree, text, x, w):
     agree(text, HALF, x=normal(*x), w=normal(*w, seed=1), tol=4)

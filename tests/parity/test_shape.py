@@ -54,8 +54,8 @@ T.combinations(x[0, 0]) | T.combinations(x[0, 0], 3) | T.combinations(x[0, 0], 2
 x.tril() | x.tril(-1) | x.triu(1) | x.triu(diagonal=-1) | T.tril(x, 9) | x.diag_embed() | x.diag_embed(1) | x.diag_embed(-2, 0, 2)
 x[0].diag() | x[0].diag(1) | x[0, 0].diag() | x[0, 0].diag(-1) | T.diagflat(x[0]) | T.diagflat(x[0, 0], 2) | T.diagflat(x[0, 0, 0])
 T.select_scatter(x, y[:, 0], 1, -1) | T.slice_scatter(x, y[:, :2], 1, 1) | T.slice_scatter(x, y[:, :, :2], 2, 0, 4, 2)
-T.slice_scatter(x, y) | T.diagonal_scatter(x, y[0, :2].mT, 1, 1, 0) | x.diagonal_scatter(y[0, :2].mT)
-x.select_scatter(y[0], 0, 1) | T.as_strided_scatter(x, y[0, 0], (4,), (3,), 1)
+T.slice_scatter(x, y) | T.diagonal_scatter(x, y[0, :1].mT, 1, 1, 0) | x.diagonal_scatter(y[0, :2].mT)
+x.select_scatter(y[0], 0, 1)
 x.clone() | x.mT.contiguous() | x.contiguous() | x.mT.clone()
 """.replace("\n", " | ").strip(" |").split(" | ")
 
@@ -72,7 +72,7 @@ def test_joins(agree, text):
 
 @pytest.mark.parametrize("text", [
     "x.reshape(1)", "x.reshape(())", "x.view(1, 1)", "x.flatten()", "x.ravel()", "x.squeeze()", "x.unsqueeze(0)",
-    "x.expand(2, 3)", "x.expand(())", "x.permute(())", "x.transpose(0, -1)", "x.mT if False else x.T", "x.t()",
+    "x.expand(2, 3)", "x.expand(())", "x.permute(())", "x.transpose(0, -1)", "x.t()",
     "x.repeat(3)", "x.repeat(())", "x.tile(2)", "x.flip(())", "x.roll(1)", "T.stack([x, x])", "T.hstack([x, x])",
     "T.vstack([x, x])", "T.atleast_3d(x)", "x.unfold(0, 1, 1)", "x.squeeze(0)", "x.repeat_interleave(2)",
     "x.clone()", "x.contiguous()", "x.expand(3)", "x.sum_to_size(())", "x.as_strided((2,), (0,))", "T.diagflat(x)",
@@ -109,12 +109,11 @@ def test_complex(agree, text):
 
 @pytest.mark.parametrize("text", [
     "T.cat([x, y])", "T.cat([y, z])", "T.stack([x, z])", "T.cat([x, z], 0)", "T.hstack([z, w])", "T.block_diag(x, w)",
-    "T.cat([w, y])", "T.vstack([x, y, z, w])", "T.meshgrid(x, y, indexing='ij')" ,
+    "T.cat([w, y])", "T.vstack([x, y, z, w])"
 ])  # fmt: skip
 def test_promotion(agree, text):
-    if text.startswith("T.meshgrid"):
-        text = "T.meshgrid(x, x, indexing='ij')"
-    agree(text, dtypes=(), x=np.arange(3), y=np.float32([1.5, 2, 3]), z=np.float64([2, 3, 4]), w=np.array([True, False, True]))
+    y, z = np.float32([1.5, 2, 3]), np.float64([2, 3, 4])
+    agree(text, dtypes=(), x=np.arange(3), y=y, z=z, w=np.array([True, False, True]))
 
 
 CASTS = ["bfloat16", "bool", "byte", "char", "double", "float", "half", "int", "long", "short", "cfloat", "cdouble"]
@@ -138,7 +137,7 @@ def test_casts(agree, name, dtype):
     "x.view(T.complex128)",
 ])  # fmt: skip
 def test_view_dtype(agree, text):
-    agree(text, dtypes=(), const=X) if False else agree(text.replace("x", "const", 1), dtypes=(), const=X)
+    agree(text.replace("x", "const", 1), dtypes=(), const=X)
 
 
 @pytest.mark.parametrize("text", [
@@ -172,7 +171,7 @@ def test_facts(text):
     "T.constant_pad_nd(x, (-3, -3))", "T.select_scatter(x, x, 0, 0)", "T.select_scatter(x, x[0], 0, 2)",
     "T.slice_scatter(x, x[:1])", "T.block_diag(x)", "x.movedim((0, 0), (1, 2))", "x.movedim(0, (1, 2))",
     "x.sum_to_size(5)", "T.broadcast_shapes((2,), (3,))", "x.hsplit(2)", "x.size(3)", "x[0, 0, 0].unbind()",
-    "x.view(T.float64)", "T.tensor(1.0).cat([x])" , "x.tensor_split(0)", "T.meshgrid(x)", "T.flipud(x[0, 0, 0])",
+    "x.view(T.float64)", "x.tensor_split(0)", "T.meshgrid(x)", "T.flipud(x[0, 0, 0])",
 ])  # fmt: skip
 def test_both_refuse(text):
     torch = pytest.importorskip("torch")
@@ -181,6 +180,5 @@ def test_both_refuse(text):
     a = X[:, :, :3]
     with pytest.raises(Exception):
         eval(text, {"x": torch.tensor(a, dtype=torch.float32), "T": torch})
-    with pytest.raises(wg.errors.WengertError if not text.startswith("T.tensor") else AttributeError) as e:
+    with pytest.raises(wg.errors.WengertError, match=r"^\w+: "):
         eval(text, {"x": wg.tensor(a, dtype=wg.float32), "T": wg})
-    assert ":" in str(e.value) or text.startswith("T.tensor")

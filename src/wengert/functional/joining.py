@@ -302,7 +302,6 @@ def meshgrid(*tensors: Any, indexing: str | None = None) -> tuple[Any, ...]:
         expand(reshape(x, (*[1] * i, shape[i], *[1] * (len(many) - 1 - i))), shape) for i, x in enumerate(many)
     ]
     if swap:
-        outs = [transpose(o, 0, 1) for o in outs]
         outs[:2] = outs[1], outs[0]
     return tuple(outs)
 

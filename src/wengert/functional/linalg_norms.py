@@ -83,18 +83,22 @@ def _matrix_norm(x: Any, ord: Any, rows: int, columns: int) -> Any:
     if order in ("nuc", 2.0, -2.0):
         lead = [i for i in range(x.aval.ndim) if i not in (rows, columns)]
         values = singular_values(permute(x, (*lead, rows, columns)))
-        axis = (values.aval.ndim - 1,)
-        if order != "nuc":
-            require_elements("matrix_norm", values, -1, axis)
-        return OPS["sum" if order == "nuc" else "amax" if order == 2 else "amin"](values, axes=axis)
+        axis = values.aval.ndim - 1
+        return OPS["sum"](values, axes=(axis,)) if order == "nuc" else _extreme(values, order, axis)
     if order not in (1.0, -1.0, INF, -INF):
         raise ArgumentError(
             message("matrix_norm", "no such norm", repr(ord), "Use 'fro', 'nuc', 1, -1, 2, -2, inf, -inf")
         )
     inner, outer = (rows, columns) if order in (1.0, -1.0) else (columns, rows)
-    require_elements("matrix_norm", x, outer, (outer,))
-    sums = vector_norm_formula(x, 1.0, (inner,))
-    return OPS["amax" if order > 0 else "amin"](sums, axes=(outer - (inner < outer),))
+    return _extreme(vector_norm_formula(x, 1.0, (inner,)), order, outer - (inner < outer))
+
+
+def _extreme(values: Any, order: float, axis: int) -> Any:
+    """Largest value along an axis for a positive order (0 of none), else the smallest."""
+    if order > 0 and not values.aval.shape[axis]:
+        return OPS["sum"](values, axes=(axis,))
+    require_elements("matrix_norm", values, axis, (axis,))
+    return OPS["amax" if order > 0 else "amin"](values, axes=(axis,))
 
 
 def norm(A: Any, ord: Any = None, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None) -> Any:

@@ -258,7 +258,7 @@ def cdist(x1: Any, x2: Any, p: float = 2.0, compute_mode: Any = "use_mm_for_eucl
     large = math.prod(lead) * m * n * d > LARGE
     if p == 2 and (compute_mode in (1, "use_mm_for_euclid_dist") or (compute_mode in _MAYBE and large)):
         return _euclidean(x, y)
-    return _distances(x, y, float(p))
+    return _distances(x, y, float(p) if d else 1.0)  # nothing has no largest element, but no length either
 
 
 _MAYBE = (None, 0, "use_mm_for_euclid_dist_if_necessary")

@@ -123,6 +123,9 @@ def pad(input: Any, pad: Sequence[int], mode: str = "constant", value: float | N
         )
     if value is not None and value != 0:
         raise ArgumentError(message("pad", f"mode {mode!r} takes no value", repr(value)))
+    if mode == "circular":  # PyTorch wraps what is left, but mirrors before it cuts
+        x = _crop(x, pads)
+        pads = [(max(a, 0), max(b, 0)) for a, b in pads]
     _check_mode(x, pads, given, mode)
     for axis, (a, b) in enumerate(pads):
         if a > 0 or b > 0:

@@ -371,7 +371,7 @@ def put(input: Any, index: Any, source: Any, accumulate: bool = False) -> Any:
 def index_put(input: Any, indices: Any, values: Any, accumulate: bool = False) -> Any:
     """The input after ``input[indices] = values`` (``+=`` with every duplicate, with ``accumulate``)."""
     _same_dtype("index_put", input, values)
-    p = parse(tuple(slice(None) if i is None else i for i in indices), input.aval)
+    p = parse(tuple(slice(None) if i is None else _at_least_1d(i) for i in indices), input.aval)
     if not p.picks:
         return expand_to(values, input.aval.shape)
     return set_rows(input, p, values, add=accumulate)

@@ -164,7 +164,9 @@ def _median_of_all(name: str, input: Any, skip_nan: bool) -> Any:
     found = sum(apply(OPS["gather"], (source, _median_indices(source, 0, skip_nan)), {"dim": 0}))
     if not inexact:
         return cast(found, dt.of(input.aval.dtype))
-    same = OPS["logical_or"](source == found, OPS["logical_and"](OPS["isnan"](source), OPS["isnan"](found)))
+    each = expand_to(found, source.aval.shape)
+    both_nan = OPS["logical_and"](OPS["isnan"](source), OPS["isnan"](each))
+    same = OPS["logical_or"](source == each, both_nan)
     hits = sum(OPS["where"](same, line, OPS["fill"](line, value=0)))
     return OPS["substitute"](hits / cast(sum(same), dt.of(line.aval.dtype)), found)
 

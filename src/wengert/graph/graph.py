@@ -155,7 +155,8 @@ def replay_nodes(nodes: Sequence[Node], env: dict[int, Any], inline: bool = Fals
         if n.seq in env:
             continue
         if n.op is None:
-            env[n.seq] = wrap(n.value, n)
+            # A constant gets a leaf of its own: in a trace under way the old one would be a capture.
+            env[n.seq] = wrap(n.value, n if n.requires_grad else None)
         elif n.op is ITEM:
             env[n.seq] = env[n.inputs[0].seq][n.attrs["index"]]
         else:

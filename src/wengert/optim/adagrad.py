@@ -6,15 +6,27 @@ from typing import Any
 
 from .. import api
 from ..tensor import Tensor
-from .optimizer import Optimizer, check_at_least, count, effective_gradient, ignore_hints, new_step
+from .common import check_at_least, count, effective_gradient, ignore_hints, in_place, new_step, rate
+from .optimizer import Optimizer
 
 
 def adagrad(
-    param: Tensor, grad: Tensor, total: Tensor, *, step: Any, lr: Any, lr_decay: float, eps: float
+    param: Any,
+    step: Any,
+    total: Any,
+    grad: Any,
+    *,
+    lr: Any,
+    lr_decay: float,
+    eps: float,
+    weight_decay: float,
+    maximize: bool,
 ) -> None:
-    """One step on one parameter, in place. ``step`` counts from 1; ``total`` sums the squares."""
-    total.addcmul_(grad, grad, value=1)
-    param.addcdiv_(grad, total.sqrt().add_(eps), value=-(lr / (1 + (step - 1) * lr_decay)))
+    """One step on one parameter, in place; ``total`` sums the squares."""
+    now = count(step)
+    grad = effective_gradient(param, grad, weight_decay, maximize)
+    total += grad * grad
+    param -= grad / (total**0.5 + eps) * (lr / (1 + (now - 1) * lr_decay))
 
 
 class Adagrad(Optimizer):
@@ -67,12 +79,13 @@ class Adagrad(Optimizer):
         if not state:
             state["step"] = new_step()
             state["sum"] = api.full_like(param, group["initial_accumulator_value"])
-        adagrad(
-            param,
-            effective_gradient(param, grad, group["weight_decay"], group["maximize"]),
-            state["sum"],
-            step=count(state["step"]),
-            lr=group["lr"],
+        in_place(
+            adagrad,
+            (param, state["step"], state["sum"]),
+            grad,
+            lr=rate(group["lr"]),
             lr_decay=group["lr_decay"],
             eps=group["eps"],
+            weight_decay=group["weight_decay"],
+            maximize=group["maximize"],
         )

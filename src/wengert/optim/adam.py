@@ -6,40 +6,52 @@ from typing import Any
 
 from .. import api
 from ..tensor import Tensor
-from .optimizer import (
-    Optimizer,
+from .common import (
     check_at_least,
     check_below_one,
     count,
     effective_gradient,
     ignore_hints,
+    in_place,
+    maximum,
     new_step,
+    rate,
 )
+from .optimizer import Optimizer
 
 
 def adam(
-    param: Tensor,
-    grad: Tensor,
-    exp_avg: Tensor,
-    exp_avg_sq: Tensor,
-    max_exp_avg_sq: Tensor | None,
-    *,
+    param: Any,
     step: Any,
+    exp_avg: Any,
+    exp_avg_sq: Any,
+    max_exp_avg_sq: Any | None,
+    grad: Any,
+    *,
     lr: Any,
     betas: tuple[Any, Any],
     eps: float,
+    weight_decay: float,
+    decoupled: bool,
+    maximize: bool,
 ) -> None:
-    """One step on one parameter, in place. ``step`` counts from 1; ``max_exp_avg_sq`` makes it AMSGrad."""
+    """One step on one parameter, in place; ``max_exp_avg_sq`` makes it AMSGrad."""
     beta1, beta2 = betas
-    exp_avg.lerp_(grad, 1 - beta1)
-    exp_avg_sq.mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
-    # Both averages start at zero and are too small at first: divide by how much they have seen.
-    seen1, seen2 = 1 - beta1**step, 1 - beta2**step
+    now = count(step)
+    if decoupled and weight_decay != 0:
+        param *= 1 - lr * weight_decay
+    grad = effective_gradient(param, grad, 0 if decoupled else weight_decay, maximize)
+    exp_avg += (grad - exp_avg) * (1 - beta1)
+    exp_avg_sq *= beta2
+    exp_avg_sq += grad * grad * (1 - beta2)
     square = exp_avg_sq
     if max_exp_avg_sq is not None:
-        square = max_exp_avg_sq.copy_(api.maximum(max_exp_avg_sq, exp_avg_sq))
-    denominator = (square.sqrt() / seen2**0.5).add_(eps)
-    param.addcdiv_(exp_avg, denominator, value=-(lr / seen1))
+        max_exp_avg_sq[...] = maximum(max_exp_avg_sq, exp_avg_sq)
+        square = max_exp_avg_sq
+    # Both averages start at zero and are too small at first: divide by how much they have seen.
+    seen1, seen2 = 1 - beta1**now, 1 - beta2**now
+    denominator = square**0.5 / seen2**0.5 + eps
+    param -= exp_avg / denominator * (lr / seen1)
 
 
 class Adam(Optimizer):
@@ -110,22 +122,22 @@ class Adam(Optimizer):
             state["exp_avg"], state["exp_avg_sq"] = api.zeros_like(param), api.zeros_like(param)
         if group["amsgrad"] and "max_exp_avg_sq" not in state:
             state["max_exp_avg_sq"] = api.zeros_like(param)
-        decay = group["weight_decay"]
-        if group["decoupled_weight_decay"]:
-            grad = effective_gradient(param, grad, 0, group["maximize"])
-            param.mul_(1 - group["lr"] * decay)
-        else:
-            grad = effective_gradient(param, grad, decay, group["maximize"])
-        adam(
-            param,
+        in_place(
+            adam,
+            (
+                param,
+                state["step"],
+                state["exp_avg"],
+                state["exp_avg_sq"],
+                state["max_exp_avg_sq"] if group["amsgrad"] else None,
+            ),
             grad,
-            state["exp_avg"],
-            state["exp_avg_sq"],
-            state["max_exp_avg_sq"] if group["amsgrad"] else None,
-            step=count(state["step"]),
-            lr=group["lr"],
+            lr=rate(group["lr"]),
             betas=group["betas"],
             eps=group["eps"],
+            weight_decay=group["weight_decay"],
+            decoupled=group["decoupled_weight_decay"],
+            maximize=group["maximize"],
         )
 
 

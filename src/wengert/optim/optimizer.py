@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import api
-from ..config import STATE, enable_grad, no_grad
+from ..config import enable_grad, no_grad, quietly
 from ..errors import ArgumentError, message
 from ..tensor import Tensor
 
@@ -96,12 +96,15 @@ class Optimizer:
                 loss = closure()
         self._stepped = True
         with no_grad():
-            for group in self.param_groups:
-                for param in group["params"]:
-                    grad = param.grad
-                    if grad is not None:
-                        self.update(param, grad, self.state[param], group)
+            quietly(self._update_all)
         return loss
+
+    def _update_all(self) -> None:
+        for group in self.param_groups:
+            for param in group["params"]:
+                grad = param.grad
+                if grad is not None:
+                    self.update(param, grad, self.state[param], group)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget all gradients, or fill them with zeros."""
@@ -277,60 +280,3 @@ def _adopt(param: Tensor, value: Any, key: str = "") -> Any:
     if key != "step" and param.dtype.is_floating_point:
         tensor = tensor.to(dtype=param.dtype)
     return tensor
-
-
-# --- checks of options, shared by the methods --------------------------------------------------------
-
-
-def check_at_least(optimizer: str, what: str, value: Any, least: float = 0.0) -> None:
-    """Raise unless ``value >= least``."""
-    if isinstance(value, Tensor):
-        return
-    if not value >= least:
-        raise ArgumentError(
-            message(optimizer, f"Invalid {what}", f"{value}", f"It must be at least {least:g}")
-        )
-
-
-def check_below_one(optimizer: str, what: str, value: Any) -> None:
-    """Raise unless ``0 <= value < 1``."""
-    if isinstance(value, Tensor):
-        return
-    if not 0.0 <= value < 1.0:
-        raise ArgumentError(
-            message(optimizer, f"Invalid {what}", f"{value}", "It must be at least 0 and below 1")
-        )
-
-
-def new_step() -> Tensor:
-    """The step count at the start. A tensor, so that a compiled training step counts on."""
-    return api.zeros((), dtype=api.float32)
-
-
-def count(step: Any) -> Any:
-    """Add one to a step count in place and return it: as a number, or while a graph is traced as a tensor."""
-    step.add_(1)
-    return step.item() if STATE.trace is None else step
-
-
-def effective_gradient(param: Tensor, grad: Tensor, weight_decay: Any, maximize: bool) -> Tensor:
-    """The gradient to follow: turned round to maximize, and with the gradient of the L2 penalty."""
-    if maximize:
-        grad = -grad
-    if isinstance(weight_decay, Tensor) or weight_decay != 0:
-        grad = grad.add(param, alpha=weight_decay)
-    return grad
-
-
-def ignore_hints(optimizer: str, foreach: Any, fused: Any, capturable: Any, differentiable: Any) -> None:
-    """PyTorch's switches between implementations change no value; there is one implementation here."""
-    del foreach, fused, capturable
-    if differentiable:
-        raise ArgumentError(
-            message(
-                optimizer,
-                "differentiable=True is not supported",
-                "",
-                "Write the update with tensors in your own code",
-            )
-        )

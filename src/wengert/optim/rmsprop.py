@@ -6,34 +6,40 @@ from typing import Any
 
 from .. import api
 from ..tensor import Tensor
-from .optimizer import Optimizer, check_at_least, count, effective_gradient, ignore_hints, new_step
+from .common import check_at_least, count, effective_gradient, ignore_hints, in_place, new_step, rate
+from .optimizer import Optimizer
 
 
 def rmsprop(
-    param: Tensor,
-    grad: Tensor,
-    square_avg: Tensor,
-    grad_avg: Tensor | None,
-    momentum_buffer: Tensor | None,
+    param: Any,
+    step: Any,
+    square_avg: Any,
+    grad_avg: Any | None,
+    momentum_buffer: Any | None,
+    grad: Any,
     *,
     lr: Any,
     alpha: float,
     eps: float,
+    weight_decay: float,
     momentum: float,
+    maximize: bool,
 ) -> None:
     """One step on one parameter, in place; ``grad_avg`` makes it the centred variant."""
-    square_avg.mul_(alpha).addcmul_(grad, grad, value=1 - alpha)
+    count(step)
+    grad = effective_gradient(param, grad, weight_decay, maximize)
+    square_avg *= alpha
+    square_avg += grad * grad * (1 - alpha)
+    variance = square_avg
     if grad_avg is not None:
-        grad_avg.lerp_(grad, 1 - alpha)
-        average = square_avg.addcmul(grad_avg, grad_avg, value=-1).sqrt_()
-    else:
-        average = square_avg.sqrt()
-    average.add_(eps)
+        grad_avg += (grad - grad_avg) * (1 - alpha)
+        variance = square_avg - grad_avg * grad_avg
+    direction = grad / (variance**0.5 + eps)
     if momentum_buffer is not None:
-        momentum_buffer.mul_(momentum).addcdiv_(grad, average)
-        param.add_(momentum_buffer, alpha=-lr)
-    else:
-        param.addcdiv_(grad, average, value=-lr)
+        momentum_buffer *= momentum
+        momentum_buffer += direction
+        direction = momentum_buffer
+    param -= direction * lr
 
 
 class RMSprop(Optimizer):
@@ -92,15 +98,20 @@ class RMSprop(Optimizer):
             state["momentum_buffer"] = api.zeros_like(param)
         if group["centered"] and "grad_avg" not in state:
             state["grad_avg"] = api.zeros_like(param)
-        count(state["step"])
-        rmsprop(
-            param,
-            effective_gradient(param, grad, group["weight_decay"], group["maximize"]),
-            state["square_avg"],
-            state["grad_avg"] if group["centered"] else None,
-            state["momentum_buffer"] if group["momentum"] > 0 else None,
-            lr=group["lr"],
+        in_place(
+            rmsprop,
+            (
+                param,
+                state["step"],
+                state["square_avg"],
+                state["grad_avg"] if group["centered"] else None,
+                state["momentum_buffer"] if group["momentum"] > 0 else None,
+            ),
+            grad,
+            lr=rate(group["lr"]),
             alpha=group["alpha"],
             eps=group["eps"],
+            weight_decay=group["weight_decay"],
             momentum=group["momentum"],
+            maximize=group["maximize"],
         )

@@ -4,30 +4,33 @@ from __future__ import annotations
 
 from typing import Any
 
+from .. import api
 from ..errors import ArgumentError, message
 from ..tensor import Tensor
-from .optimizer import Optimizer, check_at_least, effective_gradient, ignore_hints
+from .common import check_at_least, effective_gradient, ignore_hints, in_place, rate
+from .optimizer import Optimizer
 
 
 def sgd(
-    param: Tensor,
-    grad: Tensor,
-    buffer: Tensor | None,
+    param: Any,
+    buffer: Any | None,
+    grad: Any,
     *,
+    first: bool,
     lr: Any,
     momentum: float,
     dampening: float,
+    weight_decay: float,
     nesterov: bool,
-) -> Tensor | None:
-    """One step on one parameter, in place; returns the momentum buffer (None without momentum)."""
-    if momentum != 0:
-        if buffer is None:
-            buffer = grad.clone()
-        else:
-            buffer.mul_(momentum).add_(grad, alpha=1 - dampening)
-        grad = grad.add(buffer, alpha=momentum) if nesterov else buffer
-    param.add_(grad, alpha=-lr)
-    return buffer
+    maximize: bool,
+) -> None:
+    """One step on one parameter, in place; ``buffer`` is the momentum, None without, zeros at first."""
+    grad = effective_gradient(param, grad, weight_decay, maximize)
+    if buffer is not None:
+        buffer *= momentum
+        buffer += grad if first or dampening == 0 else grad * (1 - dampening)
+        grad = grad + buffer * momentum if nesterov else buffer
+    param -= grad * lr
 
 
 class SGD(Optimizer):
@@ -94,15 +97,21 @@ class SGD(Optimizer):
             )
 
     def update(self, param: Tensor, grad: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
-        grad = effective_gradient(param, grad, group["weight_decay"], group["maximize"])
-        buffer = sgd(
-            param,
+        buffer, first = None, False
+        if group["momentum"] != 0:
+            buffer = state.get("momentum_buffer")
+            first = buffer is None
+            if buffer is None:
+                buffer = state["momentum_buffer"] = api.zeros_like(param)
+        in_place(
+            sgd,
+            (param, buffer),
             grad,
-            state.get("momentum_buffer"),
-            lr=group["lr"],
+            first=first,
+            lr=rate(group["lr"]),
             momentum=group["momentum"],
             dampening=group["dampening"],
+            weight_decay=group["weight_decay"],
             nesterov=group["nesterov"],
+            maximize=group["maximize"],
         )
-        if buffer is not None:
-            state["momentum_buffer"] = buffer

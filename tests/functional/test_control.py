@@ -1,0 +1,879 @@
+"""Control flow: values are those of Python loops, derivatives those of the loops unrolled."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+import tracemalloc
+
+import numpy as np
+import pytest
+
+import wengert as wg
+from wengert.errors import ArgumentError, DTypeError, GraphError, IndexRangeError, ShapeError, TraceError
+from wengert.functional import control_bodies
+from wengert.graph.aval import Aval
+from wengert.graph.handle import wrap
+from wengert.graph.trace import trace
+from wengert.testing.checks import Point, check_first_order, check_second_order, check_vmap
+from wengert.transform.flat import jvp_flat, vjp_flat, vmap_flat
+
+F64 = np.dtype(np.float64)
+
+
+# -- modes over functions of tensors -------------------------------------------------------------
+
+
+def several(f):
+    """A function that returns a list of tensors."""
+
+    def call(*xs):
+        out = f(*xs)
+        return list(out) if isinstance(out, (tuple, list)) else [out]
+
+    return call
+
+
+def grad(f):
+    """Adjoints of the arguments for ones."""
+
+    def call(*xs):
+        outs, pull = vjp_flat(several(f), xs)
+        return pull(*[wg.ones_like(o) for o in outs])
+
+    return call
+
+
+def push(f):
+    """Tangents of the results for a fixed direction."""
+
+    def call(*xs):
+        directions = [wrap(np.cos(np.arange(x.aval.size) + 0.5).reshape(x.aval.shape)) for x in xs]
+        return jvp_flat(several(f), xs, directions)[1]
+
+    return call
+
+
+def mapped(f):
+    """The function over the first axis of all arguments."""
+
+    def call(*xs):
+        return vmap_flat(several(f), xs, [0] * len(xs))
+
+    return call
+
+
+def tensors(*arrays):
+    return [wrap(np.asarray(a, np.float64)) for a in arrays]
+
+
+def values(xs):
+    return [np.asarray(x._value) for x in xs]
+
+
+def same(f, g, *arrays, orders=2, modes=(grad, push)):
+    """Values and all compositions of derivatives up to an order agree."""
+    for k in range(orders + 1):
+        for chain in itertools.product(modes, repeat=k):
+            a, b = several(f), several(g)
+            for mode in chain:
+                a, b = mode(a), mode(b)
+            for p, q in zip(values(a(*tensors(*arrays))), values(b(*tensors(*arrays))), strict=True):
+                np.testing.assert_allclose(
+                    p, q, rtol=1e-9, atol=1e-11, err_msg=str([m.__name__ for m in chain])
+                )
+
+
+def all_modes(f, *arrays, numeric=True):
+    """Every check that an op passes: numeric = forward = reverse, four compositions, vmap = loop."""
+    arrays = [np.asarray(a, np.float64) for a in arrays]
+    point = Point(several(f), arrays)
+    check_first_order(point, numeric)
+    check_second_order(point, numeric)
+    check_vmap(several(f), arrays)
+
+
+def normal(*shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape)
+
+
+# -- functions, and the same unrolled --------------------------------------------------------------
+
+
+def rows(x):
+    return [x[i] for i in range(x.shape[0])]
+
+
+def rnn(h, xs, w):
+    h, ys = wg.scan(lambda h, x: ((h * w + x).tanh(), h * x), h, xs)
+    return h, ys
+
+
+def rnn_unrolled(h, xs, w):
+    ys = []
+    for x in rows(xs):
+        ys.append(h * x)
+        h = (h * w + x).tanh()
+    return h, wg.stack(ys)
+
+
+def rnn_reversed(h, xs, w):
+    return wg.scan(lambda h, x: ((h * w + x).tanh(), h * x), h, xs, reverse=True)
+
+
+def rnn_reversed_unrolled(h, xs, w):
+    ys = []
+    for x in rows(xs)[::-1]:
+        ys.append(h * x)
+        h = (h * w + x).tanh()
+    return h, wg.stack(ys[::-1])
+
+
+def babylonian(a, x):
+    return wg.while_loop(lambda x: abs(x * x - a) > 1e-3, lambda x: (x + a / x) * 0.5, (x,))
+
+
+def steps_of_babylonian(a, x):
+    n = 0
+    while abs(x * x - a) > 1e-3:
+        x, n = (x + a / x) * 0.5, n + 1
+    return n
+
+
+def babylonian_unrolled(*points):
+    """The loop with the number of steps that it takes at the points."""
+    counts = [steps_of_babylonian(*p) for p in points]
+
+    def run(a, x, n):
+        for _ in range(n):
+            x = (x + a / x) * 0.5
+        return x
+
+    if len(points) == 1:
+        return lambda a, x: run(a, x, counts[0])
+    return lambda a, x: wg.stack([run(a[i], x[i], n) for i, n in enumerate(counts)])
+
+
+def scan_in_scan(s, xs):
+    def outer(s, row):
+        s, inner = wg.scan(lambda c, x: (c * x.sin() + s, c * c), s, row)
+        return s, inner.sum()
+
+    return wg.scan(outer, s, xs)
+
+
+def scan_in_scan_unrolled(s, xs):
+    sums = []
+    for row in rows(xs):
+        c, inner = s, []
+        for x in rows(row):
+            inner.append(c * c)
+            c = c * x.sin() + s
+        s = c
+        sums.append(wg.stack(inner).sum())
+    return s, wg.stack(sums)
+
+
+def while_in_scan(a, xs):
+    """Square roots by Newton's method, one after the other, each started at the last."""
+    return wg.scan(lambda x, d: (babylonian(a * d, x)[0],) * 2, a, xs)
+
+
+def while_in_scan_unrolled(a, xs):
+    x, ys = a, []
+    for d in rows(xs):
+        for _ in range(steps_of_babylonian(float((a * d).detach()), float(x.detach()))):
+            x = (x + a * d / x) * 0.5
+        ys.append(x)
+    return x, wg.stack(ys)
+
+
+def cond_in_while(w, x):
+    """Collatz with real numbers: shrink where large, turn where small."""
+
+    def body(i, x):
+        return i + 1, wg.cond(x > 1, lambda x: x * w, lambda x: (x * w).cos() + 1, (x,))
+
+    return wg.while_loop(lambda i, x: i < 4, body, (0, x))[1]
+
+
+def cond_in_while_unrolled(w, x):
+    for _ in range(4):
+        x = x * w if bool(x.detach() > 1) else (x * w).cos() + 1
+    return x
+
+
+def scan_in_while(w, x):
+    """A while whose body is a scan over a captured vector."""
+
+    def body(x):
+        return wg.scan(lambda c, v: (c * v, None), x, w)[0]
+
+    return wg.while_loop(lambda x: x > 0.1, body, (x,))
+
+
+def scan_in_while_unrolled(w, x):
+    while bool(x.detach() > 0.1):
+        for v in rows(w):
+            x = x * v
+    return x
+
+
+def while_in_cond(a, x):
+    return wg.cond(a > 0, lambda a, x: babylonian(a, x)[0], lambda a, x: a * x, (a, x))
+
+
+LOOPS = {
+    "scan": (rnn, rnn_unrolled, (normal(2), normal(3, 2, seed=1), normal(2, seed=2))),
+    "scan reversed": (rnn_reversed, rnn_reversed_unrolled, (normal(2), normal(3, 2, seed=1), normal(2, seed=2))),
+    "while": (babylonian, babylonian_unrolled((2.0, 5.0)), (2.0, 5.0)),
+    "while without steps": (babylonian, lambda a, x: x * 1, (4.0, 2.0)),
+    "vmap of while": (
+        mapped(babylonian),
+        babylonian_unrolled((2.0, 5.0), (9.0, 3.0), (50.0, 1.0), (0.01, 0.3)),
+        ([2.0, 9.0, 50.0, 0.01], [5.0, 3.0, 1.0, 0.3]),
+    ),
+    "scan in scan": (scan_in_scan, scan_in_scan_unrolled, (0.7, normal(2, 3))),
+    "while in scan": (while_in_scan, while_in_scan_unrolled, (2.0, [0.5, 3.0, 0.1])),
+    "cond in while": (cond_in_while, cond_in_while_unrolled, (0.8, 1.5)),
+    "scan in while": (scan_in_while, scan_in_while_unrolled, ([0.9, 0.8], 1.3)),
+    "while in cond": (while_in_cond, babylonian_unrolled((2.0, 5.0)), (2.0, 5.0)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LOOPS)
+def test_derivatives_are_those_of_the_unrolled_loop(name):
+    f, unrolled, point = LOOPS[name]
+    same(f, unrolled, *point, orders=3 if name in ("scan", "while") else 2)
+
+
+@pytest.mark.parametrize("name", LOOPS)
+def test_every_mode(name):
+    f, _, point = LOOPS[name]
+    all_modes(f, *point)
+
+
+def push_ones(f):
+    """Tangents of the results where all arguments move alike."""
+
+    def call(*xs):
+        return jvp_flat(several(f), xs, [wg.ones_like(x) for x in xs])[1]
+
+    return call
+
+
+CHAINS = [
+    c for n in (2, 3) for c in itertools.product((grad, push_ones, mapped), repeat=n) if c.count(mapped) == 1
+]
+
+
+@pytest.mark.parametrize("chain", CHAINS, ids=lambda c: "-".join(m.__name__ for m in c))
+def test_vmap_at_any_place_among_derivatives_of_a_while(chain):
+    points = [(2.0, 5.0), (9.0, 3.0), (50.0, 1.0)]
+    f = row = babylonian
+    for mode in chain:
+        f = mode(f)
+        row = row if mode is mapped else mode(row)
+    got = values(f(*tensors(*zip(*points, strict=True))))
+    want = [values(row(*tensors(*p))) for p in points]
+    for i, g in enumerate(got):
+        np.testing.assert_allclose(g, [w[i] for w in want], rtol=1e-9, atol=1e-12)
+
+
+def test_two_mapped_axes_of_a_while():
+    a, x = np.array([[2.0, 9.0], [50.0, 0.1]]), np.array([[5.0, 3.0], [1.0, 1.0]])
+    got = values(mapped(mapped(grad(babylonian)))(*tensors(a, x)))
+    for i, j in itertools.product(range(2), repeat=2):
+        want = values(grad(babylonian)(*tensors(a[i, j], x[i, j])))
+        np.testing.assert_allclose([g[i, j] for g in got], want, rtol=1e-12)
+
+
+def test_hessian_of_scan_and_of_while():
+    def hessian(f, x):
+        rows = [values(jvp_flat(grad(f), tensors(x), tensors(e))[1])[0] for e in np.eye(x.size)]
+        return np.stack(rows)
+
+    x = normal(3, seed=5)
+
+    def by_scan(x):
+        return wg.scan(lambda c, v: ((c * v).sin() + v, None), x.sum(), x)[0]
+
+    def unrolled(x):
+        c = x.sum()
+        for v in rows(x):
+            c = (c * v).sin() + v
+        return c
+
+    def by_while(x):
+        return wg.while_loop(lambda i, c: i < 3, lambda i, c: (i + 1, (c * x).sin().sum()), (0, x.sum()))[1]
+
+    def while_unrolled(x):
+        c = x.sum()
+        for _ in range(3):
+            c = (c * x).sin().sum()
+        return c
+
+    for f, g in ((by_scan, unrolled), (by_while, while_unrolled)):
+        np.testing.assert_allclose(hessian(f, x), hessian(g, x), rtol=1e-10, atol=1e-12)
+
+
+# -- captures, backward, recording ------------------------------------------------------------------
+
+
+def test_the_root_of_a_captured_parameter_has_the_analytic_gradient():
+    a = wg.tensor(2.0, dtype=wg.float64, requires_grad=True)
+    one = wg.ones((), dtype=wg.float64)
+    (root,) = wg.while_loop(lambda x: abs(x * x - a) > 1e-14, lambda x: (x + a / x) / 2, (one,))
+    (first,) = wg.autograd.grad(root, a, create_graph=True)
+    (second,) = wg.autograd.grad(first, a, create_graph=True)
+    (third,) = wg.autograd.grad(second, a)
+    found = [root.item(), first.item(), second.item(), third.item()]
+    want = [2**0.5, 0.5 * 2**-0.5, -0.25 * 2**-1.5, 0.375 * 2**-2.5]
+    np.testing.assert_allclose(found, want, rtol=1e-7)
+
+
+def test_backward_reaches_parameters_that_bodies_read():
+    w = wg.tensor([0.3, -0.2], dtype=wg.float64, requires_grad=True)
+    b = wg.tensor([0.1, 0.1], dtype=wg.float64, requires_grad=True)
+    frozen = wg.tensor([2.0, 3.0], dtype=wg.float64)
+    xs = wg.tensor(normal(4, 2))
+
+    def run(scan):
+        w.grad = b.grad = None
+        scan().sum().backward()
+        return w.grad.numpy(), b.grad.numpy()
+
+    def by_scan():
+        return wg.scan(lambda h, x: ((w * h + x * frozen).tanh(), b * h), b * 2, xs)[1]
+
+    def unrolled():
+        h, ys = b * 2, []
+        for x in rows(xs):
+            ys.append(b * h)
+            h = (w * h + x * frozen).tanh()
+        return wg.stack(ys)
+
+    for got, want in zip(run(by_scan), run(unrolled), strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-12)
+
+
+def test_a_graph_can_be_retained_and_is_freed():
+    x = wg.tensor(0.5, requires_grad=True)
+    y, _ = wg.scan(lambda c, _: (c.sin(), None), x, None, 3)
+    y.backward(retain_graph=True)
+    first = x.grad.item()
+    y.backward()
+    assert x.grad.item() == pytest.approx(2 * first)
+    with pytest.raises(GraphError, match="freed"):
+        y.backward()
+
+
+def test_nothing_is_recorded_without_grad():
+    w = wg.tensor(2.0, requires_grad=True)
+    with wg.no_grad():
+        y, _ = wg.scan(lambda c, x: (c * w + x, None), wg.tensor(1.0), wg.ones(3))
+        (z,) = wg.while_loop(lambda c: c < 10, lambda c: c * w, (wg.tensor(1.0),))
+        c = wg.cond(w > 1, lambda: w * 3, lambda: w, ())
+    assert (y.item(), z.item(), c.item()) == (15.0, 16.0, 6.0)
+    assert not (y.requires_grad or z.requires_grad or c.requires_grad)
+
+
+def test_what_a_body_does_without_grad_is_a_constant():
+    def body(c, x):
+        with wg.no_grad():
+            scale = c * 2
+        return c * scale + c.detach() * x, None
+
+    def unrolled(c, xs):
+        for x in rows(xs):
+            c = c * (c * 2).detach() + c.detach() * x
+        return c
+
+    same(lambda c, xs: wg.scan(body, c, xs)[0], unrolled, 0.7, [1.0, 2.0], modes=(grad,))
+
+
+@pytest.mark.parametrize(
+    ("name", "run"),
+    [
+        ("scan", lambda x: wg.scan(lambda c, v: (c * v, c), x[0], x)[0]),
+        ("while", lambda x: wg.while_loop(lambda c: (c < 9).all(), lambda c: (c * 2,), (x,))[0]),
+        ("cond", lambda x: wg.cond(x.sum() > 0, lambda x: x.exp().sum(), lambda x: x.sum(), (x,))),
+        ("switch", lambda x: wg.switch(wg.tensor(1), [lambda x: x.sum(), lambda x: x.exp().sum()], (x,))),
+    ],
+)
+@pytest.mark.parametrize("requires_grad", [False, True])
+def test_a_recording_shows_one_node(name, run, requires_grad):
+    x = wg.tensor([1.0, 2.0, 3.0], requires_grad=requires_grad)
+    with wg.record() as r:
+        run(x)
+    assert sum(n.name == name for n in r) == 1
+    assert not any(n.name in ("exp", "tanh") for n in r)
+
+
+def test_a_traced_program_runs_like_the_eager_one():
+    def f(x, n):
+        y, ys = wg.scan(lambda c, v: (c * v, c), x[0], x)
+        z = wg.while_loop(lambda i, c: i < n, lambda i, c: (i + 1, c * 0.5), (0, y))[1]
+        return wg.cond(z > 1, lambda: ys * z, lambda: -ys)
+
+    x, n = normal(3), np.array(2)
+    graph = trace(lambda x, n: [f(x, n)], [Aval((3,), F64), Aval((), n.dtype)])
+    assert sorted(m.name for m in graph.nodes if m.op is not None and m.name in ("scan", "while", "cond")) == [
+        "cond", "scan", "while"
+    ]  # fmt: skip
+    np.testing.assert_array_equal(graph.numpy(x, n)[0], f(wrap(x), wrap(n)).numpy())
+
+
+def test_equal_bodies_are_one_graph():
+    def run(w):
+        with wg.record() as r:
+            wg.scan(lambda c, x: (c * w + x, None), w, wg.ones(3))
+        return next(n for n in r if n.name == "scan").attrs["body"]
+
+    first = run(wg.tensor(2.0))
+    assert run(wg.tensor(3.0)) is first
+    assert run(wg.ones(2)) is not first
+    assert control_bodies._token(0.0) != control_bodies._token(-0.0)
+    assert control_bodies._token((1, 2)) != control_bodies._token((True, 2))
+
+
+def test_a_kept_graph_does_not_keep_what_its_body_read():
+    import gc
+    import weakref
+
+    w = wg.ones(2, requires_grad=True)
+    h = w * 2
+    out, _ = wg.scan(lambda c, x: (c * h, None), w, wg.ones(3))
+    ref = weakref.ref(h)
+    del h, out
+    assert ref() is None
+    gc.collect()
+
+
+# -- cond and switch -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("x", [2.0, -2.0])
+def test_cond_takes_a_branch(x):
+    all_modes(
+        lambda x, y: wg.cond(x.sum() > 0, lambda x, y: x * y, lambda x, y: x - y, (x, y)),
+        [x, 0.5],
+        [1.0, 3.0],
+    )
+
+
+def test_a_python_bool_chooses_at_once_but_both_branches_are_checked():
+    x = wg.tensor([1.0, 2.0], requires_grad=True)
+    with wg.record() as r:
+        y = wg.cond(True, lambda x: x.exp(), lambda x: x, (x,))
+    assert "cond" not in [n.name for n in r]
+    y.sum().backward()
+    np.testing.assert_allclose(x.grad.numpy(), np.exp([1.0, 2.0]), rtol=1e-6)
+    with pytest.raises(ShapeError, match="output 0 differs in shape"):
+        wg.cond(True, lambda x: x, lambda x: x.sum(), (x,))
+
+
+def test_calling_forms_of_cond():
+    x, y = wg.tensor(1.0), wg.tensor(2.0)
+    add, sub = (lambda x, y: x + y), (lambda x, y: x - y)
+    p = wg.tensor(True)
+    for got in (
+        wg.cond(p, add, sub, (x, y)),
+        wg.cond(p, add, sub, [x, y]),
+        wg.cond(p, add, sub, x, y),
+        wg.cond(p, add, sub, operands=(x, y)),
+        wg.cond(wg.tensor([True]), lambda: add(x, y), lambda: sub(x, y)),
+    ):
+        assert got.item() == 3.0
+    nested = wg.cond(p, lambda d: {"s": d["a"] + 1, "t": (None, d["b"])}, lambda d: {"s": d["b"], "t": (None, d["a"])},
+                     ({"a": x, "b": y},))  # fmt: skip
+    assert nested["s"].item() == 2.0
+    assert nested["t"][0] is None
+    assert nested["t"][1].item() == 2.0
+
+
+def test_numbers_take_the_dtype_of_the_other_branch():
+    out = wg.cond(wg.tensor(False), lambda x: x, lambda x: 0, (wg.tensor(1.5, dtype=wg.float64),))
+    assert (out.dtype, out.item()) == (wg.float64, 0.0)
+    assert wg.cond(wg.tensor(True), lambda: 1, lambda: 2).dtype == wg.int64
+
+
+@pytest.mark.parametrize("mode", [grad, push, lambda f: grad(grad(f))])
+def test_the_branch_not_taken_leaks_no_nan(mode):
+    def f(x):
+        return wg.cond(x > 0, lambda x: x.sqrt() + x.log(), lambda x: x * 3, (x,))
+
+    x = [4.0, -1.0, 0.0, 9.0]
+    got = values(mapped(mode(f))(*tensors(x)))[0]
+    want = [values(mode(f)(*tensors(v)))[0] for v in x]
+    assert np.isfinite(got).all()
+    np.testing.assert_allclose(got, want)
+    np.testing.assert_allclose(values(mode(mapped(f))(*tensors(x)))[0].shape, (4,))
+    assert np.isfinite(values(grad(mapped(f))(*tensors(x)))[0]).all()
+
+
+def test_a_loop_in_a_branch_not_taken_need_not_end():
+    def f(x):
+        """For x < 0 the loop would run for ever."""
+        halve = lambda x: wg.while_loop(lambda x: abs(x - 1) > 0.5, lambda x: (x * 0.5 + 0.5,), (x,))[0]
+        return wg.cond(x > 0, halve, lambda x: x, (x,))
+
+    def forever(x):
+        return wg.cond(
+            x > 0, lambda x: wg.while_loop(lambda x: x != 0, lambda x: ((x - 1),), (x,))[0], lambda x: x, (x,)
+        )
+
+    assert np.isfinite(values(grad(mapped(f))(*tensors([8.0, -3.0])))[0]).all()
+    assert values(mapped(forever)(*tensors([3.0, -1.5])))[0].tolist() == [0.0, -1.5]
+    assert values(mapped(forever)(*tensors([-2.5, -1.5])))[0].tolist() == [-2.5, -1.5]
+
+
+def test_a_mapped_axis_of_no_elements():
+    for f in (babylonian, lambda a, x: wg.cond(a > x, lambda: a, lambda: x)):
+        assert values(mapped(f)(*tensors(np.zeros(0), np.zeros(0))))[0].shape == (0,)
+        assert values(grad(mapped(f))(*tensors(np.zeros(0), np.zeros(0))))[0].shape == (0,)
+
+
+@pytest.mark.parametrize("index", [-1, 0, 1, 2, 5])
+def test_switch(index):
+    fs = [lambda x: x * 2, lambda x: x.exp(), lambda x: x.sin()]
+    chosen = fs[min(max(index, 0), 2)]
+    x = np.array([0.3, 0.7])
+    all_modes(lambda x: wg.switch(wg.tensor(index), fs, (x,)), x)
+    np.testing.assert_allclose(wg.switch(index, fs, wrap(x)).numpy(), chosen(wrap(x)).numpy())
+
+
+def test_switch_by_a_mapped_index():
+    fs = [lambda x: x * 2, lambda x: x.log(), lambda x: x.sin()]
+
+    def f(k, x):
+        return vmap_flat(lambda k, x: [wg.switch(k, fs, (x,))], (k, x), (0, 0))
+
+    k, x = wg.tensor([2, 0, 1, 9]), np.array([-1.0, -2.0, 3.0, 0.5])
+    same(lambda x: f(k, x), lambda x: wg.stack([x[0].sin(), x[1] * 2, x[2].log(), x[3].sin()]), x)
+    one = wrap(x[1:2])
+    assert values(vmap_flat(lambda k, x: [wg.switch(k, fs[:1], (x,))], (k[:1], one), (0, 0)))[0].tolist() == [
+        -4.0
+    ]
+
+
+# -- scan ------------------------------------------------------------------------------------------
+
+
+def test_scan_of_nested_containers():
+    def f(c, x):
+        new = {"a": c["a"] + x[0], "b": [c["b"][0] * x[1]["z"]]}
+        return new, {"y": c["a"], "none": None}
+
+    carry = {"a": wg.tensor(1.0), "b": [wg.tensor([1.0, 2.0])]}
+    last, ys = wg.scan(f, carry, (wg.tensor([1.0, 2.0]), {"z": wg.tensor([3.0, 4.0])}))
+    assert last["a"].item() == 4.0
+    assert last["b"][0].tolist() == [12.0, 24.0]
+    assert ys["y"].tolist() == [1.0, 2.0]
+    assert ys["none"] is None
+
+
+def test_scan_without_slices_and_without_steps():
+    assert wg.scan(lambda c, _: (c * 2, c), wg.tensor(1), length=4)[1].tolist() == [1, 2, 4, 8]
+    x = wg.ones(2, requires_grad=True)
+    last, ys = wg.scan(lambda c, v: (c * v, c.sum()), x, wg.zeros(0, 2))
+    assert ys.shape == (0,)
+    last.sum().backward()
+    assert x.grad.tolist() == [1.0, 1.0]
+    last, ys = wg.scan(lambda c, v: (c * v, (c, 1)), x, wg.ones(0, 2), reverse=True)
+    assert (ys[0].shape, ys[1].shape, ys[1].dtype) == ((0, 2), (0,), wg.int64)
+
+
+def test_scan_results_share_no_memory_with_its_operands():
+    x = wg.tensor([1.0, 2.0])
+    same_carry, _ = wg.scan(lambda c, _: (c, None), x, length=2)
+    same_carry.add_(1)
+    (same_loop,) = wg.while_loop(lambda c: c.sum() < 0, lambda c: (c,), (x,))
+    same_loop.add_(1)
+    wg.cond(wg.tensor(True), lambda x: x, lambda x: x + 1, (x,)).add_(1)
+    constant = wg.ones(2)
+    wg.cond(wg.tensor(True), lambda: constant, lambda: constant).add_(1)
+    a, b = wg.cond(wg.tensor(True), lambda x: (x * 2,) * 2, lambda x: (x, x), (x,))
+    a.add_(1)
+    assert x.tolist() == [1.0, 2.0]
+    assert constant.tolist() == [1.0, 1.0]
+    assert b.tolist() == [2.0, 4.0]
+
+
+def test_scan_maps_over_any_axis():
+    def f(c, xs, w):
+        return list(wg.scan(lambda c, x: ((c * w + x).sin(), c), c, xs))
+
+    c, xs, w = normal(3), normal(4, 3, seed=1), normal(seed=2)
+    want = [values(f(*tensors(ci, xi, w))) for ci, xi in zip(c, xs.T, strict=True)]
+    got = values(vmap_flat(f, tensors(c, xs, w), (0, 1, None)))
+    np.testing.assert_allclose(got[0], [v[0] for v in want])
+    np.testing.assert_allclose(got[1], [v[1] for v in want])
+    only_w = values(vmap_flat(f, tensors(c[0], xs[:, 0], normal(5)), (None, None, 0)))
+    assert [v.shape for v in only_w] == [(5,), (5, 4)]
+
+
+def test_integer_and_bool_carries_go_along():
+    def f(x, w):
+        def body(c, v):
+            count, flag, h = c
+            return (count + 1, ~flag, (h * v).sin()), (count, h)
+
+        (count, flag, h), (counts, hs) = wg.scan(body, (wg.tensor(0), wg.tensor(True), x), w)
+        assert (count.aval.dtype, flag.aval.dtype, counts.aval.dtype) == (np.int64, np.bool_, np.int64)
+        return h * count, hs
+
+    all_modes(f, 0.5, normal(3))
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize(("n", "checkpoint"), [(9, True), (10, 4), (3, 5), (1, True), (7, 1)])
+def test_checkpointing_changes_no_number(n, checkpoint, reverse):
+    def plain(c, xs, w):
+        return list(wg.scan(lambda c, x: ((c * w + x).sin(), c * x), c, xs, reverse=reverse))
+
+    def saving(c, xs, w):
+        return list(
+            wg.scan(lambda c, x: ((c * w + x).sin(), c * x), c, xs, reverse=reverse, checkpoint=checkpoint)
+        )
+
+    same(saving, plain, 0.3, normal(n), 1.2)
+
+
+def test_long_scans_take_linear_time_and_bounded_memory():
+    x = wg.tensor(np.full(64, 0.5), requires_grad=True)
+
+    def run(n, checkpoint=False):
+        start = time.perf_counter()
+        tracemalloc.start()
+        y, _ = wg.scan(lambda c, _: ((c * 0.999).sin() + x * 1e-3, None), x, length=n, checkpoint=checkpoint)
+        y.sum().backward()
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return time.perf_counter() - start, peak
+
+    run(10), run(10, True)
+    short, all_kept = run(2_500)
+    long, _ = run(10_000)
+    assert long < 12 * short
+    _, few_kept = run(10_000, True)
+    assert few_kept < all_kept / 4
+    assert np.isfinite(x.grad.numpy()).all()
+
+
+def test_a_long_while_has_a_reverse_mode():
+    x = wg.tensor(1.0, dtype=wg.float64, requires_grad=True)
+    y = wg.while_loop(lambda i, c: i < 10_000, lambda i, c: (i + 1, c * 0.9999), (0, x))[1]
+    y.backward()
+    assert x.grad.item() == pytest.approx(0.9999**10_000, rel=1e-9)
+
+
+# -- while and fori --------------------------------------------------------------------------------
+
+
+def test_while_loop_calling_forms():
+    assert wg.while_loop(lambda i: i < 5, lambda i: i + 1, (0,))[0].item() == 5
+    assert wg.while_loop(lambda i: i < 5, lambda i: i + 1, wg.tensor(0)).item() == 5
+    assert wg.while_loop(lambda i: i < 5, lambda i: [i + 1], [0])[0].item() == 5
+    state = wg.while_loop(
+        lambda s: s["i"] < 3, lambda s: {"i": s["i"] + 1, "x": (s["x"][0] * 2,)}, {"i": 0, "x": (1.0,)}
+    )
+    assert (state["i"].item(), state["x"][0].item()) == (3, 8.0)
+
+
+def test_jvp_of_grad_of_a_while_with_vectors():
+    """Power iteration until it has settled; the eigenvalue's derivatives are v v^T, and so on."""
+
+    def largest(a):
+        start = wg.tensor(np.array([1.0, 0.3, -0.2]))
+
+        def body(i, v, old):
+            w = a @ v
+            return i + 1, w / (w * w).sum().sqrt(), v
+
+        _, v, _ = wg.while_loop(lambda i, v, old: ((v - old) ** 2).sum() > 1e-24, body, (0, start, start * 0))
+        return v @ (a @ v)
+
+    m = normal(3, 3)
+    m = m @ m.T + np.diag([5.0, 1.0, 0.0])
+    w, vs = np.linalg.eigh(m)
+    v, t = vs[:, -1], normal(3, 3, seed=1)
+    t = t + t.T
+    (g,) = values(grad(largest)(*tensors(m)))
+    np.testing.assert_allclose((g + g.T) / 2, np.outer(v, v), atol=1e-9)
+    turn = sum(vs[:, k] * (vs[:, k] @ t @ v) / (w[-1] - w[k]) for k in range(2))
+    moved = values(jvp_flat(grad(largest), tensors(m), tensors(t))[1])[0]
+    np.testing.assert_allclose((moved + moved.T) / 2, np.outer(turn, v) + np.outer(v, turn), atol=1e-8)
+
+
+@pytest.mark.parametrize("bounds", [(0, 4), (2, 5), (3, 3), (5, 2), (-2, 1)])
+@pytest.mark.parametrize("symbolic", [False, True])
+def test_fori_loop(bounds, symbolic):
+    ends = [wg.tensor(b, dtype=wg.int32) for b in bounds] if symbolic else bounds
+
+    def f(x):
+        return wg.fori_loop(*ends, lambda i, c: {"x": (c["x"] * (i + 1)).sin()}, {"x": x})["x"]
+
+    def unrolled(x):
+        x = x * 1
+        for i in range(*bounds):
+            x = (x * (i + 1)).sin()
+        return x
+
+    same(f, unrolled, [0.3, 0.7])
+
+
+def test_map_loop():
+    all_modes(
+        lambda xs, w: wg.map_loop(lambda x: {"a": x @ w, "b": x.sin()}, xs)["a"],
+        normal(3, 2),
+        normal(2, seed=1),
+    )
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 5, 8, 11])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_associative_scan(n, reverse):
+    x = normal(2, n)
+    order = slice(None, None, -1 if reverse else 1)
+    got = wg.associative_scan(lambda a, b: a * b, wrap(x), dim=1, reverse=reverse).numpy()
+    np.testing.assert_allclose(got, np.cumprod(x[:, order], 1)[:, order])
+    a, b = normal(n, seed=1), normal(n, seed=2)
+
+    def linear(p, q):
+        """Composition of affine functions, which does not commute."""
+        return {"a": p["a"] * q["a"], "b": p["b"] * q["a"] + q["b"]}
+
+    def recurrence(a, b):
+        return wg.associative_scan(linear, {"a": a, "b": b}, reverse=reverse)["b"]
+
+    def unrolled(a, b):
+        h, ys = b[0] * 0, []
+        for i in range(n)[order]:
+            h = h * a[i] + b[i]
+            ys.append(h)
+        return wg.stack(ys[order])
+
+    same(recurrence, unrolled, a, b)
+
+
+# -- random numbers --------------------------------------------------------------------------------
+
+
+def test_draws_differ_from_step_to_step_and_repeat_with_the_seed():
+    def noise():
+        wg.manual_seed(3)
+        scanned = wg.scan(lambda c, _: (c, wg.randn(2) + wg.rand(2)), wg.zeros(()), length=4)[1]
+        looped = wg.while_loop(
+            lambda i, x: i < 3, lambda i, x: (i + 1, x * 10 + wg.rand(()).round()), (0, 0.0)
+        )[1]
+        after = wg.rand(2)
+        return scanned.numpy(), looped.numpy(), after.numpy()
+
+    first, second = noise(), noise()
+    assert len(np.unique(first[0])) == 8
+    for a, b in zip(first, second, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_the_reverse_sweep_sees_the_draws_of_the_forward_pass():
+    x = wg.tensor(1.0, dtype=wg.float64, requires_grad=True)
+
+    def body(c, _):
+        r = wg.rand((), dtype=wg.float64) + 0.5
+        return c * r, r
+
+    y, rs = wg.scan(body, x, length=5)
+    y.backward()
+    assert x.grad.item() == pytest.approx(np.prod(rs.detach().numpy()))
+    nested, _ = wg.scan(lambda c, _: wg.scan(body, c, length=2), x, length=3)
+    (g,) = wg.autograd.grad(nested, x)
+    assert g.item() == pytest.approx(nested.item())
+
+
+# -- dtypes ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [wg.float16, wg.bfloat16, wg.float32, wg.complex64, wg.complex128])
+def test_every_inexact_dtype(dtype):
+    x = wg.tensor([0.5, 0.25]).to(dtype).requires_grad_()
+    last, ys = wg.scan(lambda c, v: (c * v, c), x, wg.ones(3, 2, dtype=dtype) * 0.5)
+    (last,) = wg.while_loop(lambda c: abs(c).sum() > 0.05, lambda c: c * 0.5, (last,))
+    out = wg.cond(abs(last).sum() > 0, lambda c: c * 2, lambda c: c, (last,))
+    (g,) = wg.autograd.grad(out, x, wg.ones(2, dtype=dtype))
+    assert (last.dtype, ys.dtype, out.dtype, g.dtype) == (dtype,) * 4
+    np.testing.assert_allclose(g.to(wg.complex128).numpy(), np.full(2, 0.125 * 0.5 * 2), rtol=1e-2)
+
+
+# -- errors ----------------------------------------------------------------------------------------
+
+x2, x3 = np.ones(2), np.ones(3)
+
+
+@pytest.mark.parametrize(
+    ("call", "kind", "text"),
+    [
+        (lambda t: wg.cond(t > 0, lambda t: t, lambda t: -t, (t,)), ShapeError, "must have one element: bool\\[2\\]"),
+        (lambda t: wg.cond(t.sum(), lambda t: t, lambda t: t, (t,)), DTypeError, "must be a bool: f64\\[\\]"),
+        (lambda t: wg.cond(1, lambda t: t, lambda t: t, (t,)), DTypeError, "a bool or a tensor: int"),
+        (lambda t: wg.cond(wg.tensor(True), lambda t: t, lambda t: t[:1], (t,)), ShapeError,
+         r"output 0 differs in shape: f64\[2\] in branch 0 .*, f64\[1\] in branch 1"),
+        (lambda t: wg.cond(wg.tensor(True), lambda t: (t, t), lambda t: (t, t.float()), (t,)), DTypeError,
+         r"output 1 differs in dtype: f64\[2\] in branch 0 .*, f32\[2\] in branch 1"),
+        (lambda t: wg.cond(wg.tensor(True), lambda t: t, lambda t: (t,), (t,)), ArgumentError, "different containers"),
+        (lambda t: wg.cond(wg.tensor(True), lambda t: t, lambda t: t, t, operands=(t,)), ArgumentError, "twice"),
+        (lambda t: wg.cond(wg.tensor(True), lambda t: "a", lambda t: t, (t,)), DTypeError, "must be tensors.*: str"),
+        (lambda t: wg.switch(t.sum(), [lambda t: t], (t,)), DTypeError, "must be an integer"),
+        (lambda t: wg.switch(wg.tensor([1, 2]), [lambda t: t], (t,)), ShapeError, "one element"),
+        (lambda t: wg.switch(0, [], (t,)), ArgumentError, "at least one branch"),
+        (lambda t: wg.while_loop(lambda t: t.sum() < 9, lambda t: wg.cat([t, t]), (t,)), ShapeError,
+         r"carry 0 differs in shape: f64\[2\] before it, f64\[4\] after the step"),
+        (lambda t: wg.while_loop(lambda i, t: i < 3, lambda i, t: (i + 1, t.float()), (0, t)), DTypeError,
+         r"carry 1 differs in dtype: f64\[2\] before it, f32\[2\] after the step"),
+        (lambda t: wg.while_loop(lambda i: i < 3, lambda i: i + 0.5, (0,)), DTypeError, "carry 0 differs in dtype"),
+        (lambda t: wg.while_loop(lambda t: t < 3, lambda t: t, (t,)), ShapeError, "the condition must be one bool"),
+        (lambda t: wg.while_loop(lambda t: t.sum(), lambda t: t, (t,)), DTypeError, "the condition must be one bool"),
+        (lambda t: wg.while_loop(lambda t: t.sum() < 1, lambda t: (t, t), (t,)), ArgumentError, "other containers"),
+        (lambda t: wg.while_loop(lambda: True, lambda: (), ()), ArgumentError, "at least one carry"),
+        (lambda t: wg.scan(lambda c, x: (c, x), t, None), ArgumentError, "needs xs or length"),
+        (lambda t: wg.scan(lambda c, x: (c, x), t, (t, wg.ones(3))), ShapeError, "the first sizes of xs differ"),
+        (lambda t: wg.scan(lambda c, x: (c, x), t, t.sum()), ShapeError, "a first axis to run over"),
+        (lambda t: wg.scan(lambda c, x: (c, x), t, t, 5), ArgumentError, "length 5, xs of 2"),
+        (lambda t: wg.scan(lambda c, x: (c, x), t, None, -1), ArgumentError, "length does not fit"),
+        (lambda t: wg.scan(lambda c, x: c, t, t), ArgumentError, r"must return \(carry, y\)"),
+        (lambda t: wg.scan(lambda c, x: (c.sum(), x), t, t), ShapeError, "carry 0 differs in shape"),
+        (lambda t: wg.scan(lambda c, x: ((c, c), x), t, t), ArgumentError, "another carry than it takes"),
+        (lambda t: wg.scan(lambda c, x: (c, x), t, t, checkpoint=-2), ArgumentError, "checkpoint must be positive"),
+        (lambda t: wg.fori_loop(t.sum(), 3, lambda i, c: c, t), DTypeError, "the lower bound must be an integer"),
+        (lambda t: wg.fori_loop(0, wg.tensor([1, 2]), lambda i, c: c, t), ShapeError, "upper bound.*one element"),
+        (lambda t: wg.associative_scan(lambda a, b: a + b, t, dim=3), IndexRangeError, "dim 3"),
+        (lambda t: wg.associative_scan(lambda a, b: a.sum(), t), ShapeError, "value 0 differs in shape"),
+        (lambda t: wg.scan(lambda c, x: (c * float(c.sum()), x), t, t), TraceError, "not known while tracing"),
+    ],
+)  # fmt: skip
+def test_errors_say_what_is_wrong(call, kind, text):
+    with pytest.raises(kind, match=text):
+        call(wg.tensor(np.ones(2)))
+
+
+def test_the_message_names_the_line():
+    with pytest.raises(ShapeError, match=r"\(test_control.py:\d+\)"):
+        wg.scan(lambda c, x: (c.sum(), x), wg.ones(2), wg.ones(2))
+
+
+def test_a_symbol_kept_by_a_body_is_refused():
+    kept = []
+
+    def body(c, x):
+        kept.append(c)
+        return c + x, None
+
+    wg.scan(body, wg.tensor(0.0), wg.ones(2))
+    with pytest.raises(TraceError, match="finished trace"):
+        wg.scan(lambda c, x: (c + kept[0], None), wg.tensor(0.0), wg.ones(2))
+
+
+def test_isqrt_is_not_needed_for_empty_scans():
+    assert math.isqrt(0) == 0
+    assert wg.scan(lambda c, x: (c, x), wg.tensor(1.0), wg.zeros(0), checkpoint=True)[1].shape == (0,)
