@@ -16,7 +16,7 @@ from .config import STATE
 from .errors import DTypeError, GraphError, TraceError, message
 from .functional import pointwise as pw
 from .functional.methods import METHODS
-from .graph.alias import detached
+from .graph.alias import detached, separate
 from .graph.handle import Handle, node_of, set_handle_class, wrap
 from .graph.node import NO_ATTRS, Node, Sink
 from .transform.backward import backward as _backward
@@ -183,6 +183,8 @@ class Tensor(Handle):
                 message("requires_grad_", "only floating and complex tensors can require grad", str(self.aval),
                         "Convert with x.float()")
             )  # fmt: skip
+        if requires_grad:
+            separate(self)
         if self._value is not None and not isinstance(self._value, np.ndarray):
             self._value = np.array(self._value)
         fresh = Node(None, (), NO_ATTRS, self._value, None if self._value is not None else self.aval,

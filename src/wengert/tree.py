@@ -7,10 +7,12 @@ else is a leaf. Other classes join with `register`.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any
 
-_registry: dict[type, tuple[Callable[[Any], tuple[Sequence[Any], Hashable]], Callable[[Any, Sequence[Any]], Any]]] = {}
+_registry: dict[
+    type, tuple[Callable[[Any], tuple[Sequence[Any], Hashable]], Callable[[Any, Sequence[Any]], Any]]
+] = {}
 
 
 def register(
@@ -88,16 +90,17 @@ def flatten(x: Any) -> tuple[list[Any], Structure]:
     ([1, 2, 3], dict(*, tuple(*, list(*))))
     """
     leaves: list[Any] = []
+    return leaves, _walk(x, leaves)
 
-    def walk(node: Any) -> Structure:
-        found = _children(node)
-        if found is None:
-            leaves.append(node)
-            return LEAF
-        kind, aux, parts = found
-        return Structure(kind, aux, tuple(walk(p) for p in parts))
 
-    return leaves, walk(x)
+def _walk(x: Any, leaves: list[Any]) -> Structure:
+    """The structure; the leaves go into the list."""  # no closure: one that calls itself is a cycle
+    found = _children(x)
+    if found is None:
+        leaves.append(x)
+        return LEAF
+    kind, aux, parts = found
+    return Structure(kind, aux, tuple([_walk(p, leaves) for p in parts]))
 
 
 def unflatten(structure: Structure, leaves: Sequence[Any]) -> Any:
@@ -107,14 +110,13 @@ def unflatten(structure: Structure, leaves: Sequence[Any]) -> Any:
     >>> unflatten(s, [10, 20])
     (10, {'k': 20})
     """
-    source = iter(leaves)
+    return _build(structure, iter(leaves))
 
-    def build(s: Structure) -> Any:
-        if s.kind is None:
-            return next(source)
-        return _rebuild(s.kind, s.aux, [build(c) for c in s.children])
 
-    return build(structure)
+def _build(structure: Structure, leaves: Iterator[Any]) -> Any:
+    if structure.kind is None:
+        return next(leaves)
+    return _rebuild(structure.kind, structure.aux, [_build(c, leaves) for c in structure.children])
 
 
 def leaves(x: Any) -> list[Any]:

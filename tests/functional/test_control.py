@@ -515,14 +515,18 @@ def test_the_branch_not_taken_leaks_no_nan(mode):
 
 def test_a_loop_in_a_branch_not_taken_need_not_end():
     def f(x):
-        """For x < 0 the loop would run for ever."""
-        halve = lambda x: wg.while_loop(lambda x: abs(x - 1) > 0.5, lambda x: (x * 0.5 + 0.5,), (x,))[0]
+        def halve(x):
+            return wg.while_loop(lambda x: abs(x - 1) > 0.5, lambda x: (x * 0.5 + 0.5,), (x,))[0]
+
         return wg.cond(x > 0, halve, lambda x: x, (x,))
 
     def forever(x):
-        return wg.cond(
-            x > 0, lambda x: wg.while_loop(lambda x: x != 0, lambda x: ((x - 1),), (x,))[0], lambda x: x, (x,)
-        )
+        """For a negative x counting down does not end."""
+
+        def count_down(x):
+            return wg.while_loop(lambda x: x != 0, lambda x: (x - 1,), (x,))[0]
+
+        return wg.cond(x > 0, count_down, lambda x: x, (x,))
 
     assert np.isfinite(values(grad(mapped(f))(*tensors([8.0, -3.0])))[0]).all()
     assert values(mapped(forever)(*tensors([3.0, -1.5])))[0].tolist() == [0.0, -1.5]
@@ -577,11 +581,11 @@ def test_scan_of_nested_containers():
 def test_scan_without_slices_and_without_steps():
     assert wg.scan(lambda c, _: (c * 2, c), wg.tensor(1), length=4)[1].tolist() == [1, 2, 4, 8]
     x = wg.ones(2, requires_grad=True)
-    last, ys = wg.scan(lambda c, v: (c * v, c.sum()), x, wg.zeros(0, 2))
-    assert ys.shape == (0,)
+    last, sums = wg.scan(lambda c, v: (c * v, c.sum()), x, wg.zeros(0, 2))
+    assert sums.shape == (0,)
     last.sum().backward()
     assert x.grad.tolist() == [1.0, 1.0]
-    last, ys = wg.scan(lambda c, v: (c * v, (c, 1)), x, wg.ones(0, 2), reverse=True)
+    _, ys = wg.scan(lambda c, v: (c * v, (c, 1)), x, wg.ones(0, 2), reverse=True)
     assert (ys[0].shape, ys[1].shape, ys[1].dtype) == ((0, 2), (0,), wg.int64)
 
 
@@ -808,51 +812,79 @@ def test_every_inexact_dtype(dtype):
 
 # -- errors ----------------------------------------------------------------------------------------
 
-x2, x3 = np.ones(2), np.ones(3)
+
+def whole(t):
+    return t
 
 
-@pytest.mark.parametrize(
-    ("call", "kind", "text"),
-    [
-        (lambda t: wg.cond(t > 0, lambda t: t, lambda t: -t, (t,)), ShapeError, "must have one element: bool\\[2\\]"),
-        (lambda t: wg.cond(t.sum(), lambda t: t, lambda t: t, (t,)), DTypeError, "must be a bool: f64\\[\\]"),
-        (lambda t: wg.cond(1, lambda t: t, lambda t: t, (t,)), DTypeError, "a bool or a tensor: int"),
-        (lambda t: wg.cond(wg.tensor(True), lambda t: t, lambda t: t[:1], (t,)), ShapeError,
-         r"output 0 differs in shape: f64\[2\] in branch 0 .*, f64\[1\] in branch 1"),
-        (lambda t: wg.cond(wg.tensor(True), lambda t: (t, t), lambda t: (t, t.float()), (t,)), DTypeError,
-         r"output 1 differs in dtype: f64\[2\] in branch 0 .*, f32\[2\] in branch 1"),
-        (lambda t: wg.cond(wg.tensor(True), lambda t: t, lambda t: (t,), (t,)), ArgumentError, "different containers"),
-        (lambda t: wg.cond(wg.tensor(True), lambda t: t, lambda t: t, t, operands=(t,)), ArgumentError, "twice"),
-        (lambda t: wg.cond(wg.tensor(True), lambda t: "a", lambda t: t, (t,)), DTypeError, "must be tensors.*: str"),
-        (lambda t: wg.switch(t.sum(), [lambda t: t], (t,)), DTypeError, "must be an integer"),
-        (lambda t: wg.switch(wg.tensor([1, 2]), [lambda t: t], (t,)), ShapeError, "one element"),
-        (lambda t: wg.switch(0, [], (t,)), ArgumentError, "at least one branch"),
-        (lambda t: wg.while_loop(lambda t: t.sum() < 9, lambda t: wg.cat([t, t]), (t,)), ShapeError,
-         r"carry 0 differs in shape: f64\[2\] before it, f64\[4\] after the step"),
-        (lambda t: wg.while_loop(lambda i, t: i < 3, lambda i, t: (i + 1, t.float()), (0, t)), DTypeError,
-         r"carry 1 differs in dtype: f64\[2\] before it, f32\[2\] after the step"),
-        (lambda t: wg.while_loop(lambda i: i < 3, lambda i: i + 0.5, (0,)), DTypeError, "carry 0 differs in dtype"),
-        (lambda t: wg.while_loop(lambda t: t < 3, lambda t: t, (t,)), ShapeError, "the condition must be one bool"),
-        (lambda t: wg.while_loop(lambda t: t.sum(), lambda t: t, (t,)), DTypeError, "the condition must be one bool"),
-        (lambda t: wg.while_loop(lambda t: t.sum() < 1, lambda t: (t, t), (t,)), ArgumentError, "other containers"),
-        (lambda t: wg.while_loop(lambda: True, lambda: (), ()), ArgumentError, "at least one carry"),
-        (lambda t: wg.scan(lambda c, x: (c, x), t, None), ArgumentError, "needs xs or length"),
-        (lambda t: wg.scan(lambda c, x: (c, x), t, (t, wg.ones(3))), ShapeError, "the first sizes of xs differ"),
-        (lambda t: wg.scan(lambda c, x: (c, x), t, t.sum()), ShapeError, "a first axis to run over"),
-        (lambda t: wg.scan(lambda c, x: (c, x), t, t, 5), ArgumentError, "length 5, xs of 2"),
-        (lambda t: wg.scan(lambda c, x: (c, x), t, None, -1), ArgumentError, "length does not fit"),
-        (lambda t: wg.scan(lambda c, x: c, t, t), ArgumentError, r"must return \(carry, y\)"),
-        (lambda t: wg.scan(lambda c, x: (c.sum(), x), t, t), ShapeError, "carry 0 differs in shape"),
-        (lambda t: wg.scan(lambda c, x: ((c, c), x), t, t), ArgumentError, "another carry than it takes"),
-        (lambda t: wg.scan(lambda c, x: (c, x), t, t, checkpoint=-2), ArgumentError, "checkpoint must be positive"),
-        (lambda t: wg.fori_loop(t.sum(), 3, lambda i, c: c, t), DTypeError, "the lower bound must be an integer"),
-        (lambda t: wg.fori_loop(0, wg.tensor([1, 2]), lambda i, c: c, t), ShapeError, "upper bound.*one element"),
-        (lambda t: wg.associative_scan(lambda a, b: a + b, t, dim=3), IndexRangeError, "dim 3"),
-        (lambda t: wg.associative_scan(lambda a, b: a.sum(), t), ShapeError, "value 0 differs in shape"),
-        (lambda t: wg.scan(lambda c, x: (c * float(c.sum()), x), t, t), TraceError, "not known while tracing"),
-    ],
-)  # fmt: skip
-def test_errors_say_what_is_wrong(call, kind, text):
+def pair(c, x):
+    return c, x
+
+
+YES = wg.tensor(True)
+ERRORS = {
+    "pred of two": (lambda t: wg.cond(t > 0, whole, whole, (t,)), ShapeError, r"one element: b1\[2\]"),
+    "pred float": (lambda t: wg.cond(t.sum(), whole, whole, (t,)), DTypeError, r"must be a bool: f64\[\]"),
+    "pred int": (lambda t: wg.cond(1, whole, whole, (t,)), DTypeError, "a bool or a tensor: int"),
+    "branch shapes": (
+        lambda t: wg.cond(YES, whole, lambda t: t[:1], (t,)),
+        ShapeError,
+        r"output 0 differs in shape: f64\[2\] in branch 0 \(whole\), f64\[1\] in branch 1",
+    ),
+    "branch dtypes": (
+        lambda t: wg.cond(YES, lambda t: (t, t), lambda t: (t, t.float()), (t,)),
+        DTypeError,
+        r"output 1 differs in dtype: f64\[2\] in branch 0 .*, f32\[2\] in branch 1",
+    ),
+    "branch containers": (
+        lambda t: wg.cond(YES, whole, lambda t: (t,), (t,)), ArgumentError, "different containers"
+    ),
+    "operands twice": (lambda t: wg.cond(YES, whole, whole, t, operands=(t,)), ArgumentError, "twice"),
+    "no tensor": (lambda t: wg.cond(YES, lambda t: "a", whole, (t,)), DTypeError, "must be tensors.*: str"),
+    "index float": (lambda t: wg.switch(t.sum(), [whole], (t,)), DTypeError, "must be an integer"),
+    "index of two": (lambda t: wg.switch(wg.tensor([1, 2]), [whole], (t,)), ShapeError, "one element"),
+    "no branch": (lambda t: wg.switch(0, [], (t,)), ArgumentError, "at least one branch"),
+    "while shape": (
+        lambda t: wg.while_loop(lambda t: t.sum() < 9, lambda t: wg.cat([t, t]), (t,)),
+        ShapeError,
+        r"carry 0 differs in shape: f64\[2\] before it, f64\[4\] after the step",
+    ),
+    "while dtype": (
+        lambda t: wg.while_loop(lambda i, t: i < 3, lambda i, t: (i + 1, t.float()), (0, t)),
+        DTypeError,
+        r"carry 1 differs in dtype: f64\[2\] before it, f32\[2\] after the step",
+    ),
+    "while number": (lambda t: wg.while_loop(lambda i: i < 3, lambda i: i + 0.5, (0,)), DTypeError, "carry 0"),
+    "condition of two": (lambda t: wg.while_loop(lambda t: t < 3, whole, (t,)), ShapeError, "must be one bool"),
+    "condition float": (lambda t: wg.while_loop(lambda t: t.sum(), whole, (t,)), DTypeError, "must be one bool"),
+    "while containers": (
+        lambda t: wg.while_loop(lambda t: t.sum() < 1, lambda t: (t, t), (t,)), ArgumentError, "other containers"
+    ),
+    "no carry": (lambda t: wg.while_loop(lambda: True, lambda: (), ()), ArgumentError, "at least one carry"),
+    "no length": (lambda t: wg.scan(pair, t, None), ArgumentError, "needs xs or length"),
+    "first sizes": (lambda t: wg.scan(pair, t, (t, wg.ones(3))), ShapeError, "the first sizes of xs differ"),
+    "no first axis": (lambda t: wg.scan(pair, t, t.sum()), ShapeError, "a first axis to run over"),
+    "length": (lambda t: wg.scan(pair, t, t, 5), ArgumentError, "length 5, xs of 2"),
+    "negative length": (lambda t: wg.scan(pair, t, None, -1), ArgumentError, "length does not fit"),
+    "no pair": (lambda t: wg.scan(lambda c, x: c, t, t), ArgumentError, r"must return \(carry, y\)"),
+    "scan shape": (lambda t: wg.scan(lambda c, x: (c.sum(), x), t, t), ShapeError, "carry 0 differs in shape"),
+    "scan containers": (lambda t: wg.scan(lambda c, x: ((c, c), x), t, t), ArgumentError, "another carry"),
+    "checkpoint": (lambda t: wg.scan(pair, t, t, checkpoint=-2), ArgumentError, "must be positive"),
+    "bound float": (lambda t: wg.fori_loop(t.sum(), 3, lambda i, c: c, t), DTypeError, "must be an integer"),
+    "bound of two": (
+        lambda t: wg.fori_loop(0, wg.tensor([1, 2]), lambda i, c: c, t), ShapeError, "upper bound.*one element"
+    ),
+    "dim": (lambda t: wg.associative_scan(lambda a, b: a + b, t, dim=3), IndexRangeError, "dim 3"),
+    "combination": (lambda t: wg.associative_scan(lambda a, b: a.sum(), t), ShapeError, "value 0 differs in shape"),
+    "value": (
+        lambda t: wg.scan(lambda c, x: (c * float(c.sum()), x), t, t), TraceError, "not known while tracing"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_errors_say_what_is_wrong(name):
+    call, kind, text = ERRORS[name]
     with pytest.raises(kind, match=text):
         call(wg.tensor(np.ones(2)))
 

@@ -8,9 +8,9 @@ import pickle
 
 import numpy as np
 import pytest
-from wengert.testing.checks import Point, check_first_order, check_second_order, check_vmap
 
 import wengert as wg
+from wengert.testing.checks import Point, check_first_order, check_second_order, check_vmap
 
 NAN, INF = math.nan, math.inf
 
@@ -125,7 +125,11 @@ def test_std_of_equal_elements_has_gradient_zero():
 
 @pytest.mark.parametrize(
     ("x", "want"),
-    [([2.0, 3.0, 4.0], [12.0, 8.0, 6.0]), ([2.0, 0.0, 4.0], [0.0, 8.0, 0.0]), ([0.0, 0.0, 4.0], [0.0, 0.0, 0.0])],
+    [
+        ([2.0, 3.0, 4.0], [12.0, 8.0, 6.0]),
+        ([2.0, 0.0, 4.0], [0.0, 8.0, 0.0]),
+        ([0.0, 0.0, 4.0], [0.0, 0.0, 0.0]),
+    ],
 )
 def test_prod_gradient_with_zeros(x, want):
     np.testing.assert_array_equal(slope(wg.prod, x), want)
@@ -179,7 +183,9 @@ def test_of_nothing(name):
     same(f(wg.zeros(0)), want)
 
 
-@pytest.mark.parametrize("f", [wg.sum, wg.mean, wg.prod, wg.amax, wg.max, wg.median, wg.std, wg.norm, wg.argmax])
+@pytest.mark.parametrize(
+    "f", [wg.sum, wg.mean, wg.prod, wg.amax, wg.max, wg.median, wg.std, wg.norm, wg.argmax]
+)
 def test_zero_dimensions(f):
     x = wg.tensor(2.0)
     out = f(x)
@@ -191,7 +197,7 @@ def test_zero_dimensions(f):
 # -- dtypes ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dtype", [wg.bool_, wg.uint8, wg.int8, wg.int32, wg.int64] if hasattr(wg, "bool_") else [wg.uint8])
+@pytest.mark.parametrize("dtype", [wg.bool, wg.uint8, wg.int16, wg.int32, wg.int64])
 def test_integers_are_summed_in_int64(dtype):
     x = wg.ones(300, dtype=dtype)
     assert x.sum().dtype is wg.int64
@@ -282,17 +288,26 @@ def test_allclose_and_equal():
 
 
 ERRORS = {
-    "mean of integers": (lambda: wg.mean(wg.tensor([1, 2])), r"mean: needs a floating or complex dtype: i64\[2\]"),
+    "mean of integers": (
+        lambda: wg.mean(wg.tensor([1, 2])),
+        r"mean: needs a floating or complex dtype: i64\[2\]",
+    ),
     "std of integers": (lambda: wg.std(wg.tensor([1, 2])), "std: needs a floating"),
     "amax of nothing": (lambda: wg.amax(wg.zeros(0)), "amax: .*empty"),
-    "max along nothing": (lambda: wg.max(wg.zeros(0, 3), 0), "argmax: dimension 0 is empty"),
+    "max along nothing": (lambda: wg.max(wg.zeros(0, 3), 0), "max: dimension 0 is empty"),
     "argmin of nothing": (lambda: wg.argmin(wg.zeros(0)), "argmin: an empty tensor"),
     "dim too large": (lambda: wg.sum(wg.zeros(2), 1), r"sum: dimension out of range: dim 1 .* Use -1 to 0"),
     "dim twice": (lambda: wg.sum(wg.zeros(2, 2), (0, -2)), "sum: a dimension appears twice"),
     "complex order": (lambda: wg.amax(wg.tensor([1j])), "amax: complex numbers have no order"),
-    "quantile dtype": (lambda: wg.quantile(wg.tensor([1, 2]), 0.5), "quantile: the input must have dtype float32"),
+    "quantile dtype": (
+        lambda: wg.quantile(wg.tensor([1, 2]), 0.5),
+        "quantile: the input must have dtype float32",
+    ),
     "quantile level": (lambda: wg.quantile(wg.tensor([1.0]), 1.5), r"quantile: q must lie in \[0, 1\]"),
-    "quantile method": (lambda: wg.quantile(wg.ones(1), 0.5, interpolation="x"), "quantile: no such interpolation"),
+    "quantile method": (
+        lambda: wg.quantile(wg.ones(1), 0.5, interpolation="x"),
+        "quantile: no such interpolation",
+    ),
     "norm": (lambda: wg.norm(wg.ones(2), "x"), "norm: no such norm: 'x'"),
     "norm of integers": (lambda: wg.norm(wg.tensor([3, 4])), "norm: needs a floating"),
     "norm inf of nothing": (lambda: wg.norm(wg.zeros(0), INF), "norm: .*empty"),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from wengert.testing.checks import Point, check_first_order, check_second_order, check_vmap
 
 import wengert as wg
+from wengert.testing.checks import Point, check_first_order, check_second_order, check_vmap
 
 NAN, INF = np.nan, np.inf
 
@@ -30,7 +30,9 @@ VALUES = {
     "cummax": (lambda x: wg.cummax(x, 1).values, np.maximum.accumulate(X, 1)),
     "cummin": (lambda x: wg.cummin(x, 0)[0], np.minimum.accumulate(X, 0)),
     "diff": (lambda x: wg.diff(x, 2, 0), np.diff(X, 2, 0)),
-    "diff of joined": (lambda x: wg.diff(x, prepend=x, append=x[:, :1]), np.diff(np.hstack([X, X, X[:, :1]]))),
+    "diff of joined": (
+        lambda x: wg.diff(x, prepend=x, append=x[:, :1]), np.diff(np.hstack([X, X, X[:, :1]])),
+    ),
     "gradient": (lambda x: wg.gradient(x, spacing=0.5)[1], np.gradient(X, 0.5)[1]),
     "gradient, second order": (
         lambda x: wg.gradient(x, dim=1, edge_order=2)[0], np.gradient(X, axis=1, edge_order=2),
@@ -66,7 +68,9 @@ def products(x: np.ndarray, k: int) -> np.ndarray:
     return out
 
 
-@pytest.mark.parametrize("x", [[2.0, 0.0, 3.0, 5.0], [0.0, 0.0, 3.0, 2.0], [1.0, 2.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]])
+@pytest.mark.parametrize(
+    "x", [[2.0, 0.0, 3.0, 5.0], [0.0, 0.0, 3.0, 2.0], [1.0, 2.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]]
+)
 @pytest.mark.parametrize("modes", ["f", "r", "ff", "fr", "rf", "rr", "fff", "rrf"])
 def test_cumprod_derivatives_with_zeros(x, modes):
     f = lambda t: wg.cumprod(t, 0)
@@ -164,7 +168,7 @@ ERRORS = {
     "gradient size": (lambda: wg.gradient(wg.ones(2), edge_order=2), "gradient: needs 3 elements"),
     "gradient spacing": (lambda: wg.gradient(wg.ones(2, 2), spacing=[1.0]), "gradient: one spacing for each"),
     "trapezoid": (lambda: wg.trapezoid(wg.ones(2), wg.ones(3)), "trapezoid: one coordinate for each sample"),
-    "trapezoid of a number": (lambda: wg.trapezoid(wg.tensor(1.0)), "trapezoid: needs at least one dimension"),
+    "trapezoid of a number": (lambda: wg.trapezoid(wg.tensor(1.0)), "trapezoid: needs at least one dim"),
 }  # fmt: skip
 
 

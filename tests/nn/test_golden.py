@@ -46,7 +46,7 @@ def test_layers(case: dict[str, Any], dtype: Any) -> None:
     buffers = dict(module.named_buffers())
     assert list(buffers) == list(case["buffers"])
     for name, buffer in buffers.items():
-        close(buffer, case["buffers"][name], dtype if buffer.is_floating_point() else wg.int64)
+        close(buffer, case["buffers"][name], dtype if buffer.dtype.is_floating_point else wg.int64)
 
 
 @dtypes

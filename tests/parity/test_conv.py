@@ -52,12 +52,23 @@ def test_conv(agree, text, x, w):
     agree(text, HALF, x=normal(*x), w=normal(*w, seed=1), tol=4)
 
 
-@pytest.mark.parametrize(("text", "x", "w"), [c for c in CASES if "conv_t" not in c[0] and "None" not in c[0]][:8])
+@pytest.mark.parametrize(
+    ("text", "x", "w"), [c for c in CASES if "conv_t" not in c[0] and "None" not in c[0]][:8]
+)
 def test_conv_bias(agree, text, x, w):
-    agree(text.replace("(x, w", "(x, w, b"), HALF, x=normal(*x), w=normal(*w, seed=1), b=normal(w[0], seed=2), tol=4)
+    agree(
+        text.replace("(x, w", "(x, w, b"),
+        HALF,
+        x=normal(*x),
+        w=normal(*w, seed=1),
+        b=normal(w[0], seed=2),
+        tol=4,
+    )
 
 
-@pytest.mark.parametrize(("text", "x", "w"), [c for c in CASES if "conv_t" in c[0] and "groups" not in c[0]][:2])
+@pytest.mark.parametrize(
+    ("text", "x", "w"), [c for c in CASES if "conv_t" in c[0] and "groups" not in c[0]][:2]
+)
 def test_conv_transpose_bias(agree, text, x, w):
     agree(text.replace("(x, w", "(x, w, b"), x=normal(*x), w=normal(*w, seed=1), b=normal(w[1], seed=2))
 
@@ -88,6 +99,14 @@ def test_unfold_fold(agree, text, shape):
 
 def test_bilinear(agree):
     agree("F.bilinear(x, y, w)", x=normal(4, 3), y=normal(4, 2), w=normal(5, 3, 2))
-    agree("F.bilinear(x, y, w, b)", HALF, x=normal(2, 4, 3), y=normal(2, 4, 2), w=normal(5, 3, 2), b=normal(5), tol=2)
+    agree(
+        "F.bilinear(x, y, w, b)",
+        HALF,
+        x=normal(2, 4, 3),
+        y=normal(2, 4, 2),
+        w=normal(5, 3, 2),
+        b=normal(5),
+        tol=2,
+    )
     agree("F.bilinear(x, y, w, b)", x=normal(3), y=normal(2), w=normal(5, 3, 2), b=normal(5))
     agree("F.bilinear(x, y, w)", x=normal(0, 3), y=normal(0, 2), w=normal(5, 3, 2))

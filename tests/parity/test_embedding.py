@@ -60,7 +60,13 @@ def test_bag(agree, text, index, mode):
 
 def test_bag_weights(agree):
     agree("F.embedding_bag(i, w, mode='sum', per_sample_weights=s)", i=INDEX, w=normal(5, 3), s=normal(2, 4))
-    agree("F.embedding_bag(i, w, o, mode='sum', per_sample_weights=s)", i=FLAT, w=normal(5, 3), s=normal(8), o=OFFSETS)
+    agree(
+        "F.embedding_bag(i, w, o, mode='sum', per_sample_weights=s)",
+        i=FLAT,
+        w=normal(5, 3),
+        s=normal(8),
+        o=OFFSETS,
+    )
     agree("F.embedding_bag(i, w, o, mode='sum', per_sample_weights=s, padding_idx=1)", i=FLAT, w=normal(5, 3),
           s=normal(8), o=OFFSETS)  # fmt: skip
 

@@ -92,7 +92,11 @@ def test_integers(agree):
         ("F.fractional_max_pool2d(x, (2, 3), None, (0.5, 0.4), _random_samples=const)", (3, 7, 8), (1, 3, 2)),
         ("F.fractional_max_pool2d(x, 3, (1, 5), None, True, const)", (2, 3, 7, 8), (2, 3, 2)),
         ("F.fractional_max_pool3d(x, 2, (3, 4, 2), None, True, const)", (2, 3, 5, 7, 4), (2, 3, 3)),
-        ("F.fractional_max_pool3d(x, (1, 2, 2), None, (0.5, 0.7, 0.6), True, const)", (3, 5, 7, 4), (1, 3, 3)),
+        (
+            "F.fractional_max_pool3d(x, (1, 2, 2), None, (0.5, 0.7, 0.6), True, const)",
+            (3, 5, 7, 4),
+            (1, 3, 3),
+        ),
     ],
 )
 def test_fractional(agree, text, shape, samples):
@@ -105,6 +109,11 @@ def test_unpool(agree):
     agree("F.max_unpool2d(*F.max_pool2d(x, 2, return_indices=True), 2)", x=x)
     agree("F.max_unpool2d(*F.max_pool2d(x, 2, return_indices=True), 2, output_size=(2, 3, 7, 8))", x=x)
     # Where windows overlap an index comes twice: the values agree, but torch counts the gradient twice.
-    agree("F.max_unpool2d(*F.max_pool2d(const, 3, 2, 1, return_indices=True), 3, 2, 1, output_size=(6, 8))", const=x)
+    agree(
+        "F.max_unpool2d(*F.max_pool2d(const, 3, 2, 1, return_indices=True), 3, 2, 1, output_size=(6, 8))",
+        const=x,
+    )
     agree("F.max_unpool1d(*F.max_pool1d(x, 2, return_indices=True), 2)", x=normal(3, 6))
-    agree("F.max_unpool3d(*F.max_pool3d(x, (1, 2, 2), return_indices=True), (1, 2, 2))", x=normal(2, 2, 3, 4, 4))
+    agree(
+        "F.max_unpool3d(*F.max_pool3d(x, (1, 2, 2), return_indices=True), (1, 2, 2))", x=normal(2, 2, 3, 4, 4)
+    )

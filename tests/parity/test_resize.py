@@ -107,7 +107,12 @@ def test_grid_sample(agree, mode, padding, align):
 def test_grid_sample_far_outside(agree, align):
     points = np.array([[-9.3, 0.1], [7.7, -5.2], [1.0, -1.0], [0.33, 30.2]]).reshape(1, 2, 2, 2)
     for padding in ("zeros", "border", "reflection"):
-        agree(f"F.grid_sample(x, const_g, 'bilinear', {padding!r}, {align})", x=normal(1, 2, 3, 4), const_g=points, tol=9)
+        agree(
+            f"F.grid_sample(x, const_g, 'bilinear', {padding!r}, {align})",
+            x=normal(1, 2, 3, 4),
+            const_g=points,
+            tol=9,
+        )
 
 
 @pytest.mark.filterwarnings("ignore:.*affine_grid.*")

@@ -114,7 +114,9 @@ def _check_attention(query: Any, key: Any, value: Any, mask: Any, is_causal: boo
     if is_causal:
         raise ArgumentError(message(name, "give attn_mask or is_causal, not both", str(mask.aval)))
     if mask.aval.dtype != dt.NP_BOOL and mask.aval.dtype not in (query.aval.dtype, dt.NP_FLOAT32):
-        raise DTypeError(message(name, "attn_mask must be bool or have the query's dtype", describe((*avals, mask.aval))))
+        raise DTypeError(
+            message(name, "attn_mask must be bool or have the query's dtype", describe((*avals, mask.aval)))
+        )
 
 
 def scaled_dot_product_attention(
@@ -167,7 +169,9 @@ def _added_mask(name: str, mask: Any, like: Any) -> Any:
         zeros = constant(np.zeros(mask.aval.shape), like)
         return apply(_WHERE, (mask, apply(_FILL, (zeros,), {"value": -math.inf}), zeros))
     if mask.aval.dtype not in dt.FLOATING_NP:
-        raise DTypeError(message("multi_head_attention_forward", f"{name} must be bool or floating", str(mask.aval)))
+        raise DTypeError(
+            message("multi_head_attention_forward", f"{name} must be bool or floating", str(mask.aval))
+        )
     return cast(mask, dt.of(like.aval.dtype))
 
 
@@ -183,11 +187,9 @@ def _more_column(mask: Any) -> Any:
     return apply(OPS["pad"], (mask,), {"pads": pads})
 
 
-def _project(
-    query: Any, key: Any, value: Any, weights: Any, bias: Any, dim: int
-) -> tuple[Any, Any, Any]:
+def _project(query: Any, key: Any, value: Any, weights: Any, bias: Any, dim: int) -> tuple[Any, Any, Any]:
     """The three input projections; ``weights`` is one matrix (3E, E), or three."""
-    if isinstance(weights, Handle):
+    if not isinstance(weights, tuple):
         weights = [weights[i * dim : (i + 1) * dim] for i in range(3)]
     biases = [None] * 3 if bias is None else [bias[i * dim : (i + 1) * dim] for i in range(3)]
     out = [linear(t, w, b) for t, w, b in zip((query, key, value), weights, biases)]
@@ -216,7 +218,9 @@ def _joint_mask(attn_mask: Any, padding: Any, n: int, heads: int, rows: int, col
             )  # fmt: skip
     if padding is not None:
         if padding.aval.shape != (n, columns):
-            raise ShapeError(message(name, "key_padding_mask does not fit", f"{padding.aval}, expected {[n, columns]}"))
+            raise ShapeError(
+                message(name, "key_padding_mask does not fit", f"{padding.aval}, expected {[n, columns]}")
+            )
         padding = reshape(padding, (n, 1, 1, columns))
     if attn_mask is None or padding is None:
         return padding if attn_mask is None else attn_mask
@@ -227,83 +231,70 @@ def _check_heads(query: Any, key: Any, value: Any, embed: int, heads: int) -> No
     name = "multi_head_attention_forward"
     avals = (query.aval, key.aval, value.aval)
     if query.aval.ndim not in (2, 3) or any(a.ndim != query.aval.ndim for a in avals):
-        raise ShapeError(message(name, "query, key and value need 3 dimensions (L, N, E), or all 2", describe(avals)))
+        raise ShapeError(
+            message(name, "query, key and value need 3 dimensions (L, N, E), or all 2", describe(avals))
+        )
     if query.aval.shape[-1] != embed:
         raise ShapeError(message(name, f"the embedding dimension is {embed}", describe(avals)))
     if embed % heads:
-        raise ArgumentError(message(name, "embed_dim must be a multiple of num_heads", f"{embed} and {heads}"))
+        raise ArgumentError(
+            message(name, "embed_dim must be a multiple of num_heads", f"{embed} and {heads}")
+        )
     if key.aval.shape[:-1] != value.aval.shape[:-1]:
         raise ShapeError(message(name, "key and value must have one length and batch", describe(avals)))
 
 
 def multi_head_attention_forward(
-    query: Any,
-    key: Any,
-    value: Any,
-    embed_dim_to_check: int,
-    num_heads: int,
-    in_proj_weight: Any,
-    in_proj_bias: Any,
-    bias_k: Any,
-    bias_v: Any,
-    add_zero_attn: bool,
-    dropout_p: float,
-    out_proj_weight: Any,
-    out_proj_bias: Any,
-    training: bool = True,
-    key_padding_mask: Any = None,
-    need_weights: bool = True,
-    attn_mask: Any = None,
-    use_separate_proj_weight: bool = False,
-    q_proj_weight: Any = None,
-    k_proj_weight: Any = None,
-    v_proj_weight: Any = None,
-    static_k: Any = None,
-    static_v: Any = None,
-    average_attn_weights: bool = True,
-    is_causal: bool = False,
-) -> tuple[Any, Any]:
+    query: Any, key: Any, value: Any, embed_dim_to_check: int, num_heads: int, in_proj_weight: Any,
+    in_proj_bias: Any, bias_k: Any, bias_v: Any, add_zero_attn: bool, dropout_p: float, out_proj_weight: Any,
+    out_proj_bias: Any, training: bool = True, key_padding_mask: Any = None, need_weights: bool = True,
+    attn_mask: Any = None, use_separate_proj_weight: bool = False, q_proj_weight: Any = None,
+    k_proj_weight: Any = None, v_proj_weight: Any = None, static_k: Any = None, static_v: Any = None,
+    average_attn_weights: bool = True, is_causal: bool = False,
+) -> tuple[Any, Any]:  # fmt: skip
     """Attention with ``num_heads`` heads between projected inputs, as in PyTorch's MultiheadAttention.
 
-    ``query`` (L, N, E), ``key`` and ``value`` (S, N, E'), or all without N. Masks: True (or -inf) leaves out;
-    ``attn_mask`` (L, S) or (N·heads, L, S), ``key_padding_mask`` (N, S). Returns the output (L, N, E) and, with
-    ``need_weights``, the weights (N, L, S), averaged over the heads unless ``average_attn_weights`` is False.
+    ``query`` (L, N, E), ``key`` and ``value`` (S, N, E'), or all without N. Masks: True (or -inf) leaves
+    out; ``attn_mask`` (L, S) or (N·heads, L, S), ``key_padding_mask`` (N, S). Returns the output (L, N, E)
+    and, with ``need_weights``, the weights (N, L, S), averaged over the heads unless
+    ``average_attn_weights`` is False.
     Source: Vaswani et al., arXiv:1706.03762.
 
     Raises:
         ShapeError: an input or mask does not fit.
         ArgumentError: E is no multiple of ``num_heads``, or ``is_causal`` without ``attn_mask``.
     """
-    name = "multi_head_attention_forward"
     _check_heads(query, key, value, embed_dim_to_check, num_heads)
+    if is_causal and attn_mask is None:
+        raise ArgumentError(
+            message("multi_head_attention_forward", "is_causal is a hint that needs attn_mask")
+        )
     single = len(query.aval.shape) == 2
     if single:
         query, key, value = (reshape(t, (t.aval.shape[0], 1, t.aval.shape[1])) for t in (query, key, value))
         if key_padding_mask is not None:
             key_padding_mask = reshape(key_padding_mask, (1, *key_padding_mask.aval.shape))
-    if is_causal and attn_mask is None:
-        raise ArgumentError(message(name, "is_causal is a hint that needs attn_mask"))
-    attn_mask, padding = _added_mask("attn_mask", attn_mask, query), _added_mask("key_padding_mask", key_padding_mask, query)
+    masks = [
+        _added_mask("attn_mask", attn_mask, query),
+        _added_mask("key_padding_mask", key_padding_mask, query),
+    ]
     separate = (q_proj_weight, k_proj_weight, v_proj_weight)
     weights = separate if use_separate_proj_weight else in_proj_weight
     q, k, v = _project(query, key, value, weights, in_proj_bias, embed_dim_to_check)
     rows, n, features = q.aval.shape
     if bias_k is not None and bias_v is not None:
-        k = _join(k, expand_to(bias_k, (1, n, features)), 0)
-        v = _join(v, expand_to(bias_v, (1, n, features)), 0)
-        attn_mask, padding = _more_column(attn_mask), _more_column(padding)
+        k, v = (
+            _join(k, expand_to(bias_k, (1, n, features)), 0),
+            _join(v, expand_to(bias_v, (1, n, features)), 0),
+        )
+        masks = [_more_column(m) for m in masks]
     q, k, v = (_split_heads(t, num_heads) for t in (q, k, v))
-    if static_k is not None:
-        k = reshape(static_k, (n, num_heads, *static_k.aval.shape[-2:]))
-    if static_v is not None:
-        v = reshape(static_v, (n, num_heads, *static_v.aval.shape[-2:]))
+    k, v = _given_heads(static_k, k), _given_heads(static_v, v)
     if add_zero_attn:
         zeros = constant(np.zeros((n, num_heads, 1, features // num_heads)), k)
-        k, v = _join(k, zeros, 2), _join(v, zeros, 2)
-        attn_mask, padding = _more_column(attn_mask), _more_column(padding)
-    mask = _joint_mask(attn_mask, padding, n, num_heads, rows, k.aval.shape[2])
-    p = float(dropout_p) if training else 0.0
-    out, shown = _heads(q, k, v, mask, p, need_weights)
+        k, v, masks = _join(k, zeros, 2), _join(v, zeros, 2), [_more_column(m) for m in masks]
+    mask = _joint_mask(*masks, n, num_heads, rows, k.aval.shape[2])
+    out, shown = _heads(q, k, v, mask, float(dropout_p) if training else 0.0, need_weights)
     out = linear(reshape(permute(out, (2, 0, 1, 3)), (rows, n, features)), out_proj_weight, out_proj_bias)
     if need_weights and average_attn_weights:
         shown = apply(OPS["mean"], (shown,), {"axes": (1,)})
@@ -311,6 +302,13 @@ def multi_head_attention_forward(
         out = reshape(out, (rows, features))
         shown = None if shown is None else reshape(shown, shown.aval.shape[1:])
     return out, shown
+
+
+def _given_heads(static: Any, projected: Any) -> Any:
+    """Keys or values (N·heads, S, E / heads) given in place of the projected ones, if any."""
+    if static is None:
+        return projected
+    return reshape(static, (*projected.aval.shape[:2], *static.aval.shape[-2:]))
 
 
 def _heads(q: Any, k: Any, v: Any, mask: Any, p: float, need_weights: bool) -> tuple[Any, Any]:

@@ -390,7 +390,7 @@ def _in_chunks(
     return carry, tree.map(lambda a, b: apply(OPS["cat"], (a, b), {"axis": 0}), head, tail)
 
 
-def part(x: Any, start: int, stop: int, step: int = 1) -> Any:
+def part(x: Any, start: int, stop: int | None, step: int = 1) -> Any:
     """x[start:stop:step] along the first axis."""
     spec = ((start, stop, step), *[(0, n, 1) for n in x.aval.shape[1:]])
     return apply(OPS["slice"], (x,), {"spec": spec})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -87,7 +88,9 @@ def unbatched(x: Any, single: bool) -> Any:
 def _check_operands(name: str, x: Any, weight: Any, bias: Any, channels: int, outs: int) -> None:
     if weight.aval.dtype != x.aval.dtype or (bias is not None and bias.aval.dtype != x.aval.dtype):
         seen = describe(t.aval for t in (x, weight, bias) if t is not None)
-        raise DTypeError(message(name, "input, weight and bias must have one dtype", seen, "Convert with x.to(dtype)"))
+        raise DTypeError(
+            message(name, "input, weight and bias must have one dtype", seen, "Convert with x.to(dtype)")
+        )
     if x.aval.shape[1] != channels:
         raise ShapeError(
             message(name, "the weight does not fit the input", describe((x.aval, weight.aval)),
@@ -108,7 +111,9 @@ def _weight_rank(name: str, weight: Any, rank: int) -> None:
         raise ShapeError(message(name, f"the weight must have {rank + 2} dimensions", str(weight.aval)))
 
 
-def _pads(name: str, padding: Any, kernel: Sequence[int], stride: Any, dilation: Any) -> tuple[tuple[int, int], ...]:
+def _pads(
+    name: str, padding: Any, kernel: Sequence[int], stride: Any, dilation: Any
+) -> tuple[tuple[int, int], ...]:
     """(low, high) zeros for each axis; 'same' puts the odd one at the end, as PyTorch does."""
     if padding == "valid":
         return ((0, 0),) * len(kernel)
@@ -132,7 +137,11 @@ def _conv(
     outs, inner, *kernel = weight.aval.shape
     if groups < 1 or outs % groups:
         raise ArgumentError(
-            message(name, "the output channels must be a multiple of groups", f"{weight.aval} with groups={groups}")
+            message(
+                name,
+                "the output channels must be a multiple of groups",
+                f"{weight.aval} with groups={groups}",
+            )
         )
     _check_operands(name, x, weight, bias, inner * groups, outs)
     attrs = {
@@ -221,7 +230,9 @@ def _conv_transpose(
     ins, outs, *kernel = weight.aval.shape
     if groups < 1 or ins % groups:
         raise ArgumentError(
-            message(name, "the input channels must be a multiple of groups", f"{weight.aval} with groups={groups}")
+            message(
+                name, "the input channels must be a multiple of groups", f"{weight.aval} with groups={groups}"
+            )
         )
     _check_operands(name, x, weight, bias, ins, outs * groups)
     for e, s, d in zip(extra, stride, dilation):
@@ -232,8 +243,8 @@ def _conv_transpose(
             )  # fmt: skip
     margins = [d * (k - 1) - p for d, k, p in zip(dilation, kernel, padding)]
     attrs = {
-        "stride": (1,) * rank, "padding": tuple((m, m + e) for m, e in zip(margins, extra)), "dilation": dilation,
-        "lhs_dilation": stride, "groups": int(groups),
+        "stride": (1,) * rank, "padding": tuple((m, m + e) for m, e in zip(margins, extra)),
+        "dilation": dilation, "lhs_dilation": stride, "groups": int(groups),
     }  # fmt: skip
     out = apply(_CONV, (x, mirror(swap_channels(weight, int(groups)))), attrs)
     return unbatched(_add_bias(out, bias), single)
@@ -300,7 +311,10 @@ def unfold(input: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, st
     [[1.0, 2.0], [2.0, 3.0]]
     """
     x, single = batched("unfold", input, 2)
-    kernel, stride = ntuple("unfold", "kernel_size", kernel_size, 2, 1), ntuple("unfold", "stride", stride, 2, 1)
+    kernel, stride = (
+        ntuple("unfold", "kernel_size", kernel_size, 2, 1),
+        ntuple("unfold", "stride", stride, 2, 1),
+    )
     dilation = ntuple("unfold", "dilation", dilation, 2, 1)
     x = pad_last(x, [(p, p) for p in ntuple("unfold", "padding", padding, 2)])
     out = apply(_WINDOWS, (x,), {"kernel": kernel, "stride": stride, "dilation": dilation})
@@ -320,21 +334,26 @@ def fold(
     """
     shape = input.aval.shape
     if len(shape) not in (2, 3):
-        raise ShapeError(message("fold", "needs 3 dimensions (N, C·K, L), or 2 without a batch", str(input.aval)))
+        raise ShapeError(
+            message("fold", "needs 3 dimensions (N, C·K, L), or 2 without a batch", str(input.aval))
+        )
     x = reshape(input, (1, *shape)) if len(shape) == 2 else input
-    sizes, kernel = ntuple("fold", "output_size", output_size, 2), ntuple("fold", "kernel_size", kernel_size, 2, 1)
+    sizes, kernel = (
+        ntuple("fold", "output_size", output_size, 2),
+        ntuple("fold", "kernel_size", kernel_size, 2, 1),
+    )
     stride, dilation = ntuple("fold", "stride", stride, 2, 1), ntuple("fold", "dilation", dilation, 2, 1)
     padding = ntuple("fold", "padding", padding, 2)
     padded = tuple(n + 2 * p for n, p in zip(sizes, padding))
     counts = window_counts(padded, kernel, stride, dilation)
     n, rows, columns = x.aval.shape
-    if rows % (kernel[0] * kernel[1]) or columns != counts[0] * counts[1]:
+    if rows % math.prod(kernel) or columns != math.prod(counts):
         raise ShapeError(
             message("fold", "the columns do not fit",
                     f"{input.aval}, output_size={sizes}, kernel_size={kernel}",
-                    f"Expected a multiple of {kernel[0] * kernel[1]} rows and {counts[0] * counts[1]} columns")
+                    f"Expected a multiple of {math.prod(kernel)} rows and {math.prod(counts)} columns")
         )  # fmt: skip
-    x = reshape(x, (n, rows // (kernel[0] * kernel[1]), *kernel, *counts))
+    x = reshape(x, (n, rows // math.prod(kernel), *kernel, *counts))
     out = apply(_UNWINDOWS, (x,), {"kernel": kernel, "stride": stride, "dilation": dilation, "sizes": padded})
     return unbatched(cut_last(out, padding, sizes), len(shape) == 2)
 
@@ -349,7 +368,7 @@ def bilinear(input1: Any, input2: Any, weight: Any, bias: Any = None) -> Any:
                     describe(t.aval for t in (input1, input2, weight)))
         )  # fmt: skip
     _, i, j = weight.aval.shape
-    n = int(np.prod(lead, dtype=np.int64))
+    n = math.prod(lead)
     half = apply(OPS["matmul"], (reshape(input1, (n, i)), reshape(permute(weight, (1, 0, 2)), (i, outs * j))))
     out = apply(OPS["matmul"], (reshape(half, (n, outs, j)), reshape(input2, (n, j, 1))))
     out = reshape(out, (*lead, outs))
@@ -357,6 +376,6 @@ def bilinear(input1: Any, input2: Any, weight: Any, bias: Any = None) -> Any:
 
 
 __all__ = [
-    "bilinear", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "fold",
-    "unfold",
+    "bilinear", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d",
+    "fold", "unfold",
 ]  # fmt: skip

@@ -31,6 +31,11 @@ def _broadcast(name: str, *xs: Any) -> list[Any]:
     return [expand_to(x, shape) for x in xs]
 
 
+def _norm(d: Any, p: float, axes: tuple[int, ...]) -> Any:
+    """The norm over the axes; 0 of vectors without elements."""
+    return vector_norm_formula(d, p if d.aval.size else 1.0, axes)
+
+
 def cosine_similarity(x1: Any, x2: Any, dim: int = 1, eps: float = 1e-8) -> Any:
     """Dot product of the directions of two vectors along ``dim``; the tensors are broadcast.
 
@@ -71,11 +76,11 @@ def pairwise_distance(x1: Any, x2: Any, p: float = 2.0, eps: float = 1e-6, keepd
 def _pairwise_distance(x: Any, y: Any, p: float, eps: float, keepdim: bool) -> Any:
     d = x - y + eps
     axes = (len(d.aval.shape) - 1,) if d.aval.shape else ()
-    return keep(d, vector_norm_formula(d, p, axes), axes, keepdim)
+    return keep(d, _norm(d, p, axes), axes, keepdim)
 
 
 def pdist(input: Any, p: float = 2.0) -> Any:
-    """Distances of all pairs i < j of the rows of a matrix, in the order (0, 1), (0, 2) … (1, 2) …
+    """Distances of all pairs of rows i < j of a matrix, in the order (0, 1), (0, 2), …, (1, 2), and so on.
 
     >>> import wengert as wg
     >>> wg.nn.functional.pdist(wg.tensor([[0.0, 0.0], [3.0, 4.0], [0.0, 1.0]]))
@@ -89,7 +94,7 @@ def pdist(input: Any, p: float = 2.0) -> Any:
         raise ArgumentError(message("pdist", "p must not be negative", str(p)))
     i, j = (wrap(k) for k in np.triu_indices(shape[0], 1))
     d = apply(OPS["take_rows"], (input, i)) - apply(OPS["take_rows"], (input, j))
-    return vector_norm_formula(d, float(p), (1,))
+    return _norm(d, float(p), (1,))
 
 
 __all__ = ["cosine_similarity", "pairwise_distance", "pdist"]

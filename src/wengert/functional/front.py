@@ -130,7 +130,9 @@ def _implicit_expand(n: Node, small: Any, shape: tuple[int, ...]) -> Node:
     if not axes:
         return n
     attrs = {"shape": shape, "axes": axes}
-    return Node(_EXPAND, (n,), attrs, small, Aval(shape, small.dtype), n.requires_grad, n.code, n.lasti, n.scope)
+    return Node(
+        _EXPAND, (n,), attrs, small, Aval(shape, small.dtype), n.requires_grad, n.code, n.lasti, n.scope
+    )
 
 
 def record_elementwise(op: Any, xs: Sequence[Any], value: Any, attrs: dict[str, Any] = NO_ATTRS) -> Node:
@@ -192,7 +194,9 @@ def unary(name: str, floating: bool = False, keeps_dtype: bool = True) -> Callab
     def general(x: Any) -> Any:
         if not isinstance(x, Handle):
             if not isinstance(x, (np.ndarray, np.generic)):
-                raise DTypeError(message(name, "needs a tensor", type(x).__name__, "Wrap it with wg.tensor(...)"))
+                raise DTypeError(
+                    message(name, "needs a tensor", type(x).__name__, "Wrap it with wg.tensor(...)")
+                )
             x = wrap(x)
         if floating and x.aval.dtype not in dt.INEXACT_NP:
             x = cast(x, dt.get_default_dtype())
@@ -214,40 +218,50 @@ def binary(
     def call(input: Any, other: Any, *, out: Any = None) -> Any:
         if out is not None:
             return into(name, out, call(input, other))
-        state = STATE
         kind = type(other)
-        try:
-            if kind is float or kind is int:
-                result = _with_number(op, fast, input, other, False, keeps_dtype)
-                if result is not None:
-                    return result
-            x, y = input._value, other._value
-            if x.dtype is y.dtype:
-                value = state.run(fast, x, y)
-                if value.dtype is x.dtype or not keeps_dtype:
-                    p, q = input._node, other._node
-                    result = wrap(value)
-                    if (
-                        ((p is not None and p.requires_grad) or (q is not None and q.requires_grad))
-                        and state.grad
-                        and op.differentiable
-                    ):
-                        if p is not None and q is not None and x.shape == y.shape:
-                            result._node = make_node(op, (p, q), NO_ATTRS, value, True)
-                        else:
-                            result._node = record_elementwise(op, (input, other), value)
-                    return result
-        except Exception:  # the general path does it again, and names what is wrong
-            pass
-        if operator and not isinstance(other, OPERANDS):
-            return NotImplemented
-        if type(input) is float or type(input) is int:
-            result = _swapped(op, fast, other, input, keeps_dtype)
+        if kind is float or kind is int:
+            result = _with_number(op, fast, input, other, False, keeps_dtype)
             if result is not None:
                 return result
-        return apply_elementwise(op, promote(name, (input, other), floating))
+        else:
+            try:
+                x, y = input._value, other._value
+                if x.dtype is y.dtype:
+                    value = STATE.run(fast, x, y)
+                    if value.dtype is x.dtype or not keeps_dtype:
+                        if input._node is None and other._node is None:
+                            return wrap(value)
+                        return _recorded(op, input, other, value)
+            except Exception:  # the general path does it again, and names what is wrong
+                pass
+        if operator and not isinstance(other, OPERANDS):
+            return NotImplemented
+        return _promoted(op, fast, input, other, floating, keeps_dtype)
 
     return _named(call, name, op)
+
+
+def _promoted(op: Any, fast: Any, x: Any, y: Any, floating: bool, keeps_dtype: bool) -> Any:
+    """A binary op in the general case."""
+    if type(x) is float or type(x) is int:
+        result = _with_number(op, fast, y, x, True, keeps_dtype)
+        if result is not None:
+            return result
+    return apply_elementwise(op, promote(op.name, (x, y), floating))
+
+
+def _recorded(op: Any, a: Any, b: Any, value: Any) -> Any:
+    """The handle of a binary op's result, with a node where one of its operands carries a gradient."""
+    p, q = a._node, b._node
+    result = wrap(value)
+    if not ((p is not None and p.requires_grad) or (q is not None and q.requires_grad)):
+        return result
+    if STATE.grad and op.differentiable:
+        if p is not None and q is not None and a._value.shape == b._value.shape:
+            result._node = make_node(op, (p, q), NO_ATTRS, value, True)
+        else:
+            result._node = record_elementwise(op, (a, b), value)
+    return result
 
 
 def reflected(name: str, floating: bool = False) -> Callable[[Any, Any], Any]:
@@ -256,7 +270,10 @@ def reflected(name: str, floating: bool = False) -> Callable[[Any, Any], Any]:
     fast = _fast_numpy(op)
 
     def call(self: Any, other: Any) -> Any:
-        result = _swapped(op, fast, self, other, True)
+        kind = type(other)
+        result = None
+        if kind is float or kind is int:
+            result = _with_number(op, fast, self, other, True, True)
         if result is not None:
             return result
         if not isinstance(other, OPERANDS):
@@ -267,15 +284,18 @@ def reflected(name: str, floating: bool = False) -> Callable[[Any, Any], Any]:
 
 
 def _with_number(op: Any, fast: Any, x: Any, number: Any, swapped: bool, keeps_dtype: bool) -> Any:
-    """``op(x, number)`` on a float or an int, or swapped; None where the general path must promote first."""
-    v = x._value
-    d = v.dtype
-    if d not in dt.FLOATING_NP and (type(number) is float or d is dt.NP_BOOL):
-        return None
-    state = STATE
-    small = state.quiet(np.array, number, d)
-    value = state.run(fast, small, v) if swapped else state.run(fast, v, small)
-    if keeps_dtype and value.dtype is not d:
+    """``op(x, number)`` on a float or an int, or swapped; None where the general path must see to it."""
+    try:
+        v = x._value
+        d = v.dtype
+        if d not in dt.FLOATING_NP and (type(number) is float or d is dt.NP_BOOL):
+            return None
+        state = STATE
+        small = state.quiet(np.array, number, d)
+        value = state.run(fast, small, v) if swapped else state.run(fast, v, small)
+        if keeps_dtype and value.dtype is not d:
+            return None
+    except Exception:  # the general path does it again, and names what is wrong
         return None
     result = wrap(value)
     n = x._node
@@ -287,16 +307,6 @@ def _with_number(op: Any, fast: Any, x: Any, number: Any, swapped: bool, keeps_d
             constant = Node(_EXPAND, (constant,), attrs, small, Aval(shape, d), False)
         result._node = make_node(op, (constant, n) if swapped else (n, constant), NO_ATTRS, value, True)
     return result
-
-
-def _swapped(op: Any, fast: Any, x: Any, number: Any, keeps_dtype: bool) -> Any:
-    """``op(number, x)``, or None where the general path is to be taken."""
-    if type(number) is float or type(number) is int:
-        try:
-            return _with_number(op, fast, x, number, True, keeps_dtype)
-        except Exception:  # the general path does it again, and names what is wrong
-            pass
-    return None
 
 
 def into(name: str, out: Any, result: Any) -> Any:

@@ -61,7 +61,7 @@ def _widened(low: Any, high: Any, by: float) -> tuple[Any, Any]:
     return low - extra, high + extra
 
 
-def _given_range(name: str, low: float, high: float, kind: Any) -> tuple[Any, Any]:
+def _given_range(name: str, low: float, high: float, *, kind: Any) -> tuple[Any, Any]:
     if not (math.isfinite(low) and math.isfinite(high)) or low > high:
         raise ArgumentError(
             message(name, "not a range", f"{low} to {high}", "Give finite numbers, the smaller first")
@@ -103,7 +103,7 @@ def histc(input: Any, bins: int = 100, min: float = 0, max: float = 0) -> Any:
         if not x.aval.size:
             return wrap(np.zeros(bins, x.aval.dtype))
     else:
-        low, high = _given_range("histc", min, max, x.aval.dtype)
+        low, high = _given_range("histc", min, max, kind=x.aval.dtype)
     low, high = _widened(low, high, 1.0)
     line = _flat(OPS["stop_gradient"](x))
     inside = OPS["logical_and"](line >= low, line <= high)
@@ -120,10 +120,10 @@ def _edges(name: str, x: Any, bins: Any, range: Sequence[float] | None) -> Any:
             wrong = "edges must be a vector with the dtype of the input"
             raise ShapeError(message(name, wrong, f"{bins.aval} for {x.aval}"))
         return bins
-    n = int(bins)
+    n = int(bins if isinstance(bins, int) else bins.item())
     if n <= 0:
         raise ArgumentError(message(name, "the number of bins must be positive", str(n)))
-    low, high = _data_range(name, x) if range is None else _given_range(name, *range, x.aval.dtype)
+    low, high = _data_range(name, x) if range is None else _given_range(name, *range, kind=x.aval.dtype)
     return _edges_between(*_widened(low, high, 0.5), n)
 
 

@@ -341,7 +341,7 @@ def _set_memory(x: Any, p: Parsed, value: Any) -> None:
     target = p.shape if not p.picks else _picked_shape(p)
     value = _fit(value, target, x.aval)
     owned_base(x)
-    place = x._value[tuple([slice(*t) for t in p.spec])]
+    place = x._value[(*[slice(*t) for t in p.spec], ...)]  # the dots make a view of a 0-d array too
     if place.shape != p.shape:
         place = place.reshape(p.shape)
     if p.picks:

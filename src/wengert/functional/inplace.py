@@ -124,7 +124,9 @@ _IN_MEMORY: dict[str, Callable[..., None]] = {
 }  # fmt: skip
 
 
-def _write(name: str, recipe: Callable[..., None], x: Handle, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+def _write(
+    name: str, recipe: Callable[..., None], x: Handle, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> bool:
     """Compute in the memory of ``x``; False, and nothing changed, where that cannot be done."""
     if kwargs:
         if len(kwargs) != 1 or _EXTRA.get(name) not in kwargs:
@@ -165,7 +167,9 @@ def into(name: str, out: Handle, result: Handle) -> Any:
     if out.aval.size == 0 and out.aval.shape != result.aval.shape and out._alias is None:
         out._value, out._node = np.empty(result.aval.shape, out.aval.dtype), None
     elif out.aval.shape != result.aval.shape:
-        raise ShapeError(message(name, "out has another shape than the result", f"{out.aval} for {result.aval}"))
+        raise ShapeError(
+            message(name, "out has another shape than the result", f"{out.aval} for {result.aval}")
+        )
     check_writable(name, out)
     return assign(name, out, fit(name, out, result))
 

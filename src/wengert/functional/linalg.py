@@ -237,9 +237,7 @@ def trace(input: Any) -> Any:
     """Sum of the diagonal of a matrix; integers are summed in int64."""
     x = operand("trace", input)
     if x.aval.ndim != 2:
-        raise ShapeError(
-            message("trace", "needs a matrix", str(x.aval), "Use x.diagonal(dim1=-2, dim2=-1).sum(-1)")
-        )
+        raise ShapeError(message("trace", "needs a matrix", str(x.aval), "Use x.diagonal(0, -2, -1).sum(-1)"))
     return diagonal_of(x).sum()
 
 
@@ -304,9 +302,9 @@ def ormqr(input: Any, tau: Any, other: Any, left: bool = True, transpose: bool =
 
 
 __all__ = [
-    "cdist", "chain_matmul", "cholesky", "cholesky_inverse", "cholesky_solve", "cross", "det", "inverse", "logdet",
-    "lu", "lu_solve", "lu_unpack", "matrix_exp", "matrix_power", "orgqr", "ormqr", "pinverse", "qr", "renorm",
-    "slogdet", "svd", "trace", "triangular_solve", "vander",
+    "cdist", "chain_matmul", "cholesky", "cholesky_inverse", "cholesky_solve", "cross", "det", "inverse",
+    "logdet", "lu", "lu_solve", "lu_unpack", "matrix_exp", "matrix_power", "orgqr", "ormqr", "pinverse", "qr",
+    "renorm", "slogdet", "svd", "trace", "triangular_solve", "vander",
 ]  # fmt: skip
 
 NOT_METHODS = ("cdist", "chain_matmul", "lu_unpack", "vander")

@@ -179,7 +179,8 @@ def lstsq(A: Any, B: Any, rcond: Any = None, *, driver: Any = None) -> Any:
             driver says which of the other results are filled.
 
     Returns:
-        solution, residuals (squared; if m > n and A has full rank, but not for gelsy, else empty), rank, singular_values.
+        solution, residuals, rank, singular_values. The residuals are squared, and empty unless m > n, A has
+        full rank and the driver is not gelsy.
     """
     a, b = checked("lstsq", A), operand("lstsq", B)
     if driver not in (None, "gelsy", "gelsd", "gelss", "gels"):

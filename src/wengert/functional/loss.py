@@ -232,7 +232,7 @@ def binary_cross_entropy(
     if (
         value is not None
         and value.size
-        and not (value.min() >= 0 and value.max() <= 1 or np.isnan(value).any())
+        and not ((value.min() >= 0 and value.max() <= 1) or np.isnan(value).any())
     ):
         raise ArgumentError(
             message(name, "inputs must lie between 0 and 1", str(input.aval), "Apply sigmoid first")
@@ -474,8 +474,8 @@ def triplet_margin_loss(
 
 __all__ = [
     "binary_cross_entropy", "binary_cross_entropy_with_logits", "cosine_embedding_loss", "cosine_similarity",
-    "cross_entropy", "ctc_loss", "gaussian_nll_loss", "hinge_embedding_loss", "huber_loss", "kl_div", "l1_loss",
-    "margin_ranking_loss", "mse_loss", "multi_margin_loss", "multilabel_margin_loss",
+    "cross_entropy", "ctc_loss", "gaussian_nll_loss", "hinge_embedding_loss", "huber_loss", "kl_div",
+    "l1_loss", "margin_ranking_loss", "mse_loss", "multi_margin_loss", "multilabel_margin_loss",
     "multilabel_soft_margin_loss", "nll_loss", "pairwise_distance", "pdist", "poisson_nll_loss",
     "smooth_l1_loss", "soft_margin_loss", "triplet_margin_loss", "triplet_margin_with_distance_loss",
 ]  # fmt: skip

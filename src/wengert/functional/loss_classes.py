@@ -335,7 +335,7 @@ def _multilabel_margin_loss(x: Any, target: Any, reduction: str) -> Any:
     axis = len(x.aval.shape) - 1
     size = x.aval.shape[axis]
     square = (*x.aval.shape, size)  # (target j, class i)
-    listed = OPS["cumsum"](cast(target < 0, dt.int64), axis=axis) == 0
+    listed = OPS["cumsum"](cast(target < 0, dt.int64), axis=axis, reverse=False) == 0
     own = OPS["gather"](x, pick(listed, target, 0), dim=axis)
 
     def columns(y: Any) -> Any:

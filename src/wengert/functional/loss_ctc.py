@@ -156,7 +156,7 @@ def _ctc_loss(x: Any, targets: Any, inputs: Any, lengths: Any, blank: int, zero_
     x = OPS["gather"](x, expand_to(labels, (steps, batch, states)), dim=2)
     numbers = wrap(np.arange(states))
     first = expand_to(numbers < 2, (batch, states))
-    alpha = pick(first, 0.0, OPS["fill"](OPS["cast"](labels, dtype=x.aval.dtype), value=NEVER))
+    alpha = pick(first, 0.0, OPS["fill"](labels, value=NEVER, dtype=x.aval.dtype))
     # a state is entered from itself, from its left neighbour, or over a blank between different labels
     before = OPS["set_slice"](
         OPS["fill"](labels, value=blank),
@@ -177,8 +177,7 @@ def _ctc_loss(x: Any, targets: Any, inputs: Any, lengths: Any, blank: int, zero_
         alpha = scan(step, alpha, (x, wrap(np.arange(steps))))[0]
     blank_end = _at(alpha, lengths * 2)
     label_end = _at(alpha, OPS["maximum"](lengths * 2 - 1, OPS["fill"](lengths, value=0)))
-    label_end = pick(lengths == 0, NEVER, label_end)
+    label_end = pick(OPS["logical_or"](lengths == 0, inputs == 0), NEVER, label_end)
     loss = -_log_add([blank_end, label_end])
-    # before the first step every state that may be the first has weight 1, so an empty input reads as nothing
     impossible = loss > -0.5 * NEVER
     return pick(impossible, 0.0 if zero_infinity else np.inf, loss)

@@ -28,12 +28,13 @@ from . import (
     sorting,
     special,
     statistics,
+    stft,
 )
 from .inplace import inplace
 
 FAMILIES = (
     pointwise, special, reduction, statistics, shape, joining, memory, indexing, scatter, scan, sorting, histogram, blas, linalg,
-    creation, random,
+    creation, random, stft,
 )  # fmt: skip
 
 METHODS: dict[str, Callable[..., Any]] = {}

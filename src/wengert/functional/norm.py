@@ -35,7 +35,9 @@ def _operand(name: str, x: Any, least: int, others: Sequence[Any] = ()) -> Any:
         raise ShapeError(message(name, f"needs at least {least} dimensions", str(x.aval)))
     for t in others:
         if t is not None and t.aval.dtype != x.aval.dtype and x.aval.dtype not in dt.HALF_NP:
-            raise DTypeError(message(name, "input and parameters must have one dtype", describe((x.aval, t.aval))))
+            raise DTypeError(
+                message(name, "input and parameters must have one dtype", describe((x.aval, t.aval)))
+            )
     return x
 
 
@@ -65,7 +67,7 @@ def _along(t: Any, rank: int, axis: int = 1) -> Any:
 
 
 def _affine(out: Any, weight: Any, bias: Any) -> Any:
-    """out · weight + bias, where there are such; they broadcast from the last axis."""
+    """Out · weight + bias, where there are such; they broadcast from the last axis."""
     if weight is not None:
         out = out * widened(weight)
     return out if bias is None else out + widened(bias)
@@ -76,7 +78,7 @@ def _affine(out: Any, weight: Any, bias: Any) -> Any:
 
 @formula
 def batch_norm_by_batch(x: Any, weight: Any, bias: Any, eps: float) -> Any:
-    """(x - mean) / √(variance + eps) · weight + bias for each channel, with mean and variance of the batch."""
+    """(x - mean) / √(variance + eps) · weight + bias for each channel, by mean and variance of the batch."""
     source, x = dt.of(x.aval.dtype), widened(x)
     rank = len(x.aval.shape)
     axes = (0, *range(2, rank))
@@ -105,7 +107,7 @@ def batch_norm_by_statistics(x: Any, mean: Any, variance: Any, weight: Any, bias
 
 
 def _update(name: str, running: Any, found: Any, momentum: float) -> None:
-    """running = (1 - momentum) running + momentum found, in the memory of ``running``."""
+    """Running = (1 - momentum) running + momentum found, in the memory of ``running``."""
     with no_grad():
         new = running * (1 - momentum) + cast(found, dt.of(running.aval.dtype)) * momentum
         assign(name, running, new)
@@ -147,7 +149,12 @@ def batch_norm(
     n = shape[0] * math.prod(shape[2:])
     if n == 1:
         raise ArgumentError(
-            message(name, "training needs more than one value a channel", str(x.aval), "Use a larger batch or eval()")
+            message(
+                name,
+                "training needs more than one value a channel",
+                str(x.aval),
+                "Use a larger batch or eval()",
+            )
         )
     out, mean, variance = batch_norm_by_batch(x, weight, bias, eps)
     if momentum is not None and n:
@@ -215,7 +222,11 @@ def _layer_axes(name: str, x: Any, normalized_shape: Any, *parameters: Any) -> t
     rank = len(x.aval.shape)
     if not shape or x.aval.shape[max(rank - len(shape), 0) :] != shape:
         raise ShapeError(
-            message(name, "the input does not end with normalized_shape", f"{x.aval}, normalized_shape={list(shape)}")
+            message(
+                name,
+                "the input does not end with normalized_shape",
+                f"{x.aval}, normalized_shape={list(shape)}",
+            )
         )
     _parameters(name, shape, x, *parameters)
     return tuple(range(rank - len(shape), rank))
@@ -246,7 +257,9 @@ def layer_norm(
     [-1.0, 1.0]
     """
     x = _operand("layer_norm", input, 1, (weight, bias))
-    return layer_norm_formula(x, weight, bias, _layer_axes("layer_norm", x, normalized_shape, weight, bias), eps)
+    return layer_norm_formula(
+        x, weight, bias, _layer_axes("layer_norm", x, normalized_shape, weight, bias), eps
+    )
 
 
 @formula
@@ -264,9 +277,7 @@ def group_norm_formula(x: Any, weight: Any, bias: Any, groups: int, eps: float) 
     return cast(out, source)
 
 
-def group_norm(
-    input: Any, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5
-) -> Any:
+def group_norm(input: Any, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Any:
     """Bring each of ``num_groups`` groups of channels of ``input`` (N, C, ...) to mean 0 and variance 1.
 
     ``weight`` and ``bias`` have C elements. Source: Wu and He, arXiv:1803.08494.
@@ -278,7 +289,11 @@ def group_norm(
     channels = x.aval.shape[1]
     if num_groups < 1 or channels % num_groups:
         raise ArgumentError(
-            message("group_norm", "the channels must be a multiple of num_groups", f"{x.aval}, num_groups={num_groups}")
+            message(
+                "group_norm",
+                "the channels must be a multiple of num_groups",
+                f"{x.aval}, num_groups={num_groups}",
+            )
         )
     _parameters("group_norm", (channels,), x, weight, bias)
     return group_norm_formula(x, weight, bias, int(num_groups), eps)
@@ -286,7 +301,7 @@ def group_norm(
 
 @formula
 def rms_norm_formula(x: Any, weight: Any, axes: tuple[int, ...], eps: float) -> Any:
-    """x / √(mean of x² + eps) · weight over the last axes."""
+    """X / √(mean of x² + eps) · weight over the last axes."""
     source, x = dt.of(x.aval.dtype), widened(x)
     size = apply(_MEAN, (x * x,), {"axes": axes})
     return cast(_affine(x * spread(_inverse_root(size + eps), x, axes), weight, None), source)
@@ -315,7 +330,7 @@ def rms_norm(input: Any, normalized_shape: Any, weight: Any = None, eps: float |
 
 @formula
 def local_response_norm_formula(x: Any, size: int, alpha: float, beta: float, k: float) -> Any:
-    """x / (k + alpha · mean of x² over ``size`` neighbouring channels)^beta."""
+    """X / (k + alpha · mean of x² over ``size`` neighbouring channels)^beta."""
     source, x = dt.of(x.aval.dtype), widened(x)
     shape = x.aval.shape
     square = reshape(x * x, (*shape[:2], math.prod(shape[2:])))
@@ -325,7 +340,9 @@ def local_response_norm_formula(x: Any, size: int, alpha: float, beta: float, k:
     return cast(x / (reshape(total, shape) * (alpha / size) + k) ** beta, source)
 
 
-def local_response_norm(input: Any, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Any:
+def local_response_norm(
+    input: Any, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
+) -> Any:
     """Divide by the mean square of ``size`` neighbouring channels: x / (k + alpha · mean)^beta.
 
     ``input``: (N, C, ...). Source: Krizhevsky et al., ImageNet classification with deep convolutional
@@ -339,7 +356,7 @@ def local_response_norm(input: Any, size: int, alpha: float = 1e-4, beta: float 
 
 
 def normalize(input: Any, p: float = 2.0, dim: Any = 1, eps: float = 1e-12, out: Any = None) -> Any:
-    """input / max(‖input‖_p, eps) over ``dim``.
+    """Input / max(‖input‖_p, eps) over ``dim``.
 
     >>> import wengert as wg
     >>> import wengert.nn.functional as F

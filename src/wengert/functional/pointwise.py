@@ -108,7 +108,9 @@ def _power(call: Any) -> Any:
         """``input ** exponent``; a tensor of integers with a negative number as exponent raises `ArgumentError`."""
         if exponent.__class__ is int and exponent < 0 and _dtype(input) not in dt.INEXACT_NP:
             seen = f"{exponent} for {input.aval}"
-            raise ArgumentError(message("pow", "integers have no negative powers", seen, "Convert with x.float()"))
+            raise ArgumentError(
+                message("pow", "integers have no negative powers", seen, "Convert with x.float()")
+            )
         return call(input, exponent, out=out)
 
     return pow
@@ -121,7 +123,9 @@ def _scaled(name: str, x: Any, other: Any, alpha: Any) -> Any:
     """``alpha * other``, with the checks of `add` and `sub`."""
     target = result_type(x, other)
     if target.category < 2 and isinstance(alpha, float):
-        raise DTypeError(message(name, "alpha must be an int for integer tensors", f"alpha={alpha}, {target}"))
+        raise DTypeError(
+            message(name, "alpha must be an int for integer tensors", f"alpha={alpha}, {target}")
+        )
     if target.category == 0:
         return logical_and(other, builtins.bool(alpha))
     return mul(cast(other, target), alpha) if isinstance(other, Handle) else other * alpha
@@ -228,7 +232,9 @@ def round(input: Any, *, decimals: int = 0) -> Any:
     if decimals == 0:
         return _round(input)
     if _dtype(input) not in dt.INEXACT_NP:
-        raise DTypeError(message("round", "decimals needs a floating dtype", str(input.aval), "Convert with x.float()"))
+        raise DTypeError(
+            message("round", "decimals needs a floating dtype", str(input.aval), "Convert with x.float()")
+        )
     power = 10.0 ** builtins.abs(decimals)
     own = dt.of(_dtype(input))
     x = cast(input, dt.float32) if own.np in dt.HALF_NP else input
@@ -285,7 +291,9 @@ def logit(input: Any, eps: float | None = None) -> Any:
 
 
 @with_out
-def nan_to_num(input: Any, nan: float | None = 0.0, posinf: float | None = None, neginf: float | None = None) -> Any:
+def nan_to_num(
+    input: Any, nan: float | None = 0.0, posinf: float | None = None, neginf: float | None = None
+) -> Any:
     """NaN and infinities replaced: by 0 and the largest finite numbers of the dtype unless told otherwise."""
     dtype = _dtype(input)
     if dtype in dt.COMPLEX_NP:
@@ -309,7 +317,9 @@ def frexp(input: Any, *, out: Any = None) -> Any:
     [2, -1]
     """
     if _dtype(input) not in dt.FLOATING_NP:
-        raise DTypeError(message("frexp", "needs a floating dtype", str(input.aval), "Convert with x.float()"))
+        raise DTypeError(
+            message("frexp", "needs a floating dtype", str(input.aval), "Convert with x.float()")
+        )
     parts = apply(OPS["frexp"], (input,))
     return _Frexp(*(parts if out is None else [into("frexp", o, p) for o, p in zip(out, parts, strict=True)]))
 
@@ -512,7 +522,11 @@ def lcm(input: Any, other: Any) -> Any:
 @with_out
 def ldexp(input: Any, other: Any) -> Any:
     """``input * 2 ** other``."""
-    if isinstance(other, Handle) and other.aval.dtype not in dt.INEXACT_NP and input.aval.dtype in dt.FLOATING_NP:
+    if (
+        isinstance(other, Handle)
+        and other.aval.dtype not in dt.INEXACT_NP
+        and input.aval.dtype in dt.FLOATING_NP
+    ):
         other = cast(other, dt.of(input.aval.dtype))
     return mul(input, pow(2.0, other))
 
@@ -558,7 +572,9 @@ def lerp(input: Any, end: Any, weight: Any, *, out: Any = None) -> Any:
     """
     if _dtype(input) != _dtype(end) or _dtype(input) not in dt.INEXACT_NP:
         seen = describe((input.aval, end.aval))
-        raise DTypeError(message("lerp", "needs floating tensors of one dtype", seen, "Convert with x.float()"))
+        raise DTypeError(
+            message("lerp", "needs floating tensors of one dtype", seen, "Convert with x.float()")
+        )
     result = _lerp(input, end, weight) if isinstance(weight, Handle) else _lerp_number(input, end, weight)
     return result if out is None else into("lerp", out, result)
 
@@ -591,7 +607,9 @@ def addcdiv(input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1, out: Any 
     """``input + value * tensor1 / tensor2``, for floating tensors."""
     if result_type(tensor1, tensor2).category < 2:
         seen = describe((tensor1.aval, tensor2.aval))
-        raise DTypeError(message("addcdiv", "integers cannot be divided here", seen, "Convert with x.float()"))
+        raise DTypeError(
+            message("addcdiv", "integers cannot be divided here", seen, "Convert with x.float()")
+        )
     x, a, b = promote("addcdiv", (input, tensor1, tensor2))
     result = _add(x, _div(a if value == 1 else mul(a, value), b))
     return result if out is None else into("addcdiv", out, result)
@@ -636,7 +654,9 @@ def where(condition: Any, input: Any = None, other: Any = None, *, out: Any = No
     if input is None and other is None:
         return condition.nonzero(as_tuple=True)
     if condition.aval.dtype != dt.NP_BOOL:
-        raise DTypeError(message("where", "the condition must be bool", str(condition.aval), "Compare, or use x.bool()"))
+        raise DTypeError(
+            message("where", "the condition must be bool", str(condition.aval), "Compare, or use x.bool()")
+        )
     x, y = promote("where", (input, other))
     result = apply_elementwise(OPS["where"], (condition, x, y))
     return result if out is None else into("where", out, result)
@@ -655,9 +675,9 @@ def _to(name: str, target: dt.dtype) -> Any:
 
 
 _CASTS = {
-    "bfloat16": dt.bfloat16, "bool": dt.bool_, "byte": dt.uint8, "cdouble": dt.complex128, "cfloat": dt.complex64,
-    "char": dt.int8, "double": dt.float64, "float": dt.float32, "half": dt.float16, "int": dt.int32, "long": dt.int64,
-    "short": dt.int16,
+    "bfloat16": dt.bfloat16, "bool": dt.bool_, "byte": dt.uint8, "cdouble": dt.complex128,
+    "cfloat": dt.complex64, "char": dt.int8, "double": dt.float64, "float": dt.float32, "half": dt.float16,
+    "int": dt.int32, "long": dt.int64, "short": dt.int16,
 }  # fmt: skip
 
 
@@ -682,14 +702,18 @@ def to(self: Any, *args: Any, dtype: Any = None, device: Any = None, copy: bool 
         elif a is not None:
             dtype = a
     if device is not None and str(device).partition(":")[0] != "cpu":
-        raise ArgumentError(message("to", "no such device here", repr(str(device)), "Only 'cpu' is supported"))
+        raise ArgumentError(
+            message("to", "no such device here", repr(str(device)), "Only 'cpu' is supported")
+        )
     target = dt.of(self.aval.dtype) if dtype is None else dt.to_dtype(dtype)
     result = cast(self, target)
     return result.clone() if result is self and (copy or flags[1:2] == [True]) else result
 
 
 def _is_device(x: Any) -> bool:
-    return hasattr(x, "index") and hasattr(x, "type") or (isinstance(x, str) and x.partition(":")[0] in _DEVICES)
+    return (hasattr(x, "index") and hasattr(x, "type")) or (
+        isinstance(x, str) and x.partition(":")[0] in _DEVICES
+    )
 
 
 _DEVICES = ("cpu", "cuda", "mps", "meta", "xpu")
@@ -703,39 +727,50 @@ def type_as(self: Any, other: Any) -> Any:
 # -- what is offered ------------------------------------------------------------------------------------------
 
 __all__ = [
-    "abs", "absolute", "acos", "acosh", "add", "addcdiv", "addcmul", "angle", "arccos", "arccosh", "arcsin", "arcsinh",
-    "arctan", "arctan2", "arctanh", "asin", "asinh", "atan", "atan2", "atanh", "bitwise_and", "bitwise_left_shift",
-    "bitwise_not", "bitwise_or", "bitwise_right_shift", "bitwise_xor", "ceil", "clamp", "clamp_max", "clamp_min",
-    "clip", "complex", "conj", "conj_physical", "copysign", "cos", "cosh", "deg2rad", "div", "divide", "eq", "exp",
-    "exp2", "expm1", "fix", "float_power", "floor", "floor_divide", "fmax", "fmin", "fmod", "frac", "frexp", "gcd",
-    "ge", "greater", "greater_equal", "gt", "heaviside", "hypot", "imag", "isclose", "isfinite", "isinf", "isnan",
-    "isneginf", "isposinf", "isreal", "lcm", "ldexp", "le", "lerp", "less", "less_equal", "log", "log10", "log1p",
-    "log2", "logaddexp", "logaddexp2", "logical_and", "logical_not", "logical_or", "logical_xor", "logit", "lt",
-    "maximum", "minimum", "mul", "multiply", "nan_to_num", "ne", "neg", "negative", "nextafter", "not_equal", "polar",
-    "positive", "pow", "rad2deg", "real", "reciprocal", "relu", "remainder", "result_type", "round", "rsqrt", "rsub",
-    "sgn", "sigmoid", "sign", "signbit", "sin", "sinc", "sinh", "sqrt", "square", "sub", "subtract", "tan", "tanh",
+    "abs", "absolute", "acos", "acosh", "add", "addcdiv", "addcmul", "angle", "arccos", "arccosh", "arcsin",
+    "arcsinh", "arctan", "arctan2", "arctanh", "asin", "asinh", "atan", "atan2", "atanh", "bitwise_and",
+    "bitwise_left_shift", "bitwise_not", "bitwise_or", "bitwise_right_shift", "bitwise_xor", "ceil", "clamp",
+    "clamp_max", "clamp_min", "clip", "complex", "conj", "conj_physical", "copysign", "cos", "cosh",
+    "deg2rad", "div", "divide", "eq", "exp", "exp2", "expm1", "fix", "float_power", "floor", "floor_divide",
+    "fmax", "fmin", "fmod", "frac", "frexp", "gcd", "ge", "greater", "greater_equal", "gt", "heaviside",
+    "hypot", "imag", "isclose", "isfinite", "isinf", "isnan", "isneginf", "isposinf", "isreal", "lcm",
+    "ldexp", "le", "lerp", "less", "less_equal", "log", "log10", "log1p", "log2", "logaddexp", "logaddexp2",
+    "logical_and", "logical_not", "logical_or", "logical_xor", "logit", "lt", "maximum", "minimum", "mul",
+    "multiply", "nan_to_num", "ne", "neg", "negative", "nextafter", "not_equal", "polar", "positive", "pow",
+    "rad2deg", "real", "reciprocal", "relu", "remainder", "result_type", "round", "rsqrt", "rsub", "sgn",
+    "sigmoid", "sign", "signbit", "sin", "sinc", "sinh", "sqrt", "square", "sub", "subtract", "tan", "tanh",
     "true_divide", "trunc", "view_as_complex", "view_as_real", "where",
 ]  # fmt: skip
 
-NOT_METHODS = ("complex", "imag", "polar", "real", "result_type", "rsub", "view_as_complex", "view_as_real", "where")
+NOT_METHODS = (
+    "complex",
+    "imag",
+    "polar",
+    "real",
+    "result_type",
+    "rsub",
+    "view_as_complex",
+    "view_as_real",
+    "where",
+)
 
 INPLACE = (
-    "abs", "absolute", "acos", "acosh", "add", "addcdiv", "addcmul", "arccos", "arccosh", "arcsin", "arcsinh", "arctan",
-    "arctan2", "arctanh", "asin", "asinh", "atan", "atan2", "atanh", "bitwise_and", "bitwise_left_shift",
-    "bitwise_not", "bitwise_or", "bitwise_right_shift", "bitwise_xor", "ceil", "clamp", "clamp_max", "clamp_min",
-    "clip", "conj_physical", "copysign", "cos", "cosh", "deg2rad", "div", "divide", "eq", "exp", "exp2", "expm1", "fix",
-    "float_power", "floor", "floor_divide", "fmod", "frac", "gcd", "ge", "greater", "greater_equal", "gt", "heaviside",
-    "hypot", "lcm", "ldexp", "le", "lerp", "less", "less_equal", "log", "log10", "log1p", "log2", "logical_and",
-    "logical_not", "logical_or", "logical_xor", "logit", "lt", "mul", "multiply", "nan_to_num", "ne", "neg",
-    "negative", "nextafter", "not_equal", "pow", "rad2deg", "reciprocal", "relu", "remainder", "round", "rsqrt", "sgn",
-    "sigmoid", "sign", "sin", "sinc", "sinh", "sqrt", "square", "sub", "subtract", "tan", "tanh", "true_divide",
-    "trunc",
+    "abs", "absolute", "acos", "acosh", "add", "addcdiv", "addcmul", "arccos", "arccosh", "arcsin", "arcsinh",
+    "arctan", "arctan2", "arctanh", "asin", "asinh", "atan", "atan2", "atanh", "bitwise_and",
+    "bitwise_left_shift", "bitwise_not", "bitwise_or", "bitwise_right_shift", "bitwise_xor", "ceil", "clamp",
+    "clamp_max", "clamp_min", "clip", "conj_physical", "copysign", "cos", "cosh", "deg2rad", "div", "divide",
+    "eq", "exp", "exp2", "expm1", "fix", "float_power", "floor", "floor_divide", "fmod", "frac", "gcd", "ge",
+    "greater", "greater_equal", "gt", "heaviside", "hypot", "lcm", "ldexp", "le", "lerp", "less",
+    "less_equal", "log", "log10", "log1p", "log2", "logical_and", "logical_not", "logical_or", "logical_xor",
+    "logit", "lt", "mul", "multiply", "nan_to_num", "ne", "neg", "negative", "nextafter", "not_equal", "pow",
+    "rad2deg", "reciprocal", "relu", "remainder", "round", "rsqrt", "sgn", "sigmoid", "sign", "sin", "sinc",
+    "sinh", "sqrt", "square", "sub", "subtract", "tan", "tanh", "true_divide", "trunc",
 )  # fmt: skip
 
 _OPERATORS = {
-    "add": "add", "sub": "sub", "mul": "mul", "truediv": "div", "floordiv": "floor_divide", "mod": "remainder",
-    "pow": "pow", "and": "bitwise_and", "or": "bitwise_or", "xor": "bitwise_xor", "lshift": "bitwise_left_shift",
-    "rshift": "bitwise_right_shift",
+    "add": "add", "sub": "sub", "mul": "mul", "truediv": "div", "floordiv": "floor_divide",
+    "mod": "remainder", "pow": "pow", "and": "bitwise_and", "or": "bitwise_or", "xor": "bitwise_xor",
+    "lshift": "bitwise_left_shift", "rshift": "bitwise_right_shift",
 }  # fmt: skip
 _COMMUTE = ("add", "mul", "and", "or", "xor")
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import dtypes as dt
-from ..errors import ArgumentError, DTypeError, IndexRangeError, ShapeError, message
+from ..errors import ArgumentError, IndexRangeError, ShapeError, message
 from ..graph.aval import describe
 from ..graph.handle import apply, wrap
 from ..ops.base import OPS
@@ -339,7 +339,7 @@ def _adaptive_max_pool(rank: int, x: Any, output_size: Any, return_indices: bool
 
 
 def adaptive_max_pool1d(input: Any, output_size: Any, return_indices: bool = False) -> Any:
-    """The largest elements of ``output_size`` bins of ``input`` (N, C, L); bins as in `adaptive_avg_pool1d`."""
+    """The largest elements of ``output_size`` bins of (N, C, L); bins as in `adaptive_avg_pool1d`."""
     return _adaptive_max_pool(1, input, output_size, return_indices)
 
 
@@ -369,7 +369,9 @@ def fractional_max_pool(x: Any, samples: Any, kernel: tuple[int, ...], outs: tup
     for axis, (size, k, out) in enumerate(zip(sizes, kernel, outs)):
         # PyTorch draws the width's number first in two dimensions, the time's first in three.
         u = samples[:, rank - 1 - axis : rank - axis] if rank == 2 else samples[:, axis : axis + 1]
-        index = reshape(_starts(u, size, k, out), (n, 1, out, 1, 1)) + wrap(np.arange(k).reshape(1, 1, 1, 1, k))
+        index = reshape(_starts(u, size, k, out), (n, 1, out, 1, 1)) + wrap(
+            np.arange(k).reshape(1, 1, 1, 1, k)
+        )
         before = reshape(total, (n, total.aval.shape[1], 1, total.aval.shape[2], 1))
         total = before * size + index
         total = reshape(total, (n, before.aval.shape[1] * out, before.aval.shape[3] * k))
@@ -404,7 +406,11 @@ def _fractional(
     outs = ntuple(name, "output_size", output_size, rank, 1)
     if any(o + k - 1 > n for o, k, n in zip(outs, kernel, sizes)):
         raise ShapeError(
-            message(name, "the windows do not fit the input", f"{x.aval}, kernel_size={kernel}, output_size={outs}")
+            message(
+                name,
+                "the windows do not fit the input",
+                f"{x.aval}, kernel_size={kernel}, output_size={outs}",
+            )
         )
     shape = x.aval.shape
     lead = (1, *shape[:-rank]) if len(shape) == rank + 1 else shape[:-rank]
@@ -426,7 +432,7 @@ def fractional_max_pool2d(
     return_indices: bool = False,
     _random_samples: Any = None,
 ) -> Any:
-    """The largest elements of ``output_size`` windows at random places of ``input`` (N, C, H, W) or (C, H, W).
+    """The largest elements of ``output_size`` windows at random places of (N, C, H, W) or (C, H, W).
 
     ``output_ratio`` gives the size as a fraction of the input instead. ``_random_samples`` (N, C, 2) in
     [0, 1) fixes the places. Source: Graham, Fractional Max-Pooling, arXiv:1412.6071.
@@ -471,8 +477,14 @@ def _unpool(
     lead = x.aval.shape[: len(x.aval.shape) - rank]
     n, area = math.prod(lead), math.prod(outs)
     flat = reshape(indices, (n, math.prod(sizes)))
-    if flat._value is not None and flat._value.size and not 0 <= flat._value.min() <= flat._value.max() < area:
-        raise IndexRangeError(message(name, "an index is outside of the output", f"{indices.aval}, output {list(outs)}"))
+    if (
+        flat._value is not None
+        and flat._value.size
+        and not 0 <= flat._value.min() <= flat._value.max() < area
+    ):
+        raise IndexRangeError(
+            message(name, "an index is outside of the output", f"{indices.aval}, output {list(outs)}")
+        )
     place = reshape(flat + wrap(np.arange(n).reshape(-1, 1) * area), (n * math.prod(sizes),))
     zeros = wrap(np.zeros(n * area, x.aval.dtype))
     out = apply(OPS["put_rows"], (zeros, place, reshape(x, (n * math.prod(sizes),))))
@@ -508,7 +520,7 @@ def max_unpool3d(
 
 __all__ = [
     "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "adaptive_max_pool1d",
-    "adaptive_max_pool2d", "adaptive_max_pool3d", "avg_pool1d", "avg_pool2d", "avg_pool3d", "fractional_max_pool2d",
-    "fractional_max_pool3d", "lp_pool1d", "lp_pool2d", "lp_pool3d", "max_pool1d", "max_pool2d", "max_pool3d",
-    "max_unpool1d", "max_unpool2d", "max_unpool3d",
+    "adaptive_max_pool2d", "adaptive_max_pool3d", "avg_pool1d", "avg_pool2d", "avg_pool3d",
+    "fractional_max_pool2d", "fractional_max_pool3d", "lp_pool1d", "lp_pool2d", "lp_pool3d", "max_pool1d",
+    "max_pool2d", "max_pool3d", "max_unpool1d", "max_unpool2d", "max_unpool3d",
 ]  # fmt: skip

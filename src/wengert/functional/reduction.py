@@ -202,8 +202,8 @@ def logsumexp(input: Any, dim: Any, keepdim: bool = False) -> Any:
     """log(sum(exp(input))) over ``dim``, without overflow; -inf where there is no element.
 
     >>> import wengert as wg
-    >>> wg.logsumexp(wg.tensor([1000.0, 1000.0]), 0)
-    tensor(1000.6931)
+    >>> wg.logsumexp(wg.tensor([100.0, 100.0]), 0)
+    tensor(100.6931)
     """
     input = operand("logsumexp", input)
     if input.aval.dtype not in dt.INEXACT_NP:
@@ -250,8 +250,8 @@ def aminmax(input: Any, *, dim: Any = None, keepdim: bool = False) -> Any:
     )
 
 
-def _position(name: str, input: Any, dim: int | None, keepdim: bool) -> Any:
-    """Indices of an extreme; ``name`` is argmax or argmin, the op too."""
+def _position(name: str, op: str, input: Any, dim: int | None, keepdim: bool) -> Any:
+    """Indices of an extreme, by the op argmax or argmin."""
     input = operand(name, input)
     require_real(name, input)
     shape = input.aval.shape
@@ -260,30 +260,34 @@ def _position(name: str, input: Any, dim: int | None, keepdim: bool) -> Any:
         require_elements(name, input, None, ())
         normal_dim(name, 0 if dim is None else dim, len(shape))
         line = apply(OPS["reshape"], (input,), {"shape": (input.aval.size,)}) if len(shape) != 1 else input
-        return keep(input, apply(OPS[name], (line,), {"axis": 0}), axes, keepdim)
+        return keep(input, apply(OPS[op], (line,), {"axis": 0}), axes, keepdim)
     axis = normal_dim(name, dim, len(shape))
     require_elements(name, input, dim, (axis,))
-    return keep(input, apply(OPS[name], (input,), {"axis": axis}), (axis,), keepdim)
+    return keep(input, apply(OPS[op], (input,), {"axis": axis}), (axis,), keepdim)
 
 
 @numpy_names
 def argmax(input: Any, dim: int | None = None, keepdim: bool = False) -> Any:
     """Index of the largest value along ``dim``, or in the flattened tensor; the first of ties, NaN wins."""
-    return _position("argmax", input, dim, keepdim)
+    return _position("argmax", "argmax", input, dim, keepdim)
 
 
 @numpy_names
 def argmin(input: Any, dim: int | None = None, keepdim: bool = False) -> Any:
     """Index of the smallest value along ``dim``, or in the flattened tensor; the first of ties, NaN wins."""
-    return _position("argmin", input, dim, keepdim)
+    return _position("argmin", "argmin", input, dim, keepdim)
 
 
-def pick(input: Any, indices: Any, axis: int, keepdim: bool, kind: Any) -> Any:
-    """Values at ``indices`` (which have size 1 along ``axis``), and the indices, as a named tuple."""
-    if not input.aval.shape:
-        return kind(input, indices)
-    values = apply(OPS["gather"], (input, indices), {"dim": axis})
-    return kind(*[squeezed(part, axis, keepdim) for part in (values, indices)])
+def pick(x: Any, indices: Any, axis: int, keepdim: bool) -> tuple[Any, Any]:
+    """Values at ``indices`` (which have size 1 along ``axis``), and the indices."""
+    values = apply(OPS["gather"], (x, indices), {"dim": axis})
+    return squeezed(values, axis, keepdim), squeezed(indices, axis, keepdim)
+
+
+@formula
+def extreme_with_index(x: Any, op: str, axis: int, keepdim: bool) -> tuple[Any, Any]:
+    """The largest or smallest element along an axis, chosen by argmax or argmin, and its index."""
+    return tuple(pick(x, _position(op, op, x, axis, True), axis, keepdim))
 
 
 def _choice(name: str, input: Any, dim: Any, keepdim: bool, kind: Any) -> Any:
@@ -295,8 +299,12 @@ def _choice(name: str, input: Any, dim: Any, keepdim: bool, kind: Any) -> Any:
     if dim is None:
         return _extreme(name, f"a{name}", input, None, False)
     input = operand(name, input)
-    indices = _position(f"arg{name}", input, dim, True)
-    return pick(input, indices, normal_dim(name, dim, len(input.aval.shape)), keepdim, kind)
+    require_real(name, input)
+    axis = normal_dim(name, dim, len(input.aval.shape))
+    if not input.aval.shape:
+        return kind(input, wrap(np.zeros((), np.int64)))
+    require_elements(name, input, dim, (axis,))
+    return kind(*extreme_with_index(input, f"arg{name}", axis, bool(keepdim)))
 
 
 @numpy_names

@@ -106,7 +106,7 @@ def kthvalue(input: Any, k: int, dim: int = -1, keepdim: bool = False) -> Any:
     spec = [(0, m, 1) for m in x.aval.shape]
     spec[axis] = (k - 1, k, 1)
     place = apply(OPS["slice"], (order,), {"spec": tuple(spec)})
-    return pick(x, place, axis, keepdim, return_types.kthvalue)
+    return return_types.kthvalue(*pick(x, place, axis, keepdim))
 
 
 # -- searching -----------------------------------------------------------------------------------

@@ -149,7 +149,7 @@ def _median(name: str, input: Any, dim: Any, keepdim: bool, skip_nan: bool, kind
     if not input.aval.shape:
         return kind(input, wrap(np.zeros((), np.int64)))
     require_elements(name, input, dim, (axis,))
-    return pick(input, _median_indices(input, axis, skip_nan), axis, keepdim, kind)
+    return kind(*pick(input, _median_indices(input, axis, skip_nan), axis, keepdim))
 
 
 def _median_of_all(name: str, input: Any, skip_nan: bool) -> Any:

@@ -33,6 +33,7 @@ def spatial_sizes(name: str, x: Any, rank: int) -> tuple[int, ...]:
 
 
 def require_floating(name: str, x: Any) -> None:
+    """Raise unless the dtype is floating."""
     if x.aval.dtype not in dt.FLOATING_NP:
         raise DTypeError(message(name, "needs a floating dtype", str(x.aval), "Convert with x.float()"))
 
@@ -51,7 +52,15 @@ class Pooling:
     """Kernel, stride, padding and dilation of a pooling, checked, with the number of windows."""
 
     def __init__(
-        self, name: str, x: Any, rank: int, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool
+        self,
+        name: str,
+        x: Any,
+        rank: int,
+        kernel: Any,
+        stride: Any,
+        padding: Any,
+        dilation: Any,
+        ceil_mode: bool,
     ) -> None:
         self.sizes = spatial_sizes(name, x, rank)
         self.kernel = ntuple(name, "kernel_size", kernel, rank, 1)
@@ -91,11 +100,12 @@ class Pooling:
 
 
 def window_count(n: int, k: int, s: int, p: int, d: int, ceil_mode: bool) -> int:
+    """How many windows an axis has; each must start inside or in the left padding."""
     room = n + 2 * p - d * (k - 1) - 1
     if not ceil_mode:
         return room // s + 1
     count = -(-room // s) + 1
-    return count - 1 if (count - 1) * s >= n + p else count  # a window must start inside or in the left padding
+    return count - 1 if (count - 1) * s >= n + p else count
 
 
 def pick_flat(x: Any, where: Any, rank: int) -> Any:
@@ -152,7 +162,9 @@ def resample(x: Any, axis: int, index: Any, weights: Any) -> Any:
     if index.shape[1] == 1 and (weights == 1).all():
         out = reshape(taps, (index.shape[0], *rest))
     else:
-        out = apply(_SUM, (taps * constant(weights.reshape(*weights.shape, *[1] * len(rest)), x),), {"axes": (1,)})
+        out = apply(
+            _SUM, (taps * constant(weights.reshape(*weights.shape, *[1] * len(rest)), x),), {"axes": (1,)}
+        )
     return permute(out, np.argsort(order).tolist())
 
 
@@ -162,7 +174,7 @@ def is_even(sizes: Sequence[int], outs: Sequence[int]) -> bool:
 
 
 def flat_bins(sizes: Sequence[int], outs: Sequence[int]) -> Any:
-    """(number of bins, widest bin) flat indices into axes of ``sizes``; short bins repeat their last element."""
+    """(bins, widest bin) flat indices into axes of ``sizes``; short bins repeat their last element."""
     total = np.zeros((1, 1), np.int64)
     for n, o in zip(sizes, outs):
         index = bins(n, o)[0]
@@ -170,5 +182,3 @@ def flat_bins(sizes: Sequence[int], outs: Sequence[int]) -> Any:
             total.shape[0] * index.shape[0], total.shape[1] * index.shape[1]
         )
     return total
-
-

@@ -151,19 +151,24 @@ def assign(name: str, x: Handle, new: Handle) -> Any:
     check_writable(name, x)
     if new.aval != x.aval:
         raise ShapeError(message(name, "the result does not fit in place", f"{new.aval} into {x.aval}"))
+    if _starts_history(x, new):
+        assign(name, x, detached(new))
+        _split(x, 1 + max(i for i, (op, _) in enumerate(x._alias.path) if op.name == "stop_gradient"))
     alias = x._alias
     base = x if alias is None or alias.base is None else alias.base
     path: Path = () if base is x else alias.path
-    detached = _is_detached(path)
-    recorded = _needs_node(base, new, detached)
-    if not recorded:
+    cut = _is_detached(path)
+    if not _needs_node(base, new):
         _write_memory(x, new)
         return x
-    value = _scatter(base, path, new, keep_gradient=not detached) if path else _own(new)
-    if (detached or not STATE.grad) and base._node is not None and base._node.requires_grad:
+    value = _scatter(base, path, new, keep_gradient=not cut) if path else _own(new)
+    if (cut or not STATE.grad) and base._node is not None and base._node.requires_grad:
         value = _with_gradient_of(base, value)
     elif path:
         alias.grad = True
+    if not cut and STATE.grad:
+        value = _still_tracked(base, value)
+    _lay_out_like(base, value)
     base._value, base._node = value._value, value._node
     if base._alias is not None:
         base._alias.lender = None
@@ -171,7 +176,7 @@ def assign(name: str, x: Handle, new: Handle) -> Any:
     return x
 
 
-def _needs_node(base: Handle, new: Handle, detached: bool) -> bool:
+def _needs_node(base: Handle, new: Handle) -> bool:
     """Whether a write must become a node."""
     if STATE.trace is not None and (base._value is None or new._value is None):
         return True
@@ -180,7 +185,48 @@ def _needs_node(base: Handle, new: Handle, detached: bool) -> bool:
     node = base._node
     if node is not None and node.requires_grad and node.op is not None:
         return True
-    return not detached and STATE.grad and new._node is not None and new._node.requires_grad
+    return _has_gradient(new)
+
+
+def _has_gradient(new: Handle) -> bool:
+    return STATE.grad and new._node is not None and new._node.requires_grad
+
+
+def _starts_history(x: Handle, new: Handle) -> bool:
+    """Whether something with a gradient is written into a detached view, which then has a history of its own."""
+    return _has_gradient(new) and x._alias is not None and _is_detached(x._alias.path)
+
+
+def _split(x: Handle, k: int) -> None:
+    """Make a base of the view that the first ``k`` movements of the path of ``x`` lead to.
+
+    The views that came through it become views of it. The memory is shared until one side is written.
+    """
+    alias = x._alias
+    base, prefix = alias.base, alias.path[:k]
+    owner = base._alias
+    members = [
+        v
+        for v in (r() for r in owner.views)
+        if v is not None and len(v._alias.path) >= k and all(a is b for a, b in zip(v._alias.path, prefix, strict=False))
+    ]
+    owner.views = [r for r in owner.views if not any(r() is m for m in members)]
+    root = next((m for m in members if len(m._alias.path) == k), None)
+    if root is None:
+        root = follow(of_node(base._node) if base._node is not None else wrap(base._value), prefix)
+    paths = [m._alias.path[k:] for m in members]
+    root._alias = None
+    lend(base, root)
+    for m, path in zip(members, paths, strict=True):
+        if m is not root:
+            m._alias = Alias(root, path)
+            _add(root._alias.views, m)
+
+
+def separate(x: Handle) -> None:
+    """Make a view a tensor of its own; the memory is shared until one side is written."""
+    if x._alias is not None and x._alias.base is not None:
+        _split(x, len(x._alias.path))
 
 
 def _scatter(base: Handle, path: Path, new: Handle, keep_gradient: bool) -> Any:
@@ -189,6 +235,8 @@ def _scatter(base: Handle, path: Path, new: Handle, keep_gradient: bool) -> Any:
 
     whole = base if keep_gradient else apply(OPS["stop_gradient"], (base,))
     moves = [(op, attrs) for op, attrs in path if op.name != "stop_gradient"]
+    if not moves:
+        return _own(new)
     stages = [whole]
     for op, attrs in moves[:-1]:
         stages.append(apply(op, (stages[-1],), attrs))
@@ -209,6 +257,26 @@ def _with_gradient_of(base: Handle, value: Handle) -> Any:
         STATE.grad = grad
 
 
+def _still_tracked(base: Handle, value: Handle) -> Any:
+    """A tensor overwritten by a constant still requires grad, with the gradient zero, as in PyTorch."""
+    from ..ops.base import OPS
+
+    node = base._node
+    if node is None or not node.requires_grad or (value._node is not None and value._node.requires_grad):
+        return value
+    return apply(OPS["set_slice"], (base, value), {"spec": tuple((0, n, 1) for n in base.aval.shape)})
+
+
+def _lay_out_like(base: Handle, value: Handle) -> None:
+    """Give a new value the strides of the old one, so that what was a view of it can be one again."""
+    old, new = base._value, value._value
+    if old is not None and new is not None and (type(new) is not np.ndarray or old.strides != new.strides):
+        value._value = np.empty_like(old)
+        np.copyto(value._value, new)
+        if value._node is not None:
+            value._node.data = value._value
+
+
 def _own(new: Handle) -> Any:
     """A new value that is a node of its own: not a leaf, and not the memory of another tensor."""
     from ..ops.base import OPS
@@ -222,7 +290,7 @@ def is_recorded(x: Handle, new: Handle) -> bool:
     """Whether writing ``new`` into ``x`` must become nodes instead of a change in memory."""
     alias = x._alias
     base = x if alias is None or alias.base is None else alias.base
-    return _needs_node(base, new, alias is not None and _is_detached(alias.path))
+    return _needs_node(base, new)
 
 
 def owned_base(x: Handle) -> None:
@@ -260,7 +328,7 @@ def is_pinned(base: Handle) -> bool:
     if alias is None:
         node = base._node
         return node is not None and _references(node) - _OWN > 2  # `node` here and in `base`
-    if alias.lender is not None or any(r() is not None for r in alias.borrowers):
+    if alias.lender is not None or any(_borrows(r(), alias) for r in alias.borrowers):
         return True
     family = [base, *(v for v in (r() for r in alias.views) if v is not None)]
     nodes = {id(n): n for n in (r() for r in alias.pins) if n is not None}
@@ -284,6 +352,11 @@ def is_pinned(base: Handle) -> bool:
         if _references(node) - _OWN > inner[key] + 1:
             return True
     return False
+
+
+def _borrows(x: Handle | None, owner: Alias) -> bool:
+    """Whether a result still lies in the owner's memory without being a view of it."""
+    return x is not None and x._alias is not None and x._alias.lender is owner
 
 
 def move_to_copy(base: Handle) -> None:
@@ -331,7 +404,7 @@ def detached(x: Handle) -> Any:
 
 __all__ = [
     "Alias", "assign", "check_writable", "detached", "follow", "is_pinned", "is_recorded", "make_view", "move_to_copy",
-    "owned_base", "refresh", "share",
+    "owned_base", "refresh", "separate", "share",
 ]  # fmt: skip
 
 set_lender(lend)

@@ -51,10 +51,12 @@ def set_handle_class(cls: type) -> None:
     _class[0] = cls
 
 
+_new = object.__new__  # past Tensor's own constructor, which copies data
+
+
 def wrap(value: Any, node: Node | None = None) -> Any:
     """A new handle."""
-    cls = _class[0]
-    out = cls.__new__(cls)
+    out = _new(_class[0])
     out._value = value
     out._node = node
     out._alias = None

@@ -49,7 +49,7 @@ def straight_line(
     head = f"def run({', '.join(names[n.seq] for n in inputs)}):\n"
     code = compile(head + "\n".join(lines) + "\n", f"<wengert {name}>", "exec")
     exec(code, space)
-    return space["run"]
+    return space.pop("run")  # in its own globals it would be a reference cycle
 
 
 def _call(n: Node, i: int, names: dict[int, str], space: dict[str, Any]) -> str:

@@ -97,7 +97,7 @@ class Sequential(_ModuleSequence):
     >>> from wengert import nn
     >>> net = nn.Sequential(nn.Linear(2, 16), nn.Tanh(), nn.Linear(16, 1))
     >>> net(wg.ones(32, 2)).shape
-    (32, 1)
+    wengert.Size([32, 1])
     >>> net[:2]
     Sequential(
       (0): Linear(in_features=2, out_features=16, bias=True)
@@ -220,7 +220,7 @@ class ModuleDict(_Uncalled):
     >>> from wengert import nn
     >>> heads = nn.ModuleDict({"digit": nn.Linear(8, 10), "odd": nn.Linear(8, 1)})
     >>> heads["odd"](wg.ones(3, 8)).shape
-    (3, 1)
+    wengert.Size([3, 1])
     >>> sorted(heads.keys()), "digit" in heads
     (['digit', 'odd'], True)
     """

@@ -166,7 +166,7 @@ class Conv2d(_Conv):
     >>> import wengert as wg
     >>> layer = wg.nn.Conv2d(1, 6, 3, padding=1)
     >>> layer(wg.randn(5, 1, 8, 8)).shape
-    (5, 6, 8, 8)
+    wengert.Size([5, 6, 8, 8])
     """
 
     dims = 2

@@ -33,7 +33,7 @@ class Embedding(Module):
     >>> import wengert as wg
     >>> table = wg.nn.Embedding(10, 3, padding_idx=0)
     >>> table(wg.tensor([[1, 0, 9]])).shape, table(wg.tensor(0)).tolist()
-    ((1, 3, 3), [0.0, 0.0, 0.0])
+    (wengert.Size([1, 3, 3]), [0.0, 0.0, 0.0])
     """
 
     weight: Parameter

@@ -12,7 +12,7 @@ import math
 import warnings
 from typing import Any
 
-from .. import api
+from .. import api, linalg
 from ..config import no_grad
 from ..errors import ArgumentError, ShapeError, message
 from ..tensor import Tensor
@@ -205,7 +205,7 @@ def orthogonal_(tensor: Tensor, gain: float = 1, generator: Any = None) -> Tenso
     columns = tensor.numel() // rows
     with no_grad():
         draw = api.empty(rows, columns, dtype=tensor.dtype).normal_(0.0, 1.0, generator=generator)
-        q, r = api.linalg.qr(draw.t() if rows < columns else draw)
+        q, r = linalg.qr(draw.t() if rows < columns else draw)
         # QR alone is not uniform over the orthogonal matrices: fix the signs (Mezzadri 2007).
         q = q * api.sign(api.diagonal(r))
         return tensor.copy_((q.t() if rows < columns else q).reshape(tensor.shape)).mul_(gain)

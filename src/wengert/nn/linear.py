@@ -48,7 +48,7 @@ class Linear(Module):
     >>> import wengert as wg
     >>> layer = wg.nn.Linear(20, 30)
     >>> layer(wg.randn(128, 20)).shape
-    (128, 30)
+    wengert.Size([128, 30])
     """
 
     weight: Parameter
@@ -94,7 +94,7 @@ class Flatten(Module):
 
     >>> import wengert as wg
     >>> wg.nn.Flatten()(wg.zeros(32, 1, 8, 8)).shape
-    (32, 64)
+    wengert.Size([32, 64])
     """
 
     def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:

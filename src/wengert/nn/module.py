@@ -41,7 +41,7 @@ class Module:
     ...         return wg.tanh(self.hidden(x)) * self.scale
     >>> net = Net()
     >>> net(wg.zeros(5, 2)).shape
-    (5, 3)
+    wengert.Size([5, 3])
     >>> [name for name, _ in net.named_parameters()]
     ['scale', 'hidden.weight', 'hidden.bias']
     """

@@ -17,6 +17,7 @@ from ..errors import DTypeError, ShapeError, message
 from ..graph.aval import Aval, describe
 from ..graph.handle import Handle, apply, lift
 from ..graph.node import ITEM, NO_ATTRS
+from ..graph.pattern import Pattern, dense, reduced_index
 from .scalar import NUMPY
 
 OPS: dict[str, Op] = {}
@@ -105,6 +106,10 @@ class Op:
 
     def batch(self, size: int, xs: Any, dims: Sequence[int | None], **attrs: Any) -> tuple[Any, Any]:
         raise NotImplementedError(self.name)
+
+    def pattern(self, patterns: Sequence[Pattern], avals: Sequence[Aval], out: Aval, attrs: dict[str, Any]) -> Pattern:
+        """What each element of the (single) result can depend on; everything, unless a kind knows better."""
+        return dense(patterns, out.size)
 
     def samples(self) -> Iterable[Sample]:
         raise NotImplementedError(self.name)
@@ -236,6 +241,23 @@ class Elementwise(Op):
         return self(*[to_front(x, d, size) for x, d in zip(xs, dims, strict=True)], **attrs), 0
 
 
+    def pattern(self, patterns: Sequence[Pattern], avals: Sequence[Aval], out: Aval, attrs: dict[str, Any]) -> Pattern:
+        flowing = [p for p, d in zip(patterns, self.partials, strict=False) if d is not None]
+        return Pattern.union(flowing) if flowing else Pattern.union(patterns)
+
+
+def picked(op: Op, patterns: Sequence[Pattern], avals: Sequence[Aval], attrs: dict[str, Any]) -> Pattern:
+    """The pattern of an op that picks elements: run it on element numbers and see where each went."""
+    numbers, keys, start = [], [], 0
+    for a, p in zip(avals, patterns, strict=True):
+        numbers.append(np.arange(start + 1, start + a.size + 1, dtype=np.int64).reshape(a.shape))
+        keys.append(p.keys + start * p.columns)
+        start += a.size
+    plain = {**attrs, "value": 0} if "value" in attrs else attrs
+    source = np.asarray(op.numpy(*numbers, **plain)).reshape(-1) - 1
+    return Pattern(np.concatenate(keys), start, patterns[0].columns).gather(source)
+
+
 def scale(g: Any, partial: Any, adjoint: bool, out: Any, xs: Any, attrs: dict[str, Any]) -> Any:
     """Multiply by a local derivative; the adjoint direction takes its conjugate."""
     if type(partial) is float:
@@ -261,6 +283,12 @@ class Linear(Op):
     """
 
     linear: tuple[int, ...] | None = None
+    picks = False  # each element of the result is an element of an input, or a constant
+
+    def pattern(self, patterns: Sequence[Pattern], avals: Sequence[Aval], out: Aval, attrs: dict[str, Any]) -> Pattern:
+        if not self.picks:
+            return super().pattern(patterns, avals, out, attrs)
+        return picked(self, patterns, avals, attrs)
 
     def transpose(self, g: Any, i: int, *xs: Any, **attrs: Any) -> Any:
         raise NotImplementedError(self.name)
@@ -323,6 +351,9 @@ class Reduce(Op):
     def batch(self, size: int, xs: Any, dims: Sequence[int | None], **attrs: Any) -> tuple[Any, Any]:
         axes = tuple(a + 1 for a in attrs["axes"])
         return self(to_front(xs[0], dims[0], size), axes=axes), 0
+
+    def pattern(self, patterns: Sequence[Pattern], avals: Sequence[Aval], out: Aval, attrs: dict[str, Any]) -> Pattern:
+        return patterns[0].group(reduced_index(avals[0].shape, attrs["axes"]), out.size)
 
 
 class Opaque(Op):

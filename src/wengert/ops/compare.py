@@ -237,7 +237,9 @@ class Extreme(Order):
 
     def samples(self) -> Iterable[Sample]:
         yield from real(2)
-        yield Sample(np.array([1.0, 2.0, 0.0, -np.inf]), np.array([1.0, 2.0, -0.0, 3.0]), numeric=False, label="ties")
+        yield Sample(
+            np.array([1.0, 2.0, 0.0, -np.inf]), np.array([1.0, 2.0, -0.0, 3.0]), numeric=False, label="ties"
+        )
         yield Sample(np.array([1, 2, 3]), np.array([1, 3, 2]), label="integers")
 
 
@@ -245,7 +247,9 @@ class Maximum(Extreme):
     """The larger of two numbers."""
 
     name = "maximum"
-    traits = frozenset({"commutative", "associative", "idempotent", "identity:-inf", "preserves_zero"})
+    traits = frozenset(
+        {"commutative", "associative", "idempotent", "identity:-inf", "zero:inf", "preserves_zero"}
+    )
     compare = staticmethod(np.maximum)
 
     def scalar(self, s: Any, x: Any, y: Any) -> Any:
@@ -259,7 +263,9 @@ class Minimum(Extreme):
     """The smaller of two numbers."""
 
     name = "minimum"
-    traits = frozenset({"commutative", "associative", "idempotent", "identity:inf", "preserves_zero"})
+    traits = frozenset(
+        {"commutative", "associative", "idempotent", "identity:inf", "zero:-inf", "preserves_zero"}
+    )
     compare = staticmethod(np.minimum)
 
     def scalar(self, s: Any, x: Any, y: Any) -> Any:

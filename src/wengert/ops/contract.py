@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from .. import dtypes as dt
 from ..errors import DTypeError, ShapeError, message
 from ..graph.aval import Aval, describe
+from ..graph.pattern import Pattern, reduced_index
 from .base import OPS, Linear, Sample, conj, shape_of, to_front
 from .testpoints import complexes, floats, noncontiguous
 
@@ -29,6 +30,16 @@ class MatMul(Linear):
     """
 
     name = "matmul"
+
+    def pattern(self, patterns: Sequence[Pattern], avals: Sequence[Aval], out: Aval, attrs: dict[str, Any]) -> Pattern:
+        """Element (i, j) depends on row i of the first operand and column j of the second."""
+        parts: list[Pattern] = []
+        for p, a, axis in zip(patterns, avals, (-1, -2), strict=True):
+            lines = tuple(n for k, n in enumerate(a.shape) if k != a.ndim + axis)
+            rows = p.group(reduced_index(a.shape, (a.ndim + axis,)), int(np.prod(lines, dtype=np.int64)))
+            numbers = np.expand_dims(np.arange(rows.rows).reshape(lines), axis)
+            parts.append(rows.gather(np.broadcast_to(numbers, out.shape)))
+        return Pattern.union(parts)
 
     def infer(self, *avals: Aval, **attrs: Any) -> Aval:
         x, y = avals

@@ -176,7 +176,7 @@ class While(Opaque):
 
     def forward_with_pullback(self, values: Any, attrs: dict[str, Any], need: Sequence[bool]) -> Any:  # type: ignore[override]
         chain = Chain.of(attrs)
-        if len(chain.bodies) > 1:
+        if chain.bodies[1:]:
             return self.numpy(*values, **attrs), lambda g, need: self.vjp(g, None, values, need, **attrs)
         body, k = chain.bodies[0], chain.consts
         moving = grown(tuple(need[k:]), lambda m: depends(body, (*need[:k], *m)))

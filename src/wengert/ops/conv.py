@@ -40,7 +40,7 @@ class Conv(Linear):
         groups = attrs["groups"]
         if x.ndim != w.ndim or x.ndim < 3:
             raise ShapeError(
-                message("conv", "needs an input (N, C, *spatial) and a weight (D, C/groups, *kernel) of equal rank",
+                message("conv", "needs an input (N, C, *sizes) and a weight (D, C/groups, *kernel)",
                         describe(avals))
             )  # fmt: skip
         if x.dtype != w.dtype:
@@ -48,7 +48,7 @@ class Conv(Linear):
         if x.shape[1] != w.shape[1] * groups or w.shape[0] % groups:
             raise ShapeError(
                 message("conv", "channels do not fit", f"{describe(avals)} with groups={groups}",
-                        f"The weight expects {w.shape[1] * groups} input channels, the input has {x.shape[1]}; "
+                        f"The weight expects {w.shape[1] * groups} channels, the input has {x.shape[1]}; "
                         "the number of output channels must be a multiple of groups")
             )  # fmt: skip
         if min(x.shape[2:]) < 1 or min(w.shape[2:]) < 1:
@@ -141,17 +141,27 @@ class Conv(Linear):
         yield Sample(floats(2, 2, 5, 6), floats(3, 2, 2, 3, seed=1),
                      attrs=conv_attrs(2, stride=(2, 1), padding=((1, 0), (2, 1))))  # fmt: skip
         yield Sample(floats(1, 2, 6, 5), floats(2, 2, 2, 2, seed=1),
-                     attrs=conv_attrs(2, stride=(2, 3), dilation=(2, 1)), label="stride leaves a rest")  # fmt: skip
-        yield Sample(floats(2, 4, 5), floats(6, 2, 3, seed=1), attrs=conv_attrs(1, groups=2, padding=((1, 1),)))
-        yield Sample(floats(2, 3, 4, 4), floats(3, 1, 2, 2, seed=1), attrs=conv_attrs(2, groups=3), label="depthwise")
+                     attrs=conv_attrs(2, stride=(2, 3), dilation=(2, 1)), label="with a rest")  # fmt: skip
+        yield Sample(
+            floats(2, 4, 5), floats(6, 2, 3, seed=1), attrs=conv_attrs(1, groups=2, padding=((1, 1),))
+        )
+        yield Sample(
+            floats(2, 3, 4, 4), floats(3, 1, 2, 2, seed=1), attrs=conv_attrs(2, groups=3), label="depthwise"
+        )
         yield Sample(floats(1, 2, 3, 4, 3), floats(2, 2, 2, 2, 2, seed=1), attrs=conv_attrs(3), label="3-d")
         yield Sample(floats(2, 2, 4), floats(3, 2, 3, seed=1),
-                     attrs=conv_attrs(1, lhs_dilation=(2,), padding=((1, 2),)), label="transposed")  # fmt: skip
+                     attrs=conv_attrs(1, lhs_dilation=(2,), padding=((1, 2),)), label="zeros")  # fmt: skip
         yield Sample(floats(1, 4, 3), floats(4, 2, 3, seed=1),
-                     attrs=conv_attrs(1, groups=2, lhs_dilation=(3,), stride=(2,), dilation=(2,), padding=((2, -1),)),
-                     label="every attribute")  # fmt: skip
-        yield Sample(floats(1, 1, 6), floats(1, 1, 2, seed=1), attrs=conv_attrs(1, padding=((-2, -1),)), label="cut")
-        yield Sample(noncontiguous(2, 2, 5), noncontiguous(3, 2, 3, seed=1), attrs=conv_attrs(1), label="non-contiguous")
+                     attrs=conv_attrs(1, (2,), ((2, -1),), (2,), (3,), 2), label="all attributes")  # fmt: skip
+        yield Sample(
+            floats(1, 1, 6), floats(1, 1, 2, seed=1), attrs=conv_attrs(1, padding=((-2, -1),)), label="cut"
+        )
+        yield Sample(
+            noncontiguous(2, 2, 5),
+            noncontiguous(3, 2, 3, seed=1),
+            attrs=conv_attrs(1),
+            label="non-contiguous",
+        )
         yield Sample(floats(0, 2, 5), floats(3, 2, 3), attrs=conv_attrs(1), label="empty batch")
         yield Sample(complexes(2, 2, 5), complexes(3, 2, 3, seed=1), attrs=conv_attrs(1, stride=(2,)))
 
@@ -178,7 +188,9 @@ def conv_attrs(
 # -- shapes ----------------------------------------------------------------------------------
 
 
-def padded_sizes(sizes: Sequence[int], padding: Pads, lhs_dilation: Sequence[int], **_: Any) -> tuple[int, ...]:
+def padded_sizes(
+    sizes: Sequence[int], padding: Pads, lhs_dilation: Sequence[int], **_: Any
+) -> tuple[int, ...]:
     """Sizes of the input after dilation and padding."""
     return tuple((n - 1) * d + 1 + a + b for n, d, (a, b) in zip(sizes, lhs_dilation, padding))
 
@@ -194,9 +206,7 @@ def out_sizes(
 ) -> tuple[int, ...]:
     """Spatial sizes of the result; below 1 where the kernel does not fit."""
     padded = padded_sizes(sizes, padding, lhs_dilation)
-    return tuple(
-        (p - d * (k - 1) - 1) // s + 1 for p, d, k, s in zip(padded, dilation, kernel, stride)
-    )
+    return tuple((p - d * (k - 1) - 1) // s + 1 for p, d, k, s in zip(padded, dilation, kernel, stride))
 
 
 def fitting_pads(
@@ -210,8 +220,8 @@ def fitting_pads(
 ) -> Pads:
     """The padding that starts at ``lows`` and gives a result of exactly ``outs``."""
     pads: list[tuple[int, int]] = []
-    for low, n, l, o, s, k, d in zip(lows, sizes, lhs_dilation, outs, stride, kernel, dilation):
-        pads.append((low, (o - 1) * s + d * (k - 1) + 1 - ((n - 1) * l + 1) - low))
+    for low, n, e, o, s, k, d in zip(lows, sizes, lhs_dilation, outs, stride, kernel, dilation):
+        pads.append((low, (o - 1) * s + d * (k - 1) + 1 - ((n - 1) * e + 1) - low))
     return tuple(pads)
 
 
@@ -349,11 +359,15 @@ def unfold_and_multiply(source: Padded, w: Any) -> Any:
     images = max(1, min(n, TILE // (row * outs[0])))
     rows = outs[0] if images > 1 else max(1, min(outs[0], max(TILE // row, 64 // rest)))
     for i in range(0, n, images):
-        windows = np.moveaxis(source.windows(source.block(x[i : i + images])), 0, 2 + rank)  # (G, C, *K, n, *O)
+        windows = np.moveaxis(
+            source.windows(source.block(x[i : i + images])), 0, 2 + rank
+        )  # (G, C, *K, n, *O)
         for r in range(0, outs[0], rows):
             part = windows[(*[slice(None)] * (3 + rank), slice(r, r + rows))]
             block = np.matmul(matrix, part.reshape(groups, c * area, -1))
-            out[i : i + images, :, :, r : r + rows] = np.moveaxis(block.reshape(groups, d, *part.shape[2 + rank :]), 2, 0)
+            out[i : i + images, :, :, r : r + rows] = np.moveaxis(
+                block.reshape(groups, d, *part.shape[2 + rank :]), 2, 0
+            )
     return out
 
 
@@ -388,14 +402,20 @@ def multiply_taps(source: Padded, w: Any) -> Any:
             buffer = np.empty(into.shape, x.dtype)
         for number, tap in enumerate(np.ndindex(*kernel)):
             np.multiply(windows[(slice(None), slice(None), slice(None), *tap)],
-                        factors[(slice(None), slice(None), *tap)], out=buffer if number else into)  # fmt: skip
+                        factors[(slice(None), slice(None), *tap)],
+                        out=buffer if number else into)  # fmt: skip
             if number:
                 into += buffer
     return out
 
 
 def scatter_products(
-    x: Any, w: Any, outs: tuple[int, ...], lows: Sequence[int], dilation: Sequence[int], lhs_dilation: Sequence[int]
+    x: Any,
+    w: Any,
+    outs: tuple[int, ...],
+    lows: Sequence[int],
+    dilation: Sequence[int],
+    lhs_dilation: Sequence[int],
 ) -> Any:
     """Transposed convolution: multiply every input by the whole kernel, add each tap where it lands."""
     n, groups, c = x.shape[:3]

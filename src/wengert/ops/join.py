@@ -16,6 +16,8 @@ from .testpoints import complexes, floats, noncontiguous
 class Cat(Linear):
     """One after the other along ``axis``; dtypes and all other sizes agree."""
 
+    picks = True
+
     name = "cat"
 
     def infer(self, *avals: Aval, **attrs: Any) -> Aval:
@@ -63,6 +65,8 @@ class Cat(Linear):
 
 class Pad(Linear):
     """Put ``value`` around: ``pads`` has (before, after) for each axis, none negative."""
+
+    picks = True
 
     name = "pad"
 

@@ -16,7 +16,7 @@ from .. import dtypes as dt
 from ..errors import DTypeError, ShapeError, SingularError, message
 from ..graph.aval import Aval, aval_of, describe
 from .base import OPS, Opaque, Sample, conj, dtype_of, shape_of, total, zeros_like
-from .contract import diagonal_of, embed_diagonal, swap_last
+from .contract import swap_last
 from .testpoints import complexes, floats, noncontiguous
 
 # -- arithmetic of matrices, for arrays and handles ----------------------------------------------
@@ -303,12 +303,16 @@ class Det(MatrixOp):
         yield from determinant_samples()
 
 
+COLUMNS = 48  # size up to which second derivatives of the determinant are right for singular matrices
+
+
 class Cofactor(MatrixOp):
     """Cofactor matrix: the gradient of the determinant, ``det(x) inv(x)^T`` where x is invertible.
 
     It is linear in each column apart, and does not depend on a column in that column of the result. So
     its derivative along t is the sum over j of ``cofactor(x with column j of t)`` without column j, at
-    singular matrices too, to any order. The same sum is the adjoint, for it is a second derivative.
+    singular matrices too, to any order. The same sum is the adjoint, for it is a second derivative. Matrices
+    of more than `COLUMNS` rows must be regular for it.
     """
 
     name = "cofactor"
@@ -322,6 +326,10 @@ class Cofactor(MatrixOp):
 
     def second(self, x: Any, t: Any) -> Any:
         *lead, n, _ = shape_of(x)
+        if n > COLUMNS:  # n matrices of n by n for each would be too many: the formula for regular matrices
+            inverse = swap_last(OPS["inv"](x))
+            c = self(x)
+            return spread(trace_of_product(inverse, t), shape_of(x)) * c - mm(inverse, swap_last(t), c)
         own = np.broadcast_to(np.eye(n, dtype=bool)[:, None, :], (*lead, n, n, n))  # column j of matrix j
         every = (*lead, n, n, n)
         axis = (len(lead),)
@@ -339,6 +347,8 @@ class Cofactor(MatrixOp):
 
     def samples(self) -> Iterable[Sample]:
         yield from determinant_samples()
+        n = COLUMNS + 1
+        yield Sample(floats(n, n) / n + np.eye(n), label="many columns")
 
 
 def determinant_samples() -> Iterable[Sample]:
@@ -504,7 +514,7 @@ def exponential(x: Any) -> Any:
 
 
 __all__ = [
-    "SINGULAR", "MatrixOp", "anti", "as_columns", "as_rows", "block", "constant", "diagonal_of", "embed_diagonal",
-    "eye_like", "herm", "lapack", "like", "lower", "mH", "masked", "mm", "part", "real", "regular",
-    "require_matrices", "safe_reciprocal", "spread", "trace_of_product", "upper",
+    "SINGULAR", "MatrixOp", "anti", "as_columns", "as_rows", "block", "constant", "eye_like", "herm", "lapack",
+    "like", "lower", "mH", "masked", "mm", "part", "real", "regular", "require_matrices", "safe_reciprocal",
+    "spread", "trace_of_product", "upper",
 ]  # fmt: skip

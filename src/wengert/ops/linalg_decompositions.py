@@ -24,6 +24,7 @@ from .. import dtypes as dt
 from ..errors import GraphError, message
 from ..graph.aval import Aval
 from .base import OPS, Sample, conj, dtype_of, full_tuple, shape_of, total, zeros_like
+from .contract import diagonal_of, embed_diagonal
 from .linalg import (
     MatrixOp,
     anti,
@@ -31,8 +32,6 @@ from .linalg import (
     as_rows,
     block,
     constant,
-    diagonal_of,
-    embed_diagonal,
     herm,
     lapack,
     like,
@@ -43,7 +42,6 @@ from .linalg import (
     part,
     real,
     regular,
-    require_matrices,
     safe_reciprocal,
     upper,
 )
@@ -138,13 +136,17 @@ class QR(MatrixOp):
         *_, m, n = shape_of(x)
         if mode == "complete" and m > n:
             raise GraphError(
-                message("qr", "no derivative with mode='complete' and more rows than columns",
-                        str(Aval(shape_of(x), dtype_of(x))), "The extra columns of Q are arbitrary: use mode='reduced'")
-            )  # fmt: skip
+                message(
+                    "qr",
+                    "no derivative with mode='complete' and more rows than columns",
+                    str(Aval(shape_of(x), dtype_of(x))),
+                    "The extra columns of Q are arbitrary: use mode='reduced'",
+                )
+            )
 
     @staticmethod
     def turning(x: Any) -> Any:
-        """The anti-Hermitian part of x that is left when an upper triangle with real diagonal is taken off."""
+        """The anti-Hermitian matrix by which x differs from an upper triangle with real diagonal."""
         low = lower(x, -1)
         out = low - mH(low)
         if dtype_of(x) in dt.COMPLEX_NP:
@@ -197,7 +199,7 @@ class QR(MatrixOp):
 
 
 def _over(x: Any, r: Any, upper: bool = True) -> Any:
-    """x r^-1 for a triangle."""
+    """``x r^-1`` for a triangle."""
     return mH(OPS["solve_triangular"](mH(r), mH(x), upper=not upper, unit=False))
 
 
@@ -426,6 +428,3 @@ def _floor(s: Any) -> Any:
     eps = float(np.finfo(dtype_of(s)).eps) * 8 * shape[-1]
     square = OPS["sum"](s * s, axes=(len(shape) - 1,))
     return OPS["expand"](square, shape=shape, axes=(len(shape) - 1,)) * eps**2
-
-
-__all__ = ["require_matrices"]

@@ -12,7 +12,7 @@ from .. import dtypes as dt
 from ..errors import ShapeError, message
 from ..graph.aval import Aval, aval_of, describe
 from .base import OPS, Op, Sample, full_tuple, shape_of, to_front, total, zeros_like
-from .linalg import SINGULAR, MatrixOp, block, eye_like, lapack, lower, mH, mm, part, regular, upper
+from .linalg import SINGULAR, MatrixOp, block, lapack, lower, mH, mm, part, regular, upper
 from .testpoints import complexes, floats
 
 BLOCK = 32  # rows of a triangular matrix that are eliminated one by one; the rest are matrix products
@@ -22,9 +22,13 @@ def check_system(name: str, a: Aval, b: Aval) -> None:
     """Raise unless ``a`` is square and ``b`` has its rows and leading axes."""
     if b.shape[:-1] != a.shape[:-1]:
         raise ShapeError(
-            message(name, "the matrix and the right-hand side do not fit", describe((a, b)), "They are (..., n, n) "
-                    "and (..., n, k); a vector b is b[..., None]")
-        )  # fmt: skip
+            message(
+                name,
+                "the matrix and the right-hand side do not fit",
+                describe((a, b)),
+                "They are (..., n, n) and (..., n, k); a vector b is b[..., None]",
+            )
+        )
 
 
 class Solve(MatrixOp):
@@ -238,12 +242,12 @@ class LU(MatrixOp):
 
 
 def _solve_left(low: Any, x: Any, upper: bool = False) -> Any:
-    """low^-1 x for a unit triangle."""
+    """``low^-1 x`` for a unit triangle."""
     return OPS["solve_triangular"](low, x, upper=upper, unit=True)
 
 
 def _solve_right(x: Any, up: Any, upper: bool = True) -> Any:
-    """x up^-1 for a triangle."""
+    """``x up^-1`` for a triangle."""
     return mH(OPS["solve_triangular"](mH(up), mH(x), upper=not upper, unit=False))
 
 
@@ -280,6 +284,3 @@ class PermutationMatrix(Op):
         attrs = {"m": 3, "dtype": dt.NP_FLOAT64}
         yield Sample(np.array([3, 3, 3], np.int32), attrs=attrs)
         yield Sample(np.array([[2, 2], [1, 3]], np.int32), attrs=attrs, label="batched, fewer pivots")
-
-
-__all__ = ["BLOCK", "check_system", "eye_like", "factorise", "substitute"]

@@ -28,6 +28,8 @@ class Movement(Linear):
     becomes a new value of the base.
     """
 
+    picks = True
+
     def put(self, whole: Any, part: Any, **attrs: Any) -> Any:
         raise NotImplementedError(self.name)
 
@@ -157,7 +159,7 @@ class Slice(Movement):
         return x.with_shape(shape)
 
     def numpy(self, *xs: Any, **attrs: Any) -> Any:
-        return xs[0][tuple([slice(*t) for t in attrs["spec"]])]
+        return xs[0][(*[slice(*t) for t in attrs["spec"]], ...)]  # the dots keep a 0-d result an array
 
     def transpose(self, g: Any, i: int, *xs: Any, **attrs: Any) -> Any:
         return OPS["unslice"](g, spec=attrs["spec"], shape=shape_of(xs[0]))
@@ -177,6 +179,8 @@ class Slice(Movement):
 
 class Unslice(Linear):
     """Zeros of ``shape`` with the input written at ``spec``: the transpose of `Slice`."""
+
+    picks = True
 
     name = "unslice"
 
@@ -206,6 +210,8 @@ class Unslice(Linear):
 
 class SetSlice(Linear):
     """The first input with the second written at ``spec``: ``x[a:b] = v`` as a value."""
+
+    picks = True
 
     name = "set_slice"
 
@@ -344,6 +350,8 @@ class Bitcast(Op):
 
 class Clone(Linear):
     """The same values in memory of their own; ``contiguous`` lays them out in row-major order."""
+
+    picks = True
 
     name = "clone"
     traits = frozenset({"copy"})

@@ -179,7 +179,7 @@ class ArgExtreme(Op):
         return Aval(x.shape[:axis] + x.shape[axis + 1 :], dt.NP_INT64)
 
     def numpy(self, *xs: Any, **attrs: Any) -> Any:
-        return np.asarray(self.find(widened(xs[0]), axis=attrs["axis"]), np.int64)
+        return self.find(widened(xs[0]), attrs["axis"])
 
     def batch(self, size: int, xs: Any, dims: Any, **attrs: Any) -> tuple[Any, Any]:
         return self(to_front(xs[0], dims[0], size), axis=attrs["axis"] + 1), 0
@@ -197,14 +197,14 @@ class Argmax(ArgExtreme):
     """Position of the largest value along ``axis``; the first of ties, NaN wins."""
 
     name = "argmax"
-    find = staticmethod(np.argmax)
+    find = staticmethod(np.ndarray.argmax)
 
 
 class Argmin(ArgExtreme):
     """Position of the smallest value along ``axis``; the first of ties, NaN wins."""
 
     name = "argmin"
-    find = staticmethod(np.argmin)
+    find = staticmethod(np.ndarray.argmin)
 
 
 # -- truth ---------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ class Vocabulary:
     UNARY = (
         "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sqrt", "sin", "cos", "tan", "arcsin", "arccos",
         "arctan", "sinh", "cosh", "tanh", "arcsinh", "arccosh", "arctanh", "floor", "ceil", "trunc", "rint",
-        "absolute", "sign", "isnan", "isinf", "isfinite", "signbit", "logical_not", "invert",
+        "absolute", "sign", "conjugate", "isnan", "isinf", "isfinite", "signbit", "logical_not", "invert",
     )  # fmt: skip
     BINARY = (
         "power", "arctan2", "fmod", "minimum", "maximum", "fmin", "fmax", "copysign", "hypot", "logical_and",
@@ -80,6 +80,9 @@ class Text(str):
     def __pow__(self, o: Any) -> Text:
         return self._infix("**", o)
 
+    def __rpow__(self, o: Any) -> Text:
+        return self._infix("**", o, True)
+
     def __neg__(self) -> Text:
         return Text(f"(-{self})")
 
@@ -88,6 +91,12 @@ class Text(str):
 
     def __or__(self, o: Any) -> Text:
         return self._infix("|", o)
+
+    def __rand__(self, o: Any) -> Text:
+        return self._infix("&", o, True)
+
+    def __ror__(self, o: Any) -> Text:
+        return self._infix("|", o, True)
 
     def __invert__(self) -> Text:
         return Text(f"(~{self})")

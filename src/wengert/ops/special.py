@@ -128,7 +128,7 @@ class Erfc(InDouble):
     """1 - erf(x), without cancellation."""
 
     name = "erfc"
-    traits = frozenset({"monotone"})
+    traits = frozenset({"monotone", "decreasing"})
     partials = (lambda out, x: OPS["exp"](-(x * x)) * (-2.0 / SQRT_PI),)
 
     def scalar(self, s: Any, x: Any) -> Any:
@@ -144,7 +144,7 @@ class Erfcx(InDouble):
     """exp(x**2) erfc(x)."""
 
     name = "erfcx"
-    traits = frozenset({"monotone"})
+    traits = frozenset({"monotone", "decreasing"})
     partials = (lambda out, x: x * out * 2.0 - 2.0 / SQRT_PI,)
 
     def scalar(self, s: Any, x: Any) -> Any:

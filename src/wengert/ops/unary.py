@@ -98,7 +98,7 @@ class ArcCos(Bounded):
     """Arc cosine; NaN outside [-1, 1]."""
 
     name, word = "acos", "arccos"
-    traits = frozenset({"decreasing"})
+    traits = frozenset({"monotone", "decreasing"})
     partials = (lambda out, x: -1.0 / OPS["sqrt"]((1.0 - x) * (1.0 + x)),)
 
 
@@ -442,7 +442,9 @@ class Imag(Real):
 
     def infer(self, *avals: Aval, **attrs: Any) -> Aval:
         if avals[0].dtype not in dt.COMPLEX_NP:
-            raise DTypeError(message("imag", "needs a complex dtype", describe(avals), "Real numbers have none"))
+            raise DTypeError(
+                message("imag", "needs a complex dtype", describe(avals), "Real numbers have none")
+            )
         return super().infer(*avals)
 
     def numpy(self, *xs: Any, **attrs: Any) -> Any:

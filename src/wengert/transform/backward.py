@@ -9,7 +9,7 @@ from ..config import STATE, quietly
 from ..errors import ArgumentError, GraphError, ShapeError, message
 from ..graph.handle import Handle, lift, node_of, wrap
 from ..graph.node import Node
-from .reverse import _add_grad, reverse, run_reverse, seed_for
+from .reverse import _add_grad, deliver_arrays, run_reverse, seed_for
 
 
 def _sequence(x: Any) -> list[Any]:
@@ -75,9 +75,9 @@ def backward(
     if grad_tensors is None and inputs is None and not create_graph and isinstance(tensors, Handle):
         node, value = tensors._node, tensors._value
         if value is not None and value.size == 1 and node is not None and node.requires_grad:
-            free = not retain_graph and not STATE.watchers
-            quietly(reverse, (node,), (seed_for(tensors),), None, True, free)
-            return
+            if not STATE.watchers:
+                quietly(deliver_arrays, node, seed_for(tensors), not retain_graph)
+                return
     outs = _sequence(tensors)
     _check_outputs("backward", outs)
     seeds = _seeds("backward", outs, grad_tensors)

@@ -1,4 +1,4 @@
-"""Jacobians and Hessians of functions of nested tensors."""
+"""Jacobians and Hessians: planned first, then computed by the fewest sweeps that the sparsity allows."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from ..errors import ArgumentError, message
 from ..graph.handle import Handle, wrap
 from ..ops.base import OPS
 from .flat import jvp_flat, vjp_flat, vmap_chunked
+from .plan import Plan, make_plan
 
 F = Callable[..., Any]
 ArgNums = int | Sequence[int]
@@ -20,13 +21,18 @@ ArgNums = int | Sequence[int]
 
 def basis(handles: Sequence[Handle]) -> list[Any]:
     """For several tensors with n elements in all: unit directions, stacked along a new first axis of size n."""
-    sizes = [h.aval.size for h in handles]
-    n, start = sum(sizes), 0
+    n = sum(h.aval.size for h in handles)
+    return seeds_for(handles, np.eye(n))
+
+
+def seeds_for(handles: Sequence[Handle], rows: Any) -> list[Any]:
+    """Rows of numbers, one for each element of all handles, cut up and shaped like the handles."""
     out: list[Any] = []
-    for h, size in zip(handles, sizes, strict=True):
-        rows = np.zeros((n, size), h.aval.dtype)
-        rows[start : start + size] = np.eye(size, dtype=h.aval.dtype)
-        out.append(wrap(rows.reshape(n, *h.aval.shape)))
+    start = 0
+    for h in handles:
+        size = h.aval.size
+        part = rows[:, start : start + size].astype(h.aval.dtype)
+        out.append(wrap(part.reshape(len(rows), *h.aval.shape)))
         start += size
     return out
 
@@ -56,6 +62,9 @@ class Partial:
         if self.has_aux:
             out, self.aux = out
         leaves, self.out = tree.flatten(out)
+        for o in leaves:
+            if not isinstance(o, Handle):
+                raise ArgumentError(message("jacobian", "the function must return tensors", type(o).__name__))
         return leaves
 
     def nest(self, blocks: Sequence[Sequence[Any]]) -> Any:
@@ -66,19 +75,35 @@ class Partial:
         return (nested, self.aux) if self.has_aux else nested
 
 
-def reverse_blocks(p: Partial, chunk_size: int | None = None) -> list[list[Any]]:
-    """Blocks of the Jacobian by one reverse sweep for each element of the outputs."""
+# -- sweeps ------------------------------------------------------------------------------------
+
+
+def pull_rows(p: Partial, seeds: Callable[[Sequence[Handle]], list[Any]], chunk: int | None) -> tuple[Any, list[Any]]:
+    """Outputs, and the adjoints of the arguments for stacked adjoints of the outputs."""
     outs, pull = vjp_flat(p, p.leaves)
-    seeds = basis(outs)
+    given = seeds(outs)
     # What the sweep reads is recorded on the transform's own nodes; nobody else need see it.
     with set_grad_enabled(STATE.grad and pull.is_watched()):  # type: ignore[attr-defined]
-        rows = vmap_chunked(pull, seeds, [0] * len(seeds), "same", chunk_size) if seeds else []
+        rows = vmap_chunked(pull, given, [0] * len(given), "same", chunk) if given else []
+    return outs, rows
+
+
+def push_rows(p: Partial, directions: list[Any], chunk: int | None) -> list[Any]:
+    """Tangents of the outputs for stacked tangents of the arguments."""
+    dims: list[int | None] = [0] * len(directions)
+    return vmap_chunked(lambda *ts: jvp_flat(p, p.leaves, ts)[1], directions, dims, "same", chunk)
+
+
+def reverse_blocks(p: Partial, chunk: int | None = None) -> list[list[Any]]:
+    """Blocks of the Jacobian by one reverse sweep for each element of the outputs."""
+    outs, rows = pull_rows(p, basis, chunk)
     blocks: list[list[Any]] = []
     start = 0
     for o in outs:
         n = o.aval.size
-        parts = [_rows(r, start, n, (*o.aval.shape, *x.aval.shape)) for r, x in zip(rows, p.leaves, strict=True)]
-        blocks.append(parts)
+        blocks.append(
+            [_rows(r, start, n, (*o.aval.shape, *x.aval.shape)) for r, x in zip(rows, p.leaves, strict=True)]
+        )
         start += n
     return blocks
 
@@ -88,25 +113,71 @@ def _rows(x: Any, start: int, n: int, shape: tuple[int, ...]) -> Any:
     return OPS["reshape"](OPS["slice"](x, spec=spec), shape=shape)
 
 
-def forward_blocks(p: Partial, chunk_size: int | None = None) -> list[list[Any]]:
+def forward_blocks(p: Partial, chunk: int | None = None) -> list[list[Any]]:
     """Blocks of the Jacobian by one forward sweep for each element of the arguments."""
-    directions = basis(p.leaves)
-    dims: list[int | None] = [0] * len(directions)
-    columns = vmap_chunked(lambda *ts: jvp_flat(p, p.leaves, ts)[1], directions, dims, "same", chunk_size)
     blocks: list[list[Any]] = []
-    for c in columns:
+    for c in push_rows(p, basis(p.leaves), chunk):
         out_shape = c.aval.shape[1:]
         row: list[Any] = []
         start = 0
         for x in p.leaves:
             n = x.aval.size
-            part = _rows(c, start, n, (n, *out_shape))
-            order = (*range(1, len(out_shape) + 1), 0)
-            part = OPS["permute"](part, order=order)
+            part = OPS["permute"](_rows(c, start, n, (n, *out_shape)), order=(*range(1, len(out_shape) + 1), 0))
             row.append(OPS["reshape"](part, shape=(*out_shape, *x.aval.shape)))
             start += n
         blocks.append(row)
     return blocks
+
+
+def compressed_values(p: Partial, plan: Plan) -> Any:
+    """The values of the pairs of the plan's pattern, from sweeps along sums of directions of one colour."""
+    assert plan.pattern is not None and plan.colors is not None
+    row, column = plan.pattern.pairs()
+    lines = np.zeros((plan.sweeps, plan.colors.size))
+    lines[plan.colors, np.arange(plan.colors.size)] = 1.0
+    if plan.mode == "forward":
+        found = push_rows(p, seeds_for(p.leaves, lines), plan.chunk)
+        index = plan.colors[column] * plan.pattern.rows + row
+    else:
+        found = pull_rows(p, lambda outs: seeds_for(outs, lines), plan.chunk)[1]
+        index = plan.colors[row] * plan.pattern.columns + column
+    flat = [OPS["reshape"](f, shape=(plan.sweeps, f.aval.size // max(plan.sweeps, 1))) for f in found]
+    whole = flat[0] if len(flat) == 1 else OPS["cat"](*flat, axis=1)
+    return OPS["take_rows"](OPS["reshape"](whole, shape=(whole.aval.size,)), wrap(index))
+
+
+def scattered_blocks(p: Partial, plan: Plan, out_avals: Sequence[Any]) -> list[list[Any]]:
+    """Dense blocks of a Jacobian computed by colours."""
+    assert plan.pattern is not None
+    values = compressed_values(p, plan)
+    m, n = plan.pattern.rows, plan.pattern.columns
+    full = OPS["add_rows"](values, wrap(plan.pattern.keys), n=m * n)
+    full = OPS["reshape"](full, shape=(m, n))
+    blocks: list[list[Any]] = []
+    r = 0
+    for o in out_avals:
+        row, c = [], 0
+        for x in p.leaves:
+            spec = ((r, r + o.size, 1), (c, c + x.aval.size, 1))
+            row.append(OPS["reshape"](OPS["slice"](full, spec=spec), shape=(*o.shape, *x.aval.shape)))
+            c += x.aval.size
+        blocks.append(row)
+        r += o.size
+    return blocks
+
+
+def scipy_matrix(p: Partial, plan: Plan) -> Any:
+    """The Jacobian as SciPy's COO matrix: rows are elements of the outputs, columns of the arguments."""
+    from ..errors import need
+
+    sparse = need("scipy.sparse", "sparse", "jacobian(sparse=True)")
+    assert plan.pattern is not None
+    values = compressed_values(p, plan)
+    row, column = plan.pattern.pairs()
+    return sparse.coo_matrix((np.asarray(values._value), (row, column)), shape=(plan.pattern.rows, plan.pattern.columns))
+
+
+# -- public ------------------------------------------------------------------------------------
 
 
 def jacrev(f: F, argnums: ArgNums = 0, *, has_aux: bool = False, chunk_size: int | None = None) -> F:
@@ -137,34 +208,80 @@ def jacfwd(
     return run
 
 
-def jacobian(f: F, argnums: ArgNums = 0, *, has_aux: bool = False, chunk_size: int | None = None) -> F:
-    """The Jacobian by whichever mode needs fewer sweeps."""
+def jacobian(
+    f: F,
+    argnums: ArgNums = 0,
+    *,
+    mode: str = "auto",
+    sparse: bool = False,
+    plan: bool = False,
+    memory_budget: int | None = None,
+    has_aux: bool = False,
+) -> F:
+    """The Jacobian in the mode and by the number of sweeps that cost least.
+
+    The sparsity is read off the graph; columns (or rows) that share no entry are computed together
+    (coloured), and sweeps run in chunks that fit the budget.
+
+    Args:
+        f: takes and returns nested tensors; must be traceable.
+        argnums: which arguments to differentiate.
+        mode: ``"forward"``, ``"reverse"``, or ``"auto"`` for the cheaper one.
+        sparse: return SciPy's COO matrix (needs SciPy), outputs by inputs, flattened.
+        plan: return the `Plan` (mode, sweeps, entries, bytes) without running a sweep.
+        memory_budget: bytes that the sweeps may take at once; 1 GiB by default.
+        has_aux: ``f`` returns ``(output, aux)``.
+
+    Returns:
+        A function of the same arguments: the Jacobian, shape (*output.shape, *input.shape), nested like the
+        output and then like the arguments.
+
+    >>> import wengert as wg
+    >>> x = wg.arange(20.0)
+    >>> wg.func.jacobian(lambda x: x[1:] * x[:-1], plan=True)(x)
+    Plan(forward mode, 2 sweeps for a 19 x 20 Jacobian with 38 entries, about 456 bytes at once)
+    """
 
     def run(*args: Any, **kwargs: Any) -> Any:
         p = Partial(f, args, kwargs, argnums, has_aux)
-        outs = vmap_free_size(p)
-        n = sum(x.aval.size for x in p.leaves)
-        return p.nest(reverse_blocks(p, chunk_size) if outs < n else forward_blocks(p, chunk_size))
+        found, out_avals = make_plan(p, p.leaves, mode, memory_budget, force_pattern=sparse)
+        if plan:
+            return found
+        if sparse:
+            return scipy_matrix(p, found)
+        if found.colors is not None:
+            return p.nest(scattered_blocks(p, found, out_avals))
+        return p.nest((forward_blocks if found.mode == "forward" else reverse_blocks)(p, found.chunk))
 
     return run
 
 
-def vmap_free_size(p: Partial) -> int:
-    """Number of elements of the outputs."""
-    from ..graph.trace import trace
+def hessian(
+    f: F, argnums: ArgNums = 0, *, sparse: bool = False, plan: bool = False, memory_budget: int | None = None
+) -> F:
+    """The Hessian of a scalar function: the Jacobian of its gradient, forward over reverse.
 
-    return sum(a.size for a in trace(lambda *xs: p(*xs), [x.aval for x in p.leaves]).out_avals)
-
-
-def hessian(f: F, argnums: ArgNums = 0) -> F:
-    """The Hessian of a scalar function: forward over reverse.
+    Args:
+        f, argnums, sparse, plan, memory_budget: as for `jacobian`.
 
     >>> import wengert as wg
     >>> wg.func.hessian(lambda x: (x ** 3).sum())(wg.tensor([1.0, 2.0]))
     tensor([[ 6.,  0.],
             [ 0., 12.]])
     """
-    return jacfwd(jacrev(f, argnums), argnums)
+
+    def gradient(*args: Any, **kwargs: Any) -> Any:
+        p = Partial(f, args, kwargs, argnums, False)
+        outs, pull = vjp_flat(p, p.leaves)
+        if len(outs) != 1 or outs[0].aval.size != 1:
+            seen = ", ".join(str(o.aval) for o in outs)
+            raise ArgumentError(message("hessian", "the function must return a scalar", seen))
+        found = tree.unflatten(p.structure, pull(OPS["fill"](outs[0], value=1)))
+        return found[0] if p.single else found
+
+    return jacobian(
+        gradient, argnums, mode="forward", sparse=sparse, plan=plan, memory_budget=memory_budget
+    )
 
 
 __all__ = ["hessian", "jacfwd", "jacobian", "jacrev"]

@@ -75,7 +75,6 @@ def reverse(
             old = adjoints.get(root.seq)
             adjoints[root.seq] = seed if old is None else old + seed
     wanted = {} if wrt is None else {n.seq: None for n in wrt}
-    fast = raw and not STATE.watchers and not STATE.anomaly  # every value is there, nobody looks
     for n in order:
         k = n.seq
         g = adjoints.pop(k, None)
@@ -97,13 +96,8 @@ def reverse(
                 need = [x.requires_grad for x in inputs]
             else:
                 need = [x.requires_grad and x.seq in needed for x in inputs]
-            if not fast:
-                grads = _pull_arrays(n, g, inputs, need) if raw else _pull_handles(n, g, need)
-            elif n.saved is not None:
-                grads = n.saved(g, need)
-            else:
-                grads = n.op.vjp(g, n.data, [x.data for x in inputs], need, **n.attrs)
-            for x, wants, gx in zip(inputs, need, grads):  # noqa: B905  (the hottest loop; rules return one each)
+            grads = _pull_arrays(n, g, inputs, need) if raw else _pull_handles(n, g, need)
+            for x, wants, gx in zip(inputs, need, grads, strict=True):
                 if wants and gx is not None:
                     i = x.seq
                     old = adjoints.get(i)
@@ -112,6 +106,47 @@ def reverse(
             n.inputs = None  # type: ignore[assignment]
             n.data = n.saved = None
     return [] if wrt is None else [wanted[n.seq] for n in wrt]
+
+
+_ONE = (True,)
+
+
+def deliver_arrays(root: Node, seed: Any, free: bool) -> None:
+    """`reverse` for the commonest case, ``loss.backward()``: one root, bare arrays, into the sinks.
+
+    The same walk with the choices taken out: half of the time of a small step is this loop.
+    """
+    adjoints = {root.seq: seed}
+    for n in collect((root,)):
+        g = adjoints.pop(n.seq, None)
+        if g is None:
+            continue
+        if n.sink is not None:
+            g = _deliver(n.sink, g, True, True)
+        op, inputs = n.op, n.inputs
+        if op is None:
+            continue
+        if op is ITEM:
+            _into_slot(adjoints, n, g, None)
+        elif len(inputs) == 1:
+            x = inputs[0]
+            pull = n.saved
+            found = op.vjp(g, n.data, (x.data,), _ONE, **n.attrs) if pull is None else pull(g, _ONE)
+            gx = found[0]
+            if gx is not None:
+                old = adjoints.get(x.seq)
+                adjoints[x.seq] = gx if old is None else old + gx
+        else:
+            need = [x.requires_grad for x in inputs]
+            pull = n.saved
+            found = op.vjp(g, n.data, [x.data for x in inputs], need, **n.attrs) if pull is None else pull(g, need)
+            for x, wants, gx in zip(inputs, need, found):  # noqa: B905  (rules return one each; a check costs 0.1 us)
+                if wants and gx is not None:
+                    old = adjoints.get(x.seq)
+                    adjoints[x.seq] = gx if old is None else old + gx
+        if free:
+            n.inputs = None  # type: ignore[assignment]
+            n.data = n.saved = None
 
 
 def _into_slot(adjoints: dict[int, Any], n: Node, g: Any, needed: set[int] | None) -> None:
