@@ -8,11 +8,11 @@ trains by default it should reach 95 % on the test images.
 
 import sys
 
-import wengert.nn.functional as F
 from sklearn.datasets import load_digits
 
 import wengert as torch
 import wengert.nn as nn
+import wengert.nn.functional as F
 import wengert.optim as optim
 from wengert.utils.data import DataLoader, TensorDataset, random_split
 

@@ -58,11 +58,7 @@ def test_split_is_stratified_and_fixed() -> None:
 def test_shifted_images_are_the_image_moved_by_at_most_one() -> None:
     image = np.zeros((200, 8, 8), np.float32)
     image[:, 3, 4] = 1
-    moved = (
-        demo.shift_some(wg.from_numpy(image.reshape(200, 64)), np.random.default_rng(0))
-        .numpy()
-        .reshape(200, 8, 8)
-    )
+    moved = demo.shift_some(wg.from_numpy(image.reshape(200, 64)), np.random.default_rng(0)).numpy().reshape(200, 8, 8)
     _, rows, columns = moved.nonzero()
     assert moved.sum() == 200
     assert set(rows) == {2, 3, 4}
@@ -126,9 +122,7 @@ def test_out_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str
 
 
 def test_a_loss_that_is_not_finite_ends_the_training(tmp_path: Path) -> None:
-    with pytest.raises(
-        SystemExit, match=r"the loss is not finite any more in epoch 1\. Lower the learning rate"
-    ):
+    with pytest.raises(SystemExit, match=r"the loss is not finite any more in epoch 1\. Lower the learning rate"):
         demo.main(["--epochs", "3", "--lr", "1e30", "--out", str(tmp_path)])
     assert list(tmp_path.iterdir()) == []
 

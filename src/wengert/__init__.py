@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import ops
 from .api import *
-from .api import __all__ as _public
 
 __version__ = "0.1.0"
 
 # Loaded when first used, so that ``import wengert`` stays quick.
-_LAZY = ("autograd", "errors", "fft", "func", "linalg", "nn", "numeric", "optim", "signal", "special", "testing", "tree", "utils")
+_LAZY = (
+    "autograd", "errors", "fft", "func", "linalg", "nn", "numeric", "optim", "signal", "special", "testing", "tree",
+    "utils",
+)  # fmt: skip
+
+if TYPE_CHECKING:
+    from . import autograd, errors, fft, func, linalg, nn, numeric, optim, signal, special, testing, tree, utils
 
 
 def __getattr__(name: str) -> Any:
@@ -23,6 +28,3 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *_LAZY})
-
-
-__all__ = ["__version__", "ops", *_LAZY, *_public]

@@ -1,12 +1,8 @@
-"""The names of ``wengert``: everything users reach as ``wg.name``."""
+"""The names of ``wengert``: everything users reach as ``wg.name``, gathered from the families."""
 
-from __future__ import annotations
+from math import e, inf, nan, pi
 
-import math as _math
-from typing import Any
-
-
-from . import dtypes as _dt
+from .compare import compare_derivatives
 from .config import (
     enable_grad,
     inference_mode,
@@ -15,63 +11,82 @@ from .config import (
     no_grad,
     set_grad_enabled,
 )
-from .dtypes import can_cast, finfo, get_default_dtype, iinfo, promote_types, set_default_dtype
-from .dtypes import dtype as dtype
-from .functional import activation, control
-from .functional.methods import FAMILIES as _FAMILIES
-from .graph.handle import Handle as _Handle
+from .custom import custom
+from .dtypes import (
+    bfloat16,
+    can_cast,
+    cdouble,
+    cfloat,
+    complex64,
+    complex128,
+    double,
+    dtype,
+    finfo,
+    float16,
+    float32,
+    float64,
+    get_default_dtype,
+    half,
+    iinfo,
+    int8,
+    int16,
+    int32,
+    int64,
+    long,
+    promote_types,
+    set_default_dtype,
+    short,
+    uint8,
+    uint16,
+    uint32,
+    uint64,
+)
+from .dtypes import bool_ as bool
+from .dtypes import float32 as float
+from .dtypes import int32 as int
+from .functional.activation import (
+    celu,
+    celu_,
+    hardshrink,
+    log_softmax,
+    prelu,
+    relu,
+    relu_,
+    rrelu,
+    rrelu_,
+    selu,
+    selu_,
+    softmax,
+    threshold,
+    threshold_,
+)
+from .functional.blas import *
+from .functional.control import *
+from .functional.creation import *
+from .functional.distance import *
+from .functional.histogram import *
+from .functional.indexing import *
+from .functional.joining import *
+from .functional.linalg import *
+from .functional.memory import *
+from .functional.parts import *
+from .functional.pointwise import *
+from .functional.printing import set_printoptions
+from .functional.random import *
+from .functional.reduction import *
+from .functional.scan import *
+from .functional.scatter import *
+from .functional.shape import *
+from .functional.sorting import *
+from .functional.special import *
+from .functional.statistics import *
+from .functional.stft import *
 from .graph.graph import Graph
 from .graph.node import Node
 from .graph.trace import Recording, record
-from .compare import compare_derivatives
-from .custom import custom
-from .tensor import Size, Tensor, device
-from .tracing import trace as trace
+from .tensor import Size, Tensor, device, is_complex, is_floating_point, is_tensor
+from .tracing import trace  # of a function; it hands matrices on to the linear algebra's trace
 from .transform.checkpoint import checkpoint
 from .transform.reverse import gradients
 
-pi, inf, nan, e = _math.pi, _math.inf, _math.nan, _math.e
 newaxis = None
-
-_NAMES = [
-    "Graph", "Node", "Recording", "Size", "Tensor", "can_cast", "checkpoint", "compare_derivatives", "custom", "device", "dtype", "e", "enable_grad", "finfo",
-    "get_default_dtype", "gradients", "iinfo", "inf", "inference_mode", "is_grad_enabled",
-    "is_inference_mode_enabled", "nan", "newaxis", "no_grad", "pi", "promote_types", "record", "set_default_dtype",
-    "set_grad_enabled", "trace",
-]  # fmt: skip
-
-for _d in _dt.ALL:
-    globals()[_d.name] = _d
-    _NAMES.append(_d.name)
-for _name in ("half", "double", "short", "long", "cfloat", "cdouble"):
-    globals()[_name] = getattr(_dt, _name)
-    _NAMES.append(_name)
-globals()["float"], globals()["int"] = _dt.float32, _dt.int32
-_NAMES += ["float", "int"]
-
-for _family in (*_FAMILIES, control):
-    for _name in _family.__all__:
-        if _name != "trace":  # tracing.trace hands matrices on to it
-            globals()[_name] = getattr(_family, _name)
-            _NAMES.append(_name)
-for _name in activation.TENSOR_LEVEL:
-    globals()[_name] = getattr(activation, _name)
-    _NAMES.append(_name)
-
-
-def is_tensor(obj: Any) -> bool:
-    """Whether an object is a Tensor."""
-    return isinstance(obj, _Handle)
-
-
-def is_floating_point(input: Any) -> bool:
-    """Whether a tensor has a floating dtype."""
-    return input.aval.dtype in _dt.FLOATING_NP
-
-
-def is_complex(input: Any) -> bool:
-    """Whether a tensor has a complex dtype."""
-    return input.aval.dtype in _dt.COMPLEX_NP
-
-
-__all__ = [*_NAMES, "is_complex", "is_floating_point", "is_tensor"]

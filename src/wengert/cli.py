@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from . import __version__, tree
+from . import tree
 from .graph.handle import Handle
 
 
@@ -63,6 +63,8 @@ def verify(args: argparse.Namespace) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point."""
+    from . import __version__
+
     parser = argparse.ArgumentParser(prog="wengert", description="Computational graphs, differentiated and checked.")
     parser.add_argument("--version", action="version", version=f"wengert {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)

@@ -71,7 +71,7 @@ def compare_derivatives(f: Callable[[Any], Any], x: Any) -> Comparison:
         raise ArgumentError(message("compare_derivatives", "needs a tensor", type(x).__name__))
     x = wrap(np.asarray(x._value, np.float64))
     n = x.aval.size
-    outs, pull = vjp_flat(lambda y: [f(y)], [x])
+    outs = vjp_flat(lambda y: [f(y)], [x])[0]
     if outs[0].aval.size != 1:
         raise ArgumentError(message("compare_derivatives", "the function must return a scalar", str(outs[0].aval)))
     graph = derivative_graph(f, x)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextvars
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -51,7 +51,7 @@ STATE = State()
 
 
 @contextmanager
-def watching() -> Iterator[None]:
+def watching() -> Generator[None]:
     """Send every op down its general path inside the context."""
     STATE.watchers += 1
     previous, STATE.run = STATE.run, _detour
@@ -78,7 +78,7 @@ def quietly(f: Callable[..., Any], *args: Any) -> Any:
 
 
 @contextmanager
-def reentered() -> Iterator[None]:
+def reentered() -> Generator[None]:
     """For ops whose NumPy function runs users' code: ops inside must not enter the quiet context again."""
     quiet, run = STATE.quiet, STATE.run
     STATE.quiet = _direct

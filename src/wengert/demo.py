@@ -102,9 +102,7 @@ def evaluate(net: nn.Module, digits: Digits) -> tuple[float, float]:
     return loss, accuracy
 
 
-def train_epoch(
-    net: nn.Module, loader: DataLoader, optimizer: optim.Optimizer, rng: np.random.Generator
-) -> float:
+def train_epoch(net: nn.Module, loader: DataLoader, optimizer: optim.Optimizer, rng: np.random.Generator) -> float:
     """Go through the training images once; the mean loss."""
     net.train()
     total, count = 0.0, 0
@@ -201,9 +199,11 @@ def run(epochs: int, seed: int, lr: float, out: Path) -> float:
     net = Network()
     print(net)
     start = time.perf_counter()
-    history = train(net, training, validation, epochs, lr, seed)
+    # The matrices are small: several threads gain little, and on a busy machine wait for each other.
+    with need("threadpoolctl", "data", "demo").threadpool_limits(1, user_api="blas"):
+        history = train(net, training, validation, epochs, lr, seed)
+        _, accuracy = evaluate(net, test)
     seconds = time.perf_counter() - start
-    _, accuracy = evaluate(net, test)
     save_weights(net, out / "weights.npz")
     save_curve(history, out / "loss.png")
     print(
@@ -215,13 +215,9 @@ def run(epochs: int, seed: int, lr: float, out: Path) -> float:
 
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m wengert.demo", description=(__doc__ or "").split("\n\n")[0]
-    )
+    parser = argparse.ArgumentParser(prog="python -m wengert.demo", description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--epochs", type=int, default=80, help="at most this many (default: %(default)s)")
-    parser.add_argument(
-        "--seed", type=int, default=0, help="of weights, dropout and batches (default: %(default)s)"
-    )
+    parser.add_argument("--seed", type=int, default=0, help="of weights, dropout and batches (default: %(default)s)")
     parser.add_argument("--lr", type=float, default=2e-3, help="learning rate (default: %(default)s)")
     parser.add_argument(
         "--out", type=Path, default=Path("demo_output"), help="folder to write to (default: %(default)s)"

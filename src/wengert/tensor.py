@@ -452,12 +452,27 @@ class Tensor(Handle):
         setitem(self, index, value)
 
 
-def _rebuild(cls: type, value: Any, requires_grad: bool, attributes: dict[str, Any] | None) -> Any:
+def _rebuild(cls: Any, value: Any, requires_grad: bool, attributes: dict[str, Any] | None) -> Any:
     out = cls.__new__(cls)
     out._value = value
     if attributes:
         out.__dict__.update(attributes)
     return out.requires_grad_() if requires_grad else out
+
+
+def is_tensor(obj: Any) -> bool:
+    """Whether an object is a Tensor."""
+    return isinstance(obj, Handle)
+
+
+def is_floating_point(input: Any) -> bool:
+    """Whether a tensor has a floating dtype."""
+    return input.aval.dtype in dt.FLOATING_NP
+
+
+def is_complex(input: Any) -> bool:
+    """Whether a tensor has a complex dtype."""
+    return input.aval.dtype in dt.COMPLEX_NP
 
 
 for _name, _function in METHODS.items():

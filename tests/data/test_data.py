@@ -78,9 +78,7 @@ def test_concat() -> None:
     assert [both[i][0] for i in range(len(both))] == [0, 1, 2, 0, 1]
     assert both[-1] == (1, 1.0)
     for index in (5, -6):
-        with pytest.raises(
-            IndexError, match=r"absolute value of index should not exceed dataset length: -?\d of 5"
-        ):
+        with pytest.raises(IndexError, match=r"absolute value of index should not exceed dataset length: -?\d of 5"):
             both[index]
     with pytest.raises(ValueError, match="should not be an empty iterable"):
         data.ConcatDataset([])
@@ -125,9 +123,7 @@ def test_random_split(lengths: Any, sizes: list[int]) -> None:
 
 def test_random_split_refuses() -> None:
     for lengths in ([7, 4], [0.5, 0.6], [0.5, 9.5], []):
-        with pytest.raises(
-            ValueError, match="Sum of input lengths does not equal the length of the input dataset"
-        ):
+        with pytest.raises(ValueError, match="Sum of input lengths does not equal the length of the input dataset"):
             data.random_split(range(10), lengths)
     with pytest.raises(ValueError, match="Fraction at index 0 is not between 0 and 1"):
         data.random_split(range(10), [1.5, -0.5])
@@ -324,9 +320,7 @@ def test_batches_of_tensors_are_those_of_samples() -> None:
     part = data.Subset(data.Subset(dataset, range(9, -1, -1)), [0, 3, 5, 7])
     for source in (dataset, part):
         quick = list(DataLoader(source, batch_size=3))
-        slow = list(
-            DataLoader(source, batch_size=3, collate_fn=lambda samples: data.default_collate(samples))
-        )
+        slow = list(DataLoader(source, batch_size=3, collate_fn=lambda samples: data.default_collate(samples)))
         assert len(quick) == len(slow)
         for a, b in zip(quick, slow, strict=True):
             assert type(a) is type(b) is list

@@ -1,4 +1,4 @@
-"""Pointwise functions: values from NumPy and mpmath, awkward points, promotion, memory, errors; traits of the ops."""
+"""Pointwise functions: values, awkward points, promotion, memory, errors; the traits of the ops."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def leaf(data):
     return tensor(data).requires_grad_()
 
 
-# -- values --------------------------------------------------------------------------------------
+# -- values -----------------------------------------------------------------------------------------
 
 NUMPY_UNARY = {
     "abs": np.abs, "acos": np.arccos, "acosh": np.arccosh, "asin": np.arcsin, "asinh": np.arcsinh,
@@ -151,7 +151,7 @@ def test_isclose():
     assert wg.isclose(wg.tensor([1, 2]), wg.tensor([1, 3])).tolist() == [True, False]
 
 
-# -- operators -------------------------------------------------------------------------------------
+# -- operators --------------------------------------------------------------------------------------
 
 ARITHMETIC = [
     operator.add,
@@ -218,7 +218,7 @@ def test_numpy_arrays_are_operands():
     assert (x * np.float32(2)).dtype is wg.float32
 
 
-# -- promotion ---------------------------------------------------------------------------------------
+# -- promotion --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -288,7 +288,7 @@ def test_integers_carry_no_gradient():
     assert leaf([1.5]).float().requires_grad
 
 
-# -- derivatives at awkward points --------------------------------------------------------------------
+# -- derivatives at awkward points ------------------------------------------------------------------
 
 
 def slope(f, *points):
@@ -379,7 +379,7 @@ def test_complex_derivatives_are_pytorchs():
     assert (x.grad.tolist(), y.grad.tolist()) == ([2.0], [-1.0])
 
 
-# -- memory: in place and out= ----------------------------------------------------------------------------
+# -- memory: in place and out= ----------------------------------------------------------------------
 
 WRITES = [
     lambda x, y: x.add_(y), lambda x, y: x.add_(y, alpha=3), lambda x, y: x.sub_(2.0), lambda x, y: x.mul_(y),
@@ -517,7 +517,7 @@ def test_out():
     assert exponent.tolist() == [1, 3]
 
 
-# -- errors --------------------------------------------------------------------------------------------------
+# -- errors -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -592,7 +592,7 @@ def test_errors(wrong, error, text):
         wrong()
 
 
-# -- what the ops say of themselves ------------------------------------------------------------------------------
+# -- what the ops say of themselves -----------------------------------------------------------------
 
 ELEMENTWISE = sorted(n for n, op in OPS.items() if isinstance(op, Elementwise))
 ITERATED = ("gammainc", "gammaincc")  # a series and a continued fraction: no scalar formula
@@ -689,17 +689,13 @@ def arity(op):
 def test_traits_are_true(name):
     op = OPS[name]
     assert {t for t in op.traits if not holds(op, t)} == set()
-    assert (
-        "decreasing" in op.traits or "monotone" not in op.traits or in_one_direction(op, points_for(op)) == 1
-    )
+    assert "decreasing" in op.traits or "monotone" not in op.traits or in_one_direction(op, points_for(op)) == 1
 
 
 OWN = ("arithmetic", "compare", "unary", "integer")
 
 
-@pytest.mark.parametrize(
-    "name", [n for n in ELEMENTWISE if type(OPS[n]).__module__.rpartition(".")[2] in OWN]
-)
+@pytest.mark.parametrize("name", [n for n in ELEMENTWISE if type(OPS[n]).__module__.rpartition(".")[2] in OWN])
 def test_traits_are_complete(name):
     op = OPS[name]
     if op.out_dtype is not None or name == "conj":  # a bool, or for real numbers nothing but themselves

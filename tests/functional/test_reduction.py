@@ -183,9 +183,7 @@ def test_of_nothing(name):
     same(f(wg.zeros(0)), want)
 
 
-@pytest.mark.parametrize(
-    "f", [wg.sum, wg.mean, wg.prod, wg.amax, wg.max, wg.median, wg.std, wg.norm, wg.argmax]
-)
+@pytest.mark.parametrize("f", [wg.sum, wg.mean, wg.prod, wg.amax, wg.max, wg.median, wg.std, wg.norm, wg.argmax])
 def test_zero_dimensions(f):
     x = wg.tensor(2.0)
     out = f(x)

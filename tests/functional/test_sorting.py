@@ -88,9 +88,7 @@ def test_searches():
     assert wg.searchsorted(wg.tensor(line), 1.0, out_int32=True).dtype is wg.int32
 
 
-@pytest.mark.parametrize(
-    "x", [np.array([3, 1, 3, 2, 2]), normal(3, 2) > 0, np.array([[2.5, 1.0], [2.5, 2.5]])]
-)
+@pytest.mark.parametrize("x", [np.array([3, 1, 3, 2, 2]), normal(3, 2) > 0, np.array([[2.5, 1.0], [2.5, 2.5]])])
 def test_unique(x):
     values, inverse, counts = wg.unique(wg.tensor(x), return_inverse=True, return_counts=True)
     want, wanted_counts = np.unique(x, return_counts=True)

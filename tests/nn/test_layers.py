@@ -140,9 +140,7 @@ def test_parameter() -> None:
 
 
 def test_parameter_refuses() -> None:
-    with pytest.raises(
-        TypeError, match=r"Parameter: takes a tensor: list. Wrap the data: wengert.tensor\(data\)"
-    ):
+    with pytest.raises(TypeError, match=r"Parameter: takes a tensor: list. Wrap the data: wengert.tensor\(data\)"):
         nn.Parameter([1.0])
     with pytest.raises(TypeError, match="only floating"):
         nn.Parameter(wg.tensor([1, 2]))

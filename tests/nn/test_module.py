@@ -123,9 +123,7 @@ def test_assigning_the_wrong_kind(name: str, value: Any, words: str) -> None:
 
 
 def test_a_plain_tensor_is_no_parameter() -> None:
-    with pytest.raises(
-        TypeError, match=r"cannot assign 'Tensor' as parameter 'scale'.*nn\.Parameter\(value\)"
-    ):
+    with pytest.raises(TypeError, match=r"cannot assign 'Tensor' as parameter 'scale'.*nn\.Parameter\(value\)"):
         Net().scale = wg.ones(3)
 
 
@@ -168,9 +166,7 @@ def test_forgotten_super_init(value: Any) -> None:
         def __init__(self) -> None:
             self.part = value
 
-    with pytest.raises(
-        AttributeError, match=r"before Module.__init__\(\) call. Call super\(\).__init__\(\) first"
-    ):
+    with pytest.raises(AttributeError, match=r"before Module.__init__\(\) call. Call super\(\).__init__\(\) first"):
         Forgot()
 
 
@@ -359,9 +355,7 @@ def test_to_refuses_integers_and_unknown_arguments() -> None:
 # --- copies and text -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "clone", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))], ids=["copy", "pickle"]
-)
+@pytest.mark.parametrize("clone", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))], ids=["copy", "pickle"])
 def test_copies_are_whole_and_apart(clone: Any) -> None:
     net = Net()
     other = clone(net)

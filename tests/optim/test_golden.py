@@ -16,17 +16,11 @@ from wengert.optim import lr_scheduler
 
 GOLDEN = json.loads(Path(__file__).with_name("golden.json").read_text())
 TOLERANCE = {"float32": 1e-6, "float64": 1e-12}
-CASES = [
-    pytest.param(dtype, case, id=f"{dtype} {case['optimizer']}")
-    for dtype in TOLERANCE
-    for case in GOLDEN[dtype]
-]
+CASES = [pytest.param(dtype, case, id=f"{dtype} {case['optimizer']}") for dtype in TOLERANCE for case in GOLDEN[dtype]]
 
 
 def parameters(dtype: str) -> list[nn.Parameter]:
-    return [
-        nn.Parameter(wg.tensor(start, dtype=getattr(wg, dtype))) for start in GOLDEN["trajectory"]["start"]
-    ]
+    return [nn.Parameter(wg.tensor(start, dtype=getattr(wg, dtype))) for start in GOLDEN["trajectory"]["start"]]
 
 
 def follow(optimizer: optim.Optimizer, steps: slice, dtype: str) -> None:
@@ -39,9 +33,7 @@ def follow(optimizer: optim.Optimizer, steps: slice, dtype: str) -> None:
 
 def close(params: list[Any], wanted: list[Any], dtype: str) -> None:
     for seen, value in zip(params, wanted, strict=True):
-        np.testing.assert_allclose(
-            seen.detach().numpy(), np.array(value), rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype]
-        )
+        np.testing.assert_allclose(seen.detach().numpy(), np.array(value), rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
 
 
 @pytest.mark.parametrize(("dtype", "case"), CASES)
@@ -54,9 +46,7 @@ def test_ten_steps(dtype: str, case: dict[str, Any]) -> None:
     close(params, case["tenth"], dtype)
     assert all(p.grad.tolist() for p in params)
     state = optimizer.state_dict()
-    assert [group["params"] for group in state["param_groups"]] == [
-        group["params"] for group in case["groups"]
-    ]
+    assert [group["params"] for group in state["param_groups"]] == [group["params"] for group in case["groups"]]
     for number, wanted in case["state"].items():
         seen = state["state"].get(int(number), {})
         kept = {name: value for name, value in wanted.items() if value is not None}

@@ -12,9 +12,7 @@ import pytest
 import wengert as wg
 from wengert import nn, optim
 
-METHODS = pytest.mark.parametrize(
-    "method", [optim.SGD, optim.Adam, optim.AdamW, optim.RMSprop, optim.Adagrad]
-)
+METHODS = pytest.mark.parametrize("method", [optim.SGD, optim.Adam, optim.AdamW, optim.RMSprop, optim.Adagrad])
 
 
 def parameter(*values: float) -> nn.Parameter:

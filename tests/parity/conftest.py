@@ -73,21 +73,14 @@ def evaluate(
     tensors: dict[str, Any] = {}
     for name, a in arrays.items():
         tensors[name] = make(a, dtype) if isinstance(a, np.ndarray) else a
-        if (
-            dtype is None
-            and isinstance(a, np.ndarray)
-            and a.dtype.kind in "fc"
-            and not name.startswith("const")
-        ):
+        if dtype is None and isinstance(a, np.ndarray) and a.dtype.kind in "fc" and not name.startswith("const"):
             tensors[name].requires_grad_()
     outs = flatten(eval(text, {**names, **tensors}))
     if dtype is None:
         for k, o in enumerate(outs):
             if o.requires_grad:
                 o.backward(make(weights(o, k), None), retain_graph=True)
-    return outs, [
-        t.grad for t in tensors.values() if dtype is None and hasattr(t, "grad") and t.requires_grad
-    ]
+    return outs, [t.grad for t in tensors.values() if dtype is None and hasattr(t, "grad") and t.requires_grad]
 
 
 TOLERANCES = {None: 1e-10, "float32": 2e-5, "float16": 4e-3, "bfloat16": 3e-2}
@@ -107,14 +100,10 @@ def compare(text: str, dtypes: tuple[str, ...] = ("float32",), tol: float = 1.0,
             limit = TOLERANCES[dtype] * tol
             np.testing.assert_allclose(as_numpy(g), as_numpy(w), limit, limit, err_msg=f"{text} {dtype} {k}")
         for k, (g, w) in enumerate(zip(got_grads, want_grads)):
-            assert (g is None) == (w is None) or not np.any(as_numpy(g if w is None else w)), (
-                f"{text} gradient {k}"
-            )
+            assert (g is None) == (w is None) or not np.any(as_numpy(g if w is None else w)), f"{text} gradient {k}"
             if g is not None and w is not None:
                 limit = GRADIENT_TOLERANCE * tol
-                np.testing.assert_allclose(
-                    as_numpy(g), as_numpy(w), limit, limit, err_msg=f"{text} gradient {k}"
-                )
+                np.testing.assert_allclose(as_numpy(g), as_numpy(w), limit, limit, err_msg=f"{text} gradient {k}")
 
 
 @pytest.fixture

@@ -9,9 +9,7 @@ from wengert.functional import activation
 
 HALF = ("float32", "float16", "bfloat16")
 RNG = np.random.default_rng(0)
-KINKS = np.array(
-    [-1000.0, -30.0, -3.5, -3.0, -1.0, -0.5, -0.25, 0.0, 0.3, 0.5, 1.0, 2.0, 3.0, 5.5, 6.0, 30.0, 900.0]
-)
+KINKS = np.array([-1000.0, -30.0, -3.5, -3.0, -1.0, -0.5, -0.25, 0.0, 0.3, 0.5, 1.0, 2.0, 3.0, 5.5, 6.0, 30.0, 900.0])
 SHAPES = {
     "kinks": KINKS,
     "matrix": RNG.standard_normal((3, 4)) * 3,
@@ -54,9 +52,7 @@ ROWS = {
     "empty dim": (np.zeros((3, 0)), 1),
     "large": (np.array([[1000.0, 0.0, -1000.0], [1e4, 1.0, 2.0]]), 1),
 }
-NOT_FINITE = np.array(
-    [[-np.inf, 0.0, 1.0], [-np.inf, -np.inf, -np.inf], [np.inf, 0.0, 1.0], [np.nan, 1.0, 2.0]]
-)
+NOT_FINITE = np.array([[-np.inf, 0.0, 1.0], [-np.inf, -np.inf, -np.inf], [np.inf, 0.0, 1.0], [np.nan, 1.0, 2.0]])
 
 
 @pytest.mark.parametrize("case", ROWS)
@@ -92,9 +88,7 @@ def test_prelu(agree, shape):
     agree("F.prelu(x, w)", HALF, x=RNG.standard_normal(shape), w=np.array(0.25))
 
 
-@pytest.mark.parametrize(
-    ("shape", "dim"), [((4,), 0), ((3, 4), -1), ((4, 3), 0), ((2, 6, 3), 1), ((0, 2), 1)]
-)
+@pytest.mark.parametrize(("shape", "dim"), [((4,), 0), ((3, 4), -1), ((4, 3), 0), ((2, 6, 3), 1), ((0, 2), 1)])
 def test_glu(agree, shape, dim):
     agree(f"F.glu(x, {dim})", HALF, x=RNG.standard_normal(shape))
 

@@ -69,7 +69,8 @@ def test_heads(agree, options, rest):
     text = HEADS.format(**{"bk": None, "bv": None, "zero": False, **options}, rest=rest)
     # Gradients of keys' biases are zero up to rounding, hence a wider tolerance.
     agree(text, q=normal(3, 2, 6), k=normal(4, 2, 6, seed=1), v=normal(4, 2, 6, seed=2),
-          w=normal(18, 6) * 0.4, b=normal(18), ow=normal(6, 6), ob=normal(6, seed=1), bk=normal(1, 1, 6), bv=normal(1, 1, 6, seed=1),
+          w=normal(18, 6) * 0.4, b=normal(18), ow=normal(6, 6), ob=normal(6, seed=1),
+          bk=normal(1, 1, 6), bv=normal(1, 1, 6, seed=1),
           const_padding=np.array([[False, True, False, False], [False, False, False, True]]),
           const_mask=MASK,
           const_added=normal(3, 4), const_per_head=normal(4, 3, 4),

@@ -52,9 +52,7 @@ def test_conv(agree, text, x, w):
     agree(text, HALF, x=normal(*x), w=normal(*w, seed=1), tol=4)
 
 
-@pytest.mark.parametrize(
-    ("text", "x", "w"), [c for c in CASES if "conv_t" not in c[0] and "None" not in c[0]][:8]
-)
+@pytest.mark.parametrize(("text", "x", "w"), [c for c in CASES if "conv_t" not in c[0] and "None" not in c[0]][:8])
 def test_conv_bias(agree, text, x, w):
     agree(
         text.replace("(x, w", "(x, w, b"),
@@ -66,9 +64,7 @@ def test_conv_bias(agree, text, x, w):
     )
 
 
-@pytest.mark.parametrize(
-    ("text", "x", "w"), [c for c in CASES if "conv_t" in c[0] and "groups" not in c[0]][:2]
-)
+@pytest.mark.parametrize(("text", "x", "w"), [c for c in CASES if "conv_t" in c[0] and "groups" not in c[0]][:2])
 def test_conv_transpose_bias(agree, text, x, w):
     agree(text.replace("(x, w", "(x, w, b"), x=normal(*x), w=normal(*w, seed=1), b=normal(w[1], seed=2))
 

@@ -60,7 +60,8 @@ def test_masks_and_lists(agree, text):
     agree(text, x=X, b=MASK)
 
 
-FUNCTIONS = """
+FUNCTIONS = (
+    """
 T.gather(x, 0, i) | x.gather(1, j) | x.gather(1, j[:2, :3]) | x.gather(0, i[:, :2]) | x.gather(-1, j) | x[0].gather(0, j[0])
 T.take_along_dim(x, i, 0) | x.take_along_dim(j[:, :2], dim=1) | x.take_along_dim(j[:1, :2], 1) | x.take_along_dim(i)
 T.index_select(x, 0, i[0]) | x.index_select(1, j[0]) | x.index_select(-1, j[0, 0]) | x[0, 0].index_select(0, i[0, :1] * 0)
@@ -87,7 +88,10 @@ T.nonzero(b) | b.nonzero() | b.nonzero(as_tuple=True) | x.nonzero() | T.argwhere
 T.tensor(3).argwhere() | T.tensor(3).nonzero(as_tuple=True) | T.unravel_index(i, (2, 3)) | T.unravel_index(T.tensor(5), (2, 2, 2))
 T.unravel_index(T.tensor([-1]), 4) | T.tril_indices(3, 4) | T.tril_indices(3, 3, -1) | T.triu_indices(3, 4, 1, dtype=T.int32)
 T.triu_indices(2, 2, offset=-1) | T.tril_indices(0, 3)
-""".replace("\n", " | ").strip(" |").split(" | ")
+""".replace("\n", " | ")
+    .strip(" |")
+    .split(" | ")
+)
 
 
 @pytest.mark.parametrize("text", FUNCTIONS)

@@ -200,9 +200,7 @@ def test_multi_margin(agree, p, r):
         constw=unit(5),
     )
     agree(f"F.multi_margin_loss(x, n, {more})", ("float32",), x=normal(5), n=np.array(2))
-    agree(
-        f"F.multi_margin_loss(x, n, p={p}, reduction={r!r})", x=np.array([[0.0, 1.0, 2.0]]), n=np.array([1])
-    )
+    agree(f"F.multi_margin_loss(x, n, p={p}, reduction={r!r})", x=np.array([[0.0, 1.0, 2.0]]), n=np.array([1]))
 
 
 @pytest.mark.parametrize("r", REDUCTIONS)
@@ -227,9 +225,7 @@ def test_ranking(agree, r):
     agree(f"F.cosine_embedding_loss(x, y, constt, {more})", HALF, x=x[0], y=y[0], constt=np.array(-1.0))
     for p in (1, 2, 3.5):
         for swap in (False, True):
-            agree(
-                f"F.triplet_margin_loss(x, y, z, 0.7, p={p}, swap={swap}, {more})", HALF, x=x, y=y, z=z, tol=3
-            )
+            agree(f"F.triplet_margin_loss(x, y, z, 0.7, p={p}, swap={swap}, {more})", HALF, x=x, y=y, z=z, tol=3)
     agree(f"F.triplet_margin_with_distance_loss(x, y, z, swap=True, {more})", HALF, x=x, y=y, z=z, tol=3)
     agree(f"F.triplet_margin_loss(x, y, z, {more})", HALF, x=x[0], y=y[0], z=z[0], tol=3)
 
@@ -237,9 +233,7 @@ def test_ranking(agree, r):
 @pytest.mark.parametrize("p", [0, 1, 1.5, 2, 3, "float('inf')"])
 def test_distances(agree, p):
     agree(f"F.pairwise_distance(x, y, {p})", ("float32",), x=normal(4, 3), y=normal(4, 3, seed=1))
-    agree(
-        f"F.pairwise_distance(x, y, {p}, keepdim=True)", ("float32",), x=normal(2, 4, 3), y=normal(3, seed=1)
-    )
+    agree(f"F.pairwise_distance(x, y, {p}, keepdim=True)", ("float32",), x=normal(2, 4, 3), y=normal(3, seed=1))
     agree(f"F.pdist(x, {p})", ("float32",), x=normal(5, 3))
     for shape in ((1, 3), (0, 3), (3, 0)):  # constants, for torch's backward crashes on them
         agree(f"F.pdist(const, {p})", ("float32",), const=normal(*shape))

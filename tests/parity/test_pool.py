@@ -114,6 +114,4 @@ def test_unpool(agree):
         const=x,
     )
     agree("F.max_unpool1d(*F.max_pool1d(x, 2, return_indices=True), 2)", x=normal(3, 6))
-    agree(
-        "F.max_unpool3d(*F.max_pool3d(x, (1, 2, 2), return_indices=True), (1, 2, 2))", x=normal(2, 2, 3, 4, 4)
-    )
+    agree("F.max_unpool3d(*F.max_pool3d(x, (1, 2, 2), return_indices=True), (1, 2, 2))", x=normal(2, 2, 3, 4, 4))

@@ -13,7 +13,8 @@ ZERO = np.array(1.5)
 EMPTY = RNG.standard_normal((0, 3))
 COMPLEX = RNG.standard_normal((2, 3)) + 1j * RNG.standard_normal((2, 3))
 
-VIEWS = """
+VIEWS = (
+    """
 x.reshape(4, 6) | x.reshape(-1) | x.reshape((2, -1)) | T.reshape(x, (6, 4)) | x.transpose(0, 1).reshape(-1)
 x.transpose(0, 1).reshape(3, 8) | x.permute(2, 0, 1).reshape(4, 6) | x[:, :, ::2].reshape(2, 6)
 x.view(6, 4) | x.view(-1) | x.view(2, 1, 3, 4) | x[:, 1:].view(2, 2, 2, 2) | x.view_as(T.ones(6, 4))
@@ -34,9 +35,13 @@ x.diagonal() | x.diagonal(1, 1, 2) | x.diagonal(-1, 2, 0) | x.diagonal(9, 0, 1) 
 x.unfold(2, 2, 1) | x.unfold(1, 2, 2) | x.unfold(2, 4, 1) | x.unfold(0, 1, 3)
 x.as_strided((2, 2), (1, 2)) | x.as_strided((3, 3), (4, 1), 2) | x[1].as_strided((2,), (3,)) | x.as_strided((4,), (0,), 5)
 T.atleast_1d(x) | T.atleast_2d(x, x[0, 0]) | T.atleast_3d(x[0], x[0, 0], x[0, 0, 0]) | T.atleast_2d([x[0, 0], x[0]])
-""".replace("\n", " | ").strip(" |").split(" | ")
+""".replace("\n", " | ")
+    .strip(" |")
+    .split(" | ")
+)
 
-JOINS = """
+JOINS = (
+    """
 T.cat([x, y]) | T.cat((x, y), 1) | T.cat([x, y[:, :1]], dim=-2) | T.concat([x, y], dim=2) | T.concatenate([x], 0)
 T.cat([x[:0], y]) | T.cat([T.ones(0, dtype=x.dtype), y], 1) | T.stack([x, y]) | T.stack((x, y), 1) | T.stack([x, y], -1)
 T.hstack([x, y]) | T.hstack([x[0, 0], y[0, 1]]) | T.vstack([x[0, 0], y[0]]) | T.dstack([x[0], y[0]]) | T.dstack([x[0, 0], y[0, 0]])
@@ -57,7 +62,10 @@ T.select_scatter(x, y[:, 0], 1, -1) | T.slice_scatter(x, y[:, :2], 1, 1) | T.sli
 T.slice_scatter(x, y) | T.diagonal_scatter(x, y[0, :1].mT, 1, 1, 0) | x.diagonal_scatter(y[0, :2].mT)
 x.select_scatter(y[0], 0, 1)
 x.clone() | x.mT.contiguous() | x.contiguous() | x.mT.clone()
-""".replace("\n", " | ").strip(" |").split(" | ")
+""".replace("\n", " | ")
+    .strip(" |")
+    .split(" | ")
+)
 
 
 @pytest.mark.parametrize("text", VIEWS)

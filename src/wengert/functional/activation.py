@@ -33,14 +33,10 @@ def wide_formula(f: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(f)
     def body(*args: Any, **kwargs: Any) -> Any:
-        half = next(
-            (a.aval.dtype for a in args if isinstance(a, Handle) and a.aval.dtype in dt.HALF_NP), None
-        )
+        half = next((a.aval.dtype for a in args if isinstance(a, Handle) and a.aval.dtype in dt.HALF_NP), None)
         if half is None:
             return f(*args, **kwargs)
-        args = tuple(
-            cast(a, dt.float32) if isinstance(a, Handle) and a.aval.dtype in dt.HALF_NP else a for a in args
-        )
+        args = tuple(cast(a, dt.float32) if isinstance(a, Handle) and a.aval.dtype in dt.HALF_NP else a for a in args)
         return cast(f(*args, **kwargs), dt.of(half))
 
     body.__name__ = f.__name__.lstrip("_")
@@ -303,9 +299,7 @@ def gelu(input: Any, *, approximate: str = "none") -> Any:
     """
     floating("gelu", input)
     if approximate not in ("none", "tanh"):
-        raise ArgumentError(
-            message("gelu", "no such approximation", repr(approximate), "Use 'none' or 'tanh'")
-        )
+        raise ArgumentError(message("gelu", "no such approximation", repr(approximate), "Use 'none' or 'tanh'"))
     return _gelu(input) if approximate == "none" else _gelu_tanh(input)
 
 
@@ -419,8 +413,7 @@ def _glu(x: Any, axis: int) -> Any:
     shape = x.aval.shape
     half = shape[axis] // 2
     parts = [
-        tuple((start, start + half, 1) if i == axis else (0, n, 1) for i, n in enumerate(shape))
-        for start in (0, half)
+        tuple((start, start + half, 1) if i == axis else (0, n, 1) for i, n in enumerate(shape)) for start in (0, half)
     ]
     return OPS["slice"](x, spec=parts[0]) * OPS["sigmoid"](OPS["slice"](x, spec=parts[1]))
 
@@ -501,9 +494,7 @@ def _log_softmax(x: Any, axis: int) -> Any:
     return z - spread(OPS["log"](OPS["sum"](OPS["exp"](z), axes=(axis,))), z, (axis,))
 
 
-def gumbel_softmax(
-    logits: Any, tau: float = 1.0, hard: bool = False, eps: float = 1e-10, dim: int = -1
-) -> Any:
+def gumbel_softmax(logits: Any, tau: float = 1.0, hard: bool = False, eps: float = 1e-10, dim: int = -1) -> Any:
     """A draw from the Gumbel-softmax distribution (Jang et al. 2016).
 
     ``hard``: a one-hot vector, through which the gradient of the soft one flows.

@@ -104,9 +104,7 @@ def _check_attention(query: Any, key: Any, value: Any, mask: Any, is_causal: boo
     if len({a.dtype for a in avals}) > 1 or avals[0].dtype not in dt.INEXACT_NP:
         raise DTypeError(message(name, "query, key and value must have one floating dtype", describe(avals)))
     if min(a.ndim for a in avals) < 2 or avals[0].shape[-1] != avals[1].shape[-1]:
-        raise ShapeError(
-            message(name, "needs query (..., L, E), key (..., S, E), value (..., S, V)", describe(avals))
-        )
+        raise ShapeError(message(name, "needs query (..., L, E), key (..., S, E), value (..., S, V)", describe(avals)))
     if avals[1].shape[-2] != avals[2].shape[-2]:
         raise ShapeError(message(name, "key and value must have one length", describe(avals)))
     if mask is None:
@@ -169,9 +167,7 @@ def _added_mask(name: str, mask: Any, like: Any) -> Any:
         zeros = constant(np.zeros(mask.aval.shape), like)
         return apply(_WHERE, (mask, apply(_FILL, (zeros,), {"value": -math.inf}), zeros))
     if mask.aval.dtype not in dt.FLOATING_NP:
-        raise DTypeError(
-            message("multi_head_attention_forward", f"{name} must be bool or floating", str(mask.aval))
-        )
+        raise DTypeError(message("multi_head_attention_forward", f"{name} must be bool or floating", str(mask.aval)))
     return cast(mask, dt.of(like.aval.dtype))
 
 
@@ -218,9 +214,7 @@ def _joint_mask(attn_mask: Any, padding: Any, n: int, heads: int, rows: int, col
             )  # fmt: skip
     if padding is not None:
         if padding.aval.shape != (n, columns):
-            raise ShapeError(
-                message(name, "key_padding_mask does not fit", f"{padding.aval}, expected {[n, columns]}")
-            )
+            raise ShapeError(message(name, "key_padding_mask does not fit", f"{padding.aval}, expected {[n, columns]}"))
         padding = reshape(padding, (n, 1, 1, columns))
     if attn_mask is None or padding is None:
         return padding if attn_mask is None else attn_mask
@@ -231,15 +225,11 @@ def _check_heads(query: Any, key: Any, value: Any, embed: int, heads: int) -> No
     name = "multi_head_attention_forward"
     avals = (query.aval, key.aval, value.aval)
     if query.aval.ndim not in (2, 3) or any(a.ndim != query.aval.ndim for a in avals):
-        raise ShapeError(
-            message(name, "query, key and value need 3 dimensions (L, N, E), or all 2", describe(avals))
-        )
+        raise ShapeError(message(name, "query, key and value need 3 dimensions (L, N, E), or all 2", describe(avals)))
     if query.aval.shape[-1] != embed:
         raise ShapeError(message(name, f"the embedding dimension is {embed}", describe(avals)))
     if embed % heads:
-        raise ArgumentError(
-            message(name, "embed_dim must be a multiple of num_heads", f"{embed} and {heads}")
-        )
+        raise ArgumentError(message(name, "embed_dim must be a multiple of num_heads", f"{embed} and {heads}"))
     if key.aval.shape[:-1] != value.aval.shape[:-1]:
         raise ShapeError(message(name, "key and value must have one length and batch", describe(avals)))
 
@@ -266,9 +256,7 @@ def multi_head_attention_forward(
     """
     _check_heads(query, key, value, embed_dim_to_check, num_heads)
     if is_causal and attn_mask is None:
-        raise ArgumentError(
-            message("multi_head_attention_forward", "is_causal is a hint that needs attn_mask")
-        )
+        raise ArgumentError(message("multi_head_attention_forward", "is_causal is a hint that needs attn_mask"))
     single = len(query.aval.shape) == 2
     if single:
         query, key, value = (reshape(t, (t.aval.shape[0], 1, t.aval.shape[1])) for t in (query, key, value))

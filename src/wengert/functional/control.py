@@ -203,7 +203,7 @@ def while_loop(cond_fn: Callable[..., Any], body_fn: Callable[..., Any], carried
     first = [*leaves, wrap(np.array(0, np.int64))] if counted else leaves
     attrs = {"cond": graphs[0], "body": graphs[1], "consts": len(reads), "carries": (len(first),)}
     attrs["reverse"] = (False,)
-    out = apply(OPS["while"], (*reads, *first), attrs)
+    out = apply(OPS["while_loop"], (*reads, *first), attrs)
     found = tree.unflatten(structure, out[: len(leaves)])
     return found if starred else found[0]
 

@@ -8,15 +8,16 @@ object: what has been derived from a body serves the next call, though the funct
 from __future__ import annotations
 
 import sys
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from .. import dtypes as dt
 from .. import tree
-from ..errors import ArgumentError, DTypeError, ShapeError, TraceError, message
+from ..errors import ArgumentError, DTypeError, GraphError, ShapeError, TraceError, message
 from ..graph.aval import Aval, aval_of
 from ..graph.graph import Graph
 from ..graph.handle import Handle, node_of, of_node, symbol, wrap
@@ -117,36 +118,72 @@ class Traced:
         counts: bool = False,
     ) -> None:
         self.name = getattr(f, "__name__", name).replace("<lambda>", "body")
-        with tracing() as state:
+        with undoing() as state:
             symbols = [symbol(a, a.dtype in dt.INEXACT_NP) for a in avals]
             self.inputs = tuple([node_of(s) for s in symbols])
             state.key_source, keys.step = keys.source, None if step is None else symbols.pop(step)
             self.outputs, self.structure = self._outputs(name, f(*tree.unflatten(structure, symbols)))
             if counts:
                 self.outputs.append(node_of(OPS["add"](keys.step, wrap(np.array(1, np.int64)))))
+            _check_writes(name, state)
             nodes = tuple(o for o in self.outputs if isinstance(o, Node))
             graph = Graph(self.inputs, nodes, start=state.start)
             self.reads = {n: of_node(n) for n in graph.captures}
-            self._add_tensors(state, graph)
+            constants = {n.seq for n in graph.constants}
+            # Tensors that somebody outside holds are operands; those made by the function are constants.
+            constants = {n.seq for n in graph.constants}
+            leaves = [leaf for leaf in state.leaves if leaf[1].seq in constants]
+            held = _held(state, [x for x, _ in leaves])
+            self.reads |= {n: x for (x, n), h in zip(leaves, held, strict=True) if h}
 
     def _outputs(self, name: str, out: Any) -> tuple[list[Any], tree.Structure]:
         leaves, structure = tree.flatten(out)
         return [x if isinstance(x, NUMBERS) else node_of(operand(name, x)) for x in leaves], structure
 
-    def _add_tensors(self, state: Trace, graph: Graph) -> None:
-        """Tensors that somebody outside holds are operands; those made by the function are constants."""
-        held = {n.seq for n in graph.constants}
-        nested, outer = 0, state.outer
-        while outer is not None:
-            nested, outer = nested + 1, outer.outer
-        alone = _count([(object(), None)], 0) + nested
-        for i, (x, n) in enumerate(state.leaves):
-            if n.seq in held and _count(state.leaves, i) - 1 > alone:  # `x` here is one
-                self.reads[n] = x
+
+@contextmanager
+def undoing() -> Iterator[Trace]:
+    """A trace; if it fails, tensors that the function changed are what they were."""
+    state = None
+    try:
+        with tracing() as state:
+            yield state
+    except BaseException:
+        if state is not None:
+            state.undo_writes()
+        raise
 
 
-def _count(pairs: Sequence[Any], i: int) -> int:
-    return sys.getrefcount(pairs[i][0])
+def _held(state: Trace, xs: list[Any]) -> list[bool]:
+    """Which handles are held by others than the traces under way (and views that only those hold)."""
+    known: Counter[int] = Counter()
+    trace: Trace | None = state
+    while trace is not None:
+        known.update(id(x) for x, *_ in (*trace.leaves, *trace.writes))
+        trace = trace.outer
+    alone, asked = _references([object()], 0), Counter(map(id, xs))
+    views = list({id(x): x for x, _ in state.leaves if x._alias is not None and x._alias.base is not None}.values())
+    for i in range(len(views)):
+        key = id(views[i])
+        if _references(views, i) - alone <= known[key] + asked[key]:
+            known[id(views[i]._alias.base)] += 1
+    del views
+    return [_references(xs, i) - alone > known[id(xs[i])] for i in range(len(xs))]
+
+
+def _references(xs: list[Any], i: int) -> int:
+    return sys.getrefcount(xs[i])
+
+
+def _check_writes(name: str, state: Trace) -> None:
+    """Raise if a body changed a tensor from outside: it would be changed once, not at every step."""
+    written = list({id(x): x for x, _, _ in state.writes}.values())
+    for i, held in enumerate(_held(state, written)):
+        if held:
+            raise GraphError(
+                message(name, "the function changes a tensor from outside in place", str(written[i].aval),
+                        "Make it a carry and return its new value")
+            )  # fmt: skip
 
 
 def resolve(traced: Traced, avals: Sequence[Aval]) -> None:
@@ -162,9 +199,7 @@ def out_avals(traced: Traced) -> list[Aval]:
     return [o.aval if isinstance(o, Node) else Aval((), dt.python_dtype(o).np) for o in traced.outputs]
 
 
-def check_types(
-    name: str, what: str, got: Sequence[Aval], want: Sequence[Aval], texts: tuple[str, str, str]
-) -> None:
+def check_types(name: str, what: str, got: Sequence[Aval], want: Sequence[Aval], texts: tuple[str, str, str]) -> None:
     """Raise unless two lists of avals agree; ``texts``: what the two are, and the cure."""
     here, there, cure = texts
     for i, (a, b) in enumerate(zip(got, want, strict=True)):
@@ -209,9 +244,7 @@ def _sealed(traced: Traced, reads: tuple[Node, ...]) -> Graph:
 
 def _copied(source: Graph, name: str) -> Graph:
     """The same graph with nodes of its own, which no history or tensor hangs on."""
-    env = {
-        n.seq: Node(None, (), NO_ATTRS, None, n.aval, n.aval.dtype in dt.INEXACT_NP) for n in source.inputs
-    }
+    env = {n.seq: Node(None, (), NO_ATTRS, None, n.aval, n.aval.dtype in dt.INEXACT_NP) for n in source.inputs}
     for n in source.nodes:
         if n.op is None:
             value = n.value
@@ -231,12 +264,7 @@ def _copied(source: Graph, name: str) -> Graph:
 
 def _is_stopped(n: Node) -> bool:
     """Whether a node was made where grad mode was off."""
-    return (
-        not n.requires_grad
-        and n.op is not ITEM
-        and n.op.differentiable
-        and any(x.requires_grad for x in n.inputs)
-    )
+    return not n.requires_grad and n.op is not ITEM and n.op.differentiable and any(x.requires_grad for x in n.inputs)
 
 
 def _stopped(x: Node) -> Node:

@@ -88,9 +88,7 @@ def unbatched(x: Any, single: bool) -> Any:
 def _check_operands(name: str, x: Any, weight: Any, bias: Any, channels: int, outs: int) -> None:
     if weight.aval.dtype != x.aval.dtype or (bias is not None and bias.aval.dtype != x.aval.dtype):
         seen = describe(t.aval for t in (x, weight, bias) if t is not None)
-        raise DTypeError(
-            message(name, "input, weight and bias must have one dtype", seen, "Convert with x.to(dtype)")
-        )
+        raise DTypeError(message(name, "input, weight and bias must have one dtype", seen, "Convert with x.to(dtype)"))
     if x.aval.shape[1] != channels:
         raise ShapeError(
             message(name, "the weight does not fit the input", describe((x.aval, weight.aval)),
@@ -111,9 +109,7 @@ def _weight_rank(name: str, weight: Any, rank: int) -> None:
         raise ShapeError(message(name, f"the weight must have {rank + 2} dimensions", str(weight.aval)))
 
 
-def _pads(
-    name: str, padding: Any, kernel: Sequence[int], stride: Any, dilation: Any
-) -> tuple[tuple[int, int], ...]:
+def _pads(name: str, padding: Any, kernel: Sequence[int], stride: Any, dilation: Any) -> tuple[tuple[int, int], ...]:
     """(low, high) zeros for each axis; 'same' puts the odd one at the end, as PyTorch does."""
     if padding == "valid":
         return ((0, 0),) * len(kernel)
@@ -127,9 +123,7 @@ def _pads(
     return tuple((p, p) for p in ntuple(name, "padding", padding, len(kernel)))
 
 
-def _conv(
-    rank: int, x: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int
-) -> Any:
+def _conv(rank: int, x: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
     name = f"conv{rank}d"
     x, single = batched(name, x, rank)
     _weight_rank(name, weight, rank)
@@ -230,9 +224,7 @@ def _conv_transpose(
     ins, outs, *kernel = weight.aval.shape
     if groups < 1 or ins % groups:
         raise ArgumentError(
-            message(
-                name, "the input channels must be a multiple of groups", f"{weight.aval} with groups={groups}"
-            )
+            message(name, "the input channels must be a multiple of groups", f"{weight.aval} with groups={groups}")
         )
     _check_operands(name, x, weight, bias, ins, outs * groups)
     for e, s, d in zip(extra, stride, dilation):
@@ -322,9 +314,7 @@ def unfold(input: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, st
     return unbatched(reshape(out, (n, c * kh * kw, oh * ow)), single)
 
 
-def fold(
-    input: Any, output_size: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1
-) -> Any:
+def fold(input: Any, output_size: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> Any:
     """Add columns of windows up into an image of ``output_size``: the transpose of `unfold`.
 
     ``input``: (N, C·KH·KW, number of windows), or without N.
@@ -334,9 +324,7 @@ def fold(
     """
     shape = input.aval.shape
     if len(shape) not in (2, 3):
-        raise ShapeError(
-            message("fold", "needs 3 dimensions (N, C·K, L), or 2 without a batch", str(input.aval))
-        )
+        raise ShapeError(message("fold", "needs 3 dimensions (N, C·K, L), or 2 without a batch", str(input.aval)))
     x = reshape(input, (1, *shape)) if len(shape) == 2 else input
     sizes, kernel = (
         ntuple("fold", "output_size", output_size, 2),

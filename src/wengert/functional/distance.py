@@ -20,9 +20,7 @@ from .reduction import root, vector_norm_formula
 def _floating(name: str, *xs: Any) -> list[Any]:
     out = promote(name, xs)
     if out[0].aval.dtype not in dt.FLOATING_NP:
-        raise DTypeError(
-            message(name, "needs floating tensors", describe(x.aval for x in out), "Use x.float()")
-        )
+        raise DTypeError(message(name, "needs floating tensors", describe(x.aval for x in out), "Use x.float()"))
     return out
 
 

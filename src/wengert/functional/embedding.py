@@ -25,9 +25,7 @@ _TAKE, _ADD, _WHERE, _FILL = OPS["take_rows"], OPS["add_rows"], OPS["where"], OP
 def _check_table(name: str, index: Any, weight: Any) -> None:
     if not isinstance(index, Handle) or dt.of(index.aval.dtype).category != 1:
         seen = str(index.aval) if isinstance(index, Handle) else type(index).__name__
-        raise DTypeError(
-            message(name, "the input must be a tensor of integers", seen, "Convert with x.long()")
-        )
+        raise DTypeError(message(name, "the input must be a tensor of integers", seen, "Convert with x.long()"))
     if len(weight.aval.shape) != 2:
         raise ShapeError(message(name, "the weight must be a matrix (rows, features)", str(weight.aval)))
     value = index._value
@@ -78,9 +76,7 @@ def embedding_rows(weight: Any, index: Any, padding_idx: int | None, scale_grad_
     if padding_idx is not None:
         zeros = apply(_FILL, (passed,), {"value": 0})
         passed = apply(_WHERE, (_by_row(index == padding_idx, passed), zeros, passed))
-    return (
-        rows if passed is rows else apply(OPS["substitute"], (passed, apply(OPS["stop_gradient"], (rows,))))
-    )
+    return rows if passed is rows else apply(OPS["substitute"], (passed, apply(OPS["stop_gradient"], (rows,))))
 
 
 def embedding(
@@ -161,9 +157,7 @@ class Bags:
         else:
             if len(shape) != 1 or offsets is None or len(offsets.aval.shape) != 1:
                 raise ArgumentError(
-                    message(
-                        name, "needs a matrix of indices, or a vector of them and offsets", str(index.aval)
-                    )
+                    message(name, "needs a matrix of indices, or a vector of them and offsets", str(index.aval))
                 )
             starts = np.asarray(offsets._concrete(name)).astype(np.int64)
             if not starts.size or starts[0] != 0 or (np.diff(starts) < 0).any() or starts[-1] > shape[0]:
@@ -274,15 +268,12 @@ def one_hot(tensor: Any, num_classes: int = -1) -> Any:
     """
     if not isinstance(tensor, Handle) or tensor.aval.dtype != dt.NP_INT64:
         seen = str(tensor.aval) if isinstance(tensor, Handle) else type(tensor).__name__
-        raise DTypeError(
-            message("one_hot", "the classes must be an int64 tensor", seen, "Convert with x.long()")
-        )
+        raise DTypeError(message("one_hot", "the classes must be an int64 tensor", seen, "Convert with x.long()"))
     if num_classes == -1:
-        value = tensor._concrete("one_hot")
+        known: Any = tensor
+        value = known._concrete("one_hot")
         if not value.size:
-            raise ArgumentError(
-                message("one_hot", "num_classes cannot be found in an empty tensor", str(tensor.aval))
-            )
+            raise ArgumentError(message("one_hot", "num_classes cannot be found in an empty tensor", str(tensor.aval)))
         num_classes = int(value.max()) + 1
     value = tensor._value
     if num_classes < 1:

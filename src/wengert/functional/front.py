@@ -19,7 +19,7 @@ from ..errors import DTypeError, ShapeError, message
 from ..graph.aval import Aval, describe
 from ..graph.handle import Handle, apply, make_node, node_of, wrap
 from ..graph.node import NO_ATTRS, Node
-from ..ops.base import OPS, Elementwise
+from ..ops.base import OPS
 
 _EXPAND, _RESHAPE, _CAST = OPS["expand"], OPS["reshape"], OPS["cast"]
 _NUMBERS = (bool, int, float, complex)
@@ -130,9 +130,7 @@ def _implicit_expand(n: Node, small: Any, shape: tuple[int, ...]) -> Node:
     if not axes:
         return n
     attrs = {"shape": shape, "axes": axes}
-    return Node(
-        _EXPAND, (n,), attrs, small, Aval(shape, small.dtype), n.requires_grad, n.code, n.lasti, n.scope
-    )
+    return Node(_EXPAND, (n,), attrs, small, Aval(shape, small.dtype), n.requires_grad, n.code, n.lasti, n.scope)
 
 
 def record_elementwise(op: Any, xs: Sequence[Any], value: Any, attrs: dict[str, Any] = NO_ATTRS) -> Node:
@@ -148,7 +146,7 @@ def record_elementwise(op: Any, xs: Sequence[Any], value: Any, attrs: dict[str, 
     return make_node(op, tuple(inputs), attrs, value, True)
 
 
-def apply_elementwise(op: Elementwise, xs: Sequence[Any], attrs: dict[str, Any] = NO_ATTRS) -> Any:
+def apply_elementwise(op: Any, xs: Sequence[Any], attrs: dict[str, Any] = NO_ATTRS) -> Any:
     """Apply an elementwise op to handles of any broadcastable shapes (dtypes already agree)."""
     avals = [x.aval for x in xs]
     if all(a.shape == avals[0].shape for a in avals):
@@ -194,9 +192,7 @@ def unary(name: str, floating: bool = False, keeps_dtype: bool = True) -> Callab
     def general(x: Any) -> Any:
         if not isinstance(x, Handle):
             if not isinstance(x, (np.ndarray, np.generic)):
-                raise DTypeError(
-                    message(name, "needs a tensor", type(x).__name__, "Wrap it with wg.tensor(...)")
-                )
+                raise DTypeError(message(name, "needs a tensor", type(x).__name__, "Wrap it with wg.tensor(...)"))
             x = wrap(x)
         if floating and x.aval.dtype not in dt.INEXACT_NP:
             x = cast(x, dt.get_default_dtype())
@@ -205,9 +201,7 @@ def unary(name: str, floating: bool = False, keeps_dtype: bool = True) -> Callab
     return _named(call, name, op)
 
 
-def binary(
-    name: str, floating: bool = False, keeps_dtype: bool = True, operator: bool = False
-) -> Callable[..., Any]:
+def binary(name: str, floating: bool = False, keeps_dtype: bool = True, operator: bool = False) -> Callable[..., Any]:
     """The public function of a binary elementwise op.
 
     ``operator``: a method of Tensor, which leaves operands it does not know to the other side.
@@ -229,9 +223,10 @@ def binary(
                 if x.dtype is y.dtype:
                     value = STATE.run(fast, x, y)
                     if value.dtype is x.dtype or not keeps_dtype:
-                        if input._node is None and other._node is None:
+                        p, q = input._node, other._node
+                        if p is None and q is None:
                             return wrap(value)
-                        return _recorded(op, input, other, value)
+                        return _recorded(op, input, other, p, q, value)
             except Exception:  # the general path does it again, and names what is wrong
                 pass
         if operator and not isinstance(other, OPERANDS):
@@ -250,18 +245,15 @@ def _promoted(op: Any, fast: Any, x: Any, y: Any, floating: bool, keeps_dtype: b
     return apply_elementwise(op, promote(op.name, (x, y), floating))
 
 
-def _recorded(op: Any, a: Any, b: Any, value: Any) -> Any:
-    """The handle of a binary op's result, with a node where one of its operands carries a gradient."""
-    p, q = a._node, b._node
-    result = wrap(value)
+def _recorded(op: Any, a: Any, b: Any, p: Any, q: Any, value: Any) -> Any:
+    """The handle of a binary op's result, with a node where one of the operands' nodes carries a gradient."""
     if not ((p is not None and p.requires_grad) or (q is not None and q.requires_grad)):
-        return result
-    if STATE.grad and op.differentiable:
-        if p is not None and q is not None and a._value.shape == b._value.shape:
-            result._node = make_node(op, (p, q), NO_ATTRS, value, True)
-        else:
-            result._node = record_elementwise(op, (a, b), value)
-    return result
+        return wrap(value)
+    if not (STATE.grad and op.differentiable):
+        return wrap(value)
+    if p is not None and q is not None and a._value.shape == b._value.shape:
+        return wrap(value, make_node(op, (p, q), NO_ATTRS, value, True))
+    return wrap(value, record_elementwise(op, (a, b), value))
 
 
 def reflected(name: str, floating: bool = False) -> Callable[[Any, Any], Any]:

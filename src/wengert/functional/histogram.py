@@ -63,9 +63,7 @@ def _widened(low: Any, high: Any, by: float) -> tuple[Any, Any]:
 
 def _given_range(name: str, low: float, high: float, *, kind: Any) -> tuple[Any, Any]:
     if not (math.isfinite(low) and math.isfinite(high)) or low > high:
-        raise ArgumentError(
-            message(name, "not a range", f"{low} to {high}", "Give finite numbers, the smaller first")
-        )
+        raise ArgumentError(message(name, "not a range", f"{low} to {high}", "Give finite numbers, the smaller first"))
     return wrap(np.asarray(low, kind)), wrap(np.asarray(high, kind))
 
 
@@ -120,7 +118,8 @@ def _edges(name: str, x: Any, bins: Any, range: Sequence[float] | None) -> Any:
             wrong = "edges must be a vector with the dtype of the input"
             raise ShapeError(message(name, wrong, f"{bins.aval} for {x.aval}"))
         return bins
-    n = int(bins if isinstance(bins, int) else bins.item())
+    number: Any = bins  # also a 0-d tensor
+    n = int(number)
     if n <= 0:
         raise ArgumentError(message(name, "the number of bins must be positive", str(n)))
     low, high = _data_range(name, x) if range is None else _given_range(name, *range, kind=x.aval.dtype)
@@ -132,9 +131,7 @@ def _weight(name: str, x: Any, weight: Any) -> Any:
     if weight is None:
         return OPS["fill"](x, value=1)
     if weight.aval.size != x.aval.size:
-        raise ShapeError(
-            message(name, "one weight for each element is needed", f"{weight.aval} for {x.aval}")
-        )
+        raise ShapeError(message(name, "one weight for each element is needed", f"{weight.aval} for {x.aval}"))
     return cast(_flat(weight), dt.of(x.aval.dtype))
 
 
@@ -243,9 +240,7 @@ def bincount(input: Any, weights: Any = None, minlength: int = 0) -> Any:
     if weights is None:
         return wrap(np.bincount(index._value, minlength=n).astype(np.int64))
     if weights.aval.shape != x.aval.shape:
-        raise ShapeError(
-            message("bincount", "one weight for each element is needed", f"{weights.aval}, {x.aval}")
-        )
+        raise ShapeError(message("bincount", "one weight for each element is needed", f"{weights.aval}, {x.aval}"))
     if weights.aval.dtype not in (dt.NP_FLOAT32, dt.NP_FLOAT64):
         weights = cast(weights, dt.float64)
     return apply(OPS["scatter_add"], (weights, index), {"dim": 0, "n": n})

@@ -16,7 +16,7 @@ import numpy as np
 from .. import dtypes as dt
 from ..config import STATE
 from ..errors import ArgumentError, IndexRangeError, ShapeError, message
-from ..graph.alias import assign, check_writable, is_recorded, make_view, owned_base
+from ..graph.alias import assign, check_writable, is_recorded, make_view, owned_base, view_along
 from ..graph.handle import Handle, apply, wrap
 from ..ops.base import OPS
 from ..ops.index import blocks, wrapped
@@ -24,6 +24,8 @@ from .front import cast, expand_to
 
 _SLICE, _RESHAPE, _TAKE, _PUT, _WHERE = (OPS[n] for n in ("slice", "reshape", "take_rows", "put_rows", "where"))
 _INT64 = dt.int64
+_MASKS = (dt.NP_BOOL, dt.uint8.np)
+_PLAIN = frozenset((int, slice))
 _YES, _NO = np.zeros(1, np.int64), np.zeros(0, np.int64)
 
 
@@ -46,10 +48,6 @@ class Parsed(NamedTuple):
 
 
 # -- reading an index ------------------------------------------------------------------------
-
-
-def _items(index: Any) -> tuple[Any, ...]:
-    return index if type(index) is tuple else (index,)
 
 
 def _as_item(x: Any) -> Any:
@@ -90,11 +88,12 @@ def _as_array(x: Any) -> Any:
 def _width(item: Any) -> int:
     """How many dimensions an item consumes."""
     if isinstance(item, Handle):
-        return item.aval.ndim if item.aval.dtype in (dt.NP_BOOL, np.uint8) else 1
+        return item.aval.ndim if item.aval.dtype in _MASKS else 1
     return 0 if item is None or item is Ellipsis or type(item) is bool else 1
 
 
-def _expand_ellipsis(items: list[Any], ndim: int, seen: str) -> list[Any]:
+def _expand_ellipsis(items: list[Any], shape: tuple[int, ...]) -> list[Any]:
+    ndim, seen = len(shape), f"a tensor of shape {list(shape)}"
     used = sum(map(_width, items))
     if used > ndim:
         raise IndexRangeError(message("getitem", "too many indices", f"{used} for {seen}"))
@@ -114,6 +113,8 @@ def _range(i: int, n: int, d: int) -> tuple[int, int, int]:
 
 def _span(s: slice, n: int) -> tuple[tuple[int, int | None, int], int]:
     """The normal form of a slice, and its length."""
+    if s.start is None and s.stop is None and s.step is None:
+        return (0, n, 1), n
     try:
         start, stop, step = s.indices(n)
     except (TypeError, ValueError) as error:
@@ -124,62 +125,71 @@ def _span(s: slice, n: int) -> tuple[tuple[int, int | None, int], int]:
     return (start, None if stop < 0 else stop, step), length
 
 
-def parse(index: Any, aval: Any) -> Parsed:
-    """Bring an index of a tensor to normal form.
+def parse(index: Any, shape: tuple[int, ...]) -> Parsed:
+    """Bring an index of a tensor of that shape to normal form.
 
     Raises:
         IndexRangeError: an index out of range, too many of them, or one of a wrong kind.
     """
-    shape = aval.shape
-    items = _expand_ellipsis([_as_item(x) for x in _items(index)], len(shape), str(aval))
+    items = index if type(index) is tuple else (index,)
     spec: list[Any] = []
     out: list[int] = []
     picks: list[Pick] = []
-    d = 0
+    if len(items) > len(shape) or not all([type(x) in _PLAIN for x in items]):
+        items = _expand_ellipsis([_as_item(x) for x in items], shape)
     for x in items:
-        if type(x) is int:
+        d = len(spec)
+        kind = type(x)
+        if kind is int:
             spec.append(_range(x, shape[d], d))
-        elif type(x) is slice:
+        elif kind is slice:
             span, n = _span(x, shape[d])
             spec.append(span)
             out.append(n)
         elif x is None:
             out.append(1)
-        elif type(x) is bool:
+        elif kind is bool:
             picks.append(Pick(len(out), 1, wrap(_YES if x else _NO), None, d))
             out.append(1)
         else:
-            k = _width(x)
-            picks.append(_pick(x, len(out), k, shape[d : d + k], d))
-            spec.extend((0, n, 1) for n in shape[d : d + k])
-            out.extend(shape[d : d + k])
-        d = len(spec)
+            sizes = shape[d : d + _width(x)]
+            picks.append(_pick(x, len(out), sizes, d))
+            spec.extend([(0, n, 1) for n in sizes])
+            out.extend(sizes)
+    for n in shape[len(spec) :]:
+        spec.append((0, n, 1))
+        out.append(n)
+    if len(picks) > 1:
+        check_picks("getitem", picks, shape)
     return Parsed(tuple(spec), tuple(out), picks)
 
 
-def _pick(x: Any, axis: int, count: int, sizes: tuple[int, ...], d: int) -> Pick:
-    """Check an index array, or turn a mask into positions."""
+def _pick(x: Any, axis: int, sizes: tuple[int, ...], d: int) -> Pick:
+    """Check the kind of an index array or mask."""
     aval = x.aval
-    if aval.dtype in (dt.NP_BOOL, np.uint8):
+    if aval.dtype in _MASKS:
         if aval.shape != sizes:
             seen = f"{aval} for sizes {list(sizes)} from dimension {d} on"
             raise IndexRangeError(message("getitem", "the shape of the mask does not match", seen))
-        return Pick(axis, count, None, x, d)
+        return Pick(axis, len(sizes), None, x, d)
     if dt.of(aval.dtype).category != 1:
         raise IndexRangeError(message("getitem", "an index tensor must hold integers or bools", str(aval)))
-    check_range("getitem", x, sizes[0], d)
-    return Pick(axis, count, x, None, d)
+    return Pick(axis, 1, x, None, d)
 
 
-def check_range(name: str, index: Any, n: int, d: int) -> None:
-    """Raise if a known index lies outside of -n ... n - 1."""
-    v = index._value
-    if v is None or not v.size:
-        return
-    low, high = v.min(), v.max()
-    if low < -n or high >= n:
-        bad = low if low < -n else high
-        raise IndexRangeError(message(name, "index out of range", f"index {bad} along dimension {d} with size {n}"))
+def check_picks(name: str, picks: list[Pick], shape: tuple[int, ...]) -> None:
+    """Raise if a known index lies outside of -n ... n - 1; a single one is checked where it is used."""
+    for pick in picks:
+        if pick.index is None or pick.index._value is _YES or pick.index._value is _NO:
+            continue
+        v, n = pick.index._value, shape[pick.dim]
+        if v is None or not v.size:
+            continue
+        low, high = v.min(), v.max()
+        if low < -n or high >= n:
+            bad = low if low < -n else high
+            seen = f"index {bad} along dimension {pick.dim} with size {n}"
+            raise IndexRangeError(message(name, "index out of range", seen))
 
 
 def positions(pick: Pick) -> Any:
@@ -192,13 +202,17 @@ def positions(pick: Pick) -> Any:
 # -- reading ---------------------------------------------------------------------------------
 
 
-def _basic(x: Any, p: Parsed) -> Any:
-    """The view of the ints, slices and new axes."""
-    shape = x.aval.shape
-    if any(t[0] != 0 or t[1] != n or t[2] != 1 for t, n in zip(p.spec, shape, strict=True)):
-        x = make_view(x, _SLICE, {"spec": p.spec})
-        shape = x.aval.shape
-    return x if shape == p.shape else make_view(x, _RESHAPE, {"shape": p.shape})
+def _basic(x: Any, shape: tuple[int, ...], p: Parsed) -> Any:
+    """The view of the ints, slices and new axes; the tensor itself where they change nothing."""
+    path: list[Any] = []
+    for (start, stop, step), n in zip(p.spec, shape, strict=True):
+        if start or stop != n or step != 1:
+            path.append((_SLICE, {"spec": p.spec}))
+            shape = tuple([len(range(*slice(*t).indices(m))) for t, m in zip(p.spec, shape, strict=True)])
+            break
+    if shape != p.shape:
+        path.append((_RESHAPE, {"shape": p.shape}))
+    return view_along(x, tuple(path)) if path else x
 
 
 def getitem(input: Any, index: Any) -> Any:
@@ -212,10 +226,16 @@ def getitem(input: Any, index: Any) -> Any:
     tensor([[2, 0],
             [5, 3]])
     """
-    p = parse(index, input.aval)
-    y = _basic(input, p)
+    value = input._value
+    shape = input.aval.shape if value is None else value.shape
+    p = parse(index, shape)
+    y = _basic(input, shape, p)
     if p.picks:
-        return _take(y, p.picks)
+        try:
+            return _take(y, p.picks)
+        except IndexRangeError:
+            check_picks("getitem", p.picks, shape)  # knows the dimension
+            raise
     return make_view(y, _RESHAPE, {"shape": p.shape}) if y is input else y
 
 
@@ -299,12 +319,8 @@ def _fit(value: Any, target: tuple[int, ...], seen: Any) -> Any:
     own = shape
     while len(own) > len(target) and own[0] == 1:
         own = own[1:]
-    if len(own) > len(target) or any(
-        n not in (1, m) for n, m in zip(reversed(own), reversed(target), strict=False)
-    ):
-        raise ShapeError(
-            message("setitem", "the value does not fit", f"{value.aval} into {list(target)} of {seen}")
-        )
+    if len(own) > len(target) or any(n not in (1, m) for n, m in zip(reversed(own), reversed(target), strict=False)):
+        raise ShapeError(message("setitem", "the value does not fit", f"{value.aval} into {list(target)} of {seen}"))
     if own != shape:
         value = apply(_RESHAPE, (value,), {"shape": own})
     return value if value._value is not None and not STATE.watchers else expand_to(value, target)
@@ -320,12 +336,16 @@ def setitem(x: Any, index: Any, value: Any) -> None:
         IndexRangeError, ShapeError: nothing is changed then.
     """
     check_writable("setitem", x)
-    p = parse(index, x.aval)
+    p = parse(index, x.aval.shape)
     value = _value_for(x, value)
-    if is_recorded(x, value):
-        _set_recorded(x, p, value)
-    else:
-        _set_memory(x, p, value)
+    try:
+        if is_recorded(x, value):
+            _set_recorded(x, p, value)
+        else:
+            _set_memory(x, p, value)
+    except IndexError:
+        check_picks("setitem", p.picks, x.aval.shape)
+        raise
 
 
 def _indices_of(p: Parsed) -> tuple[Any, ...]:
@@ -357,7 +377,7 @@ def _picked_shape(p: Parsed) -> tuple[int, ...]:
         pick.index.aval.shape if pick.mask is None else (int(np.count_nonzero(pick.mask._value)),) for pick in p.picks
     ]
     try:
-        inner = np.broadcast_shapes(*shapes)
+        inner = shapes[0] if len(shapes) == 1 else np.broadcast_shapes(*shapes)
     except ValueError:
         raise IndexRangeError(
             message("setitem", "index tensors do not broadcast", f"shapes {', '.join(map(str, shapes))}")
@@ -371,13 +391,17 @@ def _set_recorded(x: Any, p: Parsed, value: Any) -> None:
     """By nodes: the basic view is given the new contents, through which the base gets them."""
     if not p.picks:
         value = _fit(value, p.shape, x.aval)
-        y = _basic(x, p)
+        y = _basic(x, x.aval.shape, p)
         value = expand_to(value, p.shape)
         assign("setitem", y, apply(OPS["clone"], (value,)) if y is x else value)
         return
-    y = _basic(x, p)
+    y = _basic(x, x.aval.shape, p)
     masked = p.picks[0].mask
-    if masked is not None and len(p.picks) == 1 and value.aval.ndim <= len(p.shape) - p.picks[0].count - p.picks[0].axis:
+    if (
+        masked is not None
+        and len(p.picks) == 1
+        and value.aval.ndim <= len(p.shape) - p.picks[0].count - p.picks[0].axis
+    ):
         new = _set_where(y, p.picks[0], value)
     else:
         new = set_rows(y, p, value)

@@ -118,15 +118,13 @@ _IN_MEMORY: dict[str, Callable[..., None]] = {
     "add_": _add, "sub_": _sub, "addcmul_": _addcmul, "addcdiv_": _addcdiv, "lerp_": _lerp, "clamp_": _clamp,
     "mul_": _ufunc(np.multiply), "div_": _ufunc(np.true_divide), "neg_": _ufunc(np.negative),
     "exp_": _ufunc(np.exp), "log_": _ufunc(np.log), "sqrt_": _ufunc(np.sqrt), "tanh_": _ufunc(np.tanh),
-    "abs_": _ufunc(np.absolute), "sign_": _ufunc(np.sign), "floor_": _ufunc(np.floor), "ceil_": _ufunc(np.ceil),
-    "trunc_": _ufunc(np.trunc), "square_": _ufunc(np.square), "sin_": _ufunc(np.sin), "cos_": _ufunc(np.cos),
+    "abs_": _ufunc(np.absolute), "floor_": _ufunc(np.floor), "ceil_": _ufunc(np.ceil), "trunc_": _ufunc(np.trunc),
+    "square_": _ufunc(np.square), "sin_": _ufunc(np.sin), "cos_": _ufunc(np.cos),
     "clamp_min_": _ufunc(np.maximum), "clamp_max_": _ufunc(np.minimum),
 }  # fmt: skip
 
 
-def _write(
-    name: str, recipe: Callable[..., None], x: Handle, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> bool:
+def _write(name: str, recipe: Callable[..., None], x: Handle, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     """Compute in the memory of ``x``; False, and nothing changed, where that cannot be done."""
     if kwargs:
         if len(kwargs) != 1 or _EXTRA.get(name) not in kwargs:
@@ -167,9 +165,7 @@ def into(name: str, out: Handle, result: Handle) -> Any:
     if out.aval.size == 0 and out.aval.shape != result.aval.shape and out._alias is None:
         out._value, out._node = np.empty(result.aval.shape, out.aval.dtype), None
     elif out.aval.shape != result.aval.shape:
-        raise ShapeError(
-            message(name, "out has another shape than the result", f"{out.aval} for {result.aval}")
-        )
+        raise ShapeError(message(name, "out has another shape than the result", f"{out.aval} for {result.aval}"))
     check_writable(name, out)
     return assign(name, out, fit(name, out, result))
 

@@ -11,15 +11,14 @@ import numpy as np
 
 from .. import dtypes as dt
 from ..errors import ArgumentError, DTypeError, IndexRangeError, ShapeError, message
+from ..graph.alias import release
 from ..graph.handle import Handle, apply, wrap
 from ..ops.base import OPS
 from .front import cast, expand_to, promote
+from .parts import diagonal, diagonal_attrs
 from .reduction import normal_dim
 from .shape import (
     atleast_nd,
-
-    diagonal,
-    diagonal_attrs,
     expand,
     ints,
     reshape,
@@ -34,7 +33,8 @@ _SLICE, _RESHAPE, _EXPAND, _CAT, _CLONE = (OPS[n] for n in ("slice", "reshape", 
 def owned(x: Handle) -> Any:
     """A result in memory of its own, where an op has returned a part of its input."""
     if x._value is not None and (x._alias is not None or not x._value.flags.writeable or x._value.base is not None):
-        x._value, x._alias = np.array(x._value, order="C"), None
+        release(x)
+        x._value = np.array(x._value, order="C")
     return x
 
 
@@ -136,9 +136,7 @@ def constant_pad_nd(input: Any, pad: Any, value: Any = 0) -> Any:
     pairs = [(0, 0)] * (len(shape) - len(pad) // 2) + [(pad[i], pad[i + 1]) for i in range(len(pad) - 2, -1, -2)]
     if any(n + a + b < 0 for n, (a, b) in zip(shape, pairs, strict=True)):
         raise ShapeError(message("pad", "a size would become negative", f"{input.aval}, pad {pad}"))
-    spec = tuple(
-        (min(max(-a, 0), n), max(n - max(-b, 0), 0), 1) for n, (a, b) in zip(shape, pairs, strict=True)
-    )
+    spec = tuple((min(max(-a, 0), n), max(n - max(-b, 0), 0), 1) for n, (a, b) in zip(shape, pairs, strict=True))
     x = apply(_SLICE, (input,), {"spec": spec}) if any(p < 0 for p in pad) else input
     grown = tuple((max(a, 0), max(b, 0)) for a, b in pairs)
     if dt.of(x.aval.dtype).category < 2:
@@ -298,9 +296,7 @@ def meshgrid(*tensors: Any, indexing: str | None = None) -> tuple[Any, ...]:
     if swap:
         many[:2] = many[1], many[0]
     shape = tuple(x.aval.size for x in many)
-    outs = [
-        expand(reshape(x, (*[1] * i, shape[i], *[1] * (len(many) - 1 - i))), shape) for i, x in enumerate(many)
-    ]
+    outs = [expand(reshape(x, (*[1] * i, shape[i], *[1] * (len(many) - 1 - i))), shape) for i, x in enumerate(many)]
     if swap:
         outs[:2] = outs[1], outs[0]
     return tuple(outs)
@@ -418,12 +414,16 @@ def select_scatter(input: Any, src: Any, dim: int, index: int) -> Any:
     shape = input.aval.shape
     d, i = normal_dim("select_scatter", dim, len(shape)), operator.index(index)
     if not shape or not -shape[d] <= i < shape[d]:
-        raise IndexRangeError(message("select_scatter", "index out of range", f"index {i}, dimension {d}, {input.aval}"))
+        raise IndexRangeError(
+            message("select_scatter", "index out of range", f"index {i}, dimension {d}, {input.aval}")
+        )
     if src.aval.shape != (*shape[:d], *shape[d + 1 :]):
         raise ShapeError(message("select_scatter", "the source does not fit", f"{src.aval} for {input.aval}"))
     i %= shape[d]
     spec = tuple((i, i + 1, 1) if k == d else (0, n, 1) for k, n in enumerate(shape))
-    return _replaced("select_scatter", input, unsqueeze(src, d), _SLICE, {"spec": spec}, (*shape[:d], 1, *shape[d + 1 :]))
+    return _replaced(
+        "select_scatter", input, unsqueeze(src, d), _SLICE, {"spec": spec}, (*shape[:d], 1, *shape[d + 1 :])
+    )
 
 
 def slice_scatter(input: Any, src: Any, dim: int = 0, start: Any = None, end: Any = None, step: int = 1) -> Any:

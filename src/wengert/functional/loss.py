@@ -87,9 +87,7 @@ def _smooth_l1_loss(x: Any, y: Any, reduction: str, beta: float) -> Any:
     return reduced(OPS["where"](d < beta, d * d * (0.5 / beta), d - 0.5 * beta), reduction)
 
 
-def huber_loss(
-    input: Any, target: Any, reduction: str = "mean", delta: float = 1.0, weight: Any = None
-) -> Any:
+def huber_loss(input: Any, target: Any, reduction: str = "mean", delta: float = 1.0, weight: Any = None) -> Any:
     """``d**2 / 2`` where |d| < delta, else ``delta (|d| - delta / 2)`` (Huber 1964)."""
     reduction = chosen_reduction("huber_loss", reduction)
     if delta <= 0:
@@ -119,9 +117,7 @@ def _fitting_variance(input: Any, var: Any) -> Any:
         return apply(OPS["reshape"], (var,), {"shape": (*own, 1)})
     different = [n for m, n in zip(shape, own, strict=False) if m != n]
     if len(shape) != len(own) or different != [1]:
-        raise ShapeError(
-            message("gaussian_nll_loss", "var is of incorrect size", f"{var.aval} for {input.aval}")
-        )
+        raise ShapeError(message("gaussian_nll_loss", "var is of incorrect size", f"{var.aval} for {input.aval}"))
     return var
 
 
@@ -229,14 +225,8 @@ def binary_cross_entropy(
     reduction = chosen_reduction(name, reduction, size_average, reduce)
     same_size(name, input, target)
     value = input._value
-    if (
-        value is not None
-        and value.size
-        and not ((value.min() >= 0 and value.max() <= 1) or np.isnan(value).any())
-    ):
-        raise ArgumentError(
-            message(name, "inputs must lie between 0 and 1", str(input.aval), "Apply sigmoid first")
-        )
+    if value is not None and value.size and not ((value.min() >= 0 and value.max() <= 1) or np.isnan(value).any()):
+        raise ArgumentError(message(name, "inputs must lie between 0 and 1", str(input.aval), "Apply sigmoid first"))
     if weight is None:
         return _binary_cross_entropy(*tensors(name, input, target), None, reduction)
     x, t, w = tensors(name, input, target, weight)

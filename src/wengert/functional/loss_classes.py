@@ -47,9 +47,7 @@ def classes(name: str, target: Any, count: int, ignore: int | None) -> tuple[Any
         IndexRangeError: a known target is no class.
     """
     if dt.of(target.aval.dtype).category != 1:
-        raise DTypeError(
-            message(name, "class targets must be integers", str(target.aval), "Use target.long()")
-        )
+        raise DTypeError(message(name, "class targets must be integers", str(target.aval), "Use target.long()"))
     value = target._value
     if value is not None:
         outside = (value < 0) | (value >= count)
@@ -185,11 +183,7 @@ def cross_entropy(
     reduction = chosen_reduction(name, reduction, size_average, reduce)
     if not 0.0 <= label_smoothing <= 1.0:
         raise ArgumentError(message(name, "label_smoothing must be between 0 and 1", str(label_smoothing)))
-    if (
-        isinstance(target, Handle)
-        and isinstance(input, Handle)
-        and target.aval.shape == input.aval.shape != ()
-    ):
+    if isinstance(target, Handle) and isinstance(input, Handle) and target.aval.shape == input.aval.shape != ():
         return _from_probabilities(name, input, target, weight, reduction, label_smoothing)
     return _class_loss(_cross_entropy, name, input, target, weight, ignore_index, reduction, label_smoothing)
 
@@ -223,9 +217,7 @@ def along(weight: Any, like: Any, axis: int) -> Any:
     return expand_to(OPS["reshape"](weight, shape=shape), like.aval.shape)
 
 
-def _from_probabilities(
-    name: str, input: Any, target: Any, weight: Any, reduction: str, smoothing: float
-) -> Any:
+def _from_probabilities(name: str, input: Any, target: Any, weight: Any, reduction: str, smoothing: float) -> Any:
     if target.aval.dtype not in dt.FLOATING_NP:
         raise DTypeError(
             message(name, "a target of the input's shape must hold probabilities", str(target.aval),
@@ -322,9 +314,7 @@ def multilabel_margin_loss(
     reduction = chosen_reduction(name, reduction, size_average, reduce)
     _rows(name, input)
     if target.aval.shape != input.aval.shape:
-        raise ShapeError(
-            message(name, "input and target must have the same size", describe((input.aval, target.aval)))
-        )
+        raise ShapeError(message(name, "input and target must have the same size", describe((input.aval, target.aval))))
     target, _ = classes(name, target, input.aval.shape[-1], -1)
     (x,) = tensors(name, input)
     return _multilabel_margin_loss(x, target, reduction)

@@ -73,14 +73,10 @@ def _lengths(what: str, x: Any, batch: int, limit: int | None) -> Any:
     if dt.of(x.aval.dtype).category != 1:
         raise DTypeError(message("ctc_loss", f"{what} must be integers", str(x.aval)))
     if x.aval.size != batch:
-        raise ShapeError(
-            message("ctc_loss", f"{what} must have one entry a sequence", f"{x.aval}, batch {batch}")
-        )
+        raise ShapeError(message("ctc_loss", f"{what} must have one entry a sequence", f"{x.aval}, batch {batch}"))
     value = x._value
     if value is not None and value.size and (value.min() < 0 or (limit is not None and value.max() > limit)):
-        raise ShapeError(
-            message("ctc_loss", f"{what} out of range", f"{value.tolist()}, log_probs have {limit} steps")
-        )
+        raise ShapeError(message("ctc_loss", f"{what} out of range", f"{value.tolist()}, log_probs have {limit} steps"))
     return apply(OPS["reshape"], (cast(x, dt.int64),), {"shape": (batch,)})
 
 
@@ -99,9 +95,7 @@ def _padded(targets: Any, lengths: Any, batch: int) -> Any:
         return apply(OPS["reshape"], (targets,), {"shape": (1, shape[0])})
     sizes = [int(n) for n in lengths._concrete("ctc_loss")]
     if len(shape) != 1 or sum(sizes) != shape[0]:
-        raise ShapeError(
-            message("ctc_loss", "targets do not fit their lengths", f"{targets.aval}, lengths {sizes}")
-        )
+        raise ShapeError(message("ctc_loss", "targets do not fit their lengths", f"{targets.aval}, lengths {sizes}"))
     index = np.zeros((batch, max(sizes, default=0)), np.int64)
     start = 0
     for row, n in zip(index, sizes, strict=True):

@@ -18,9 +18,7 @@ from .front import expand_to, promote
 _REDUCTIONS = ("none", "mean", "sum")
 
 
-def chosen_reduction(
-    name: str, reduction: str, size_average: bool | None = None, reduce: bool | None = None
-) -> str:
+def chosen_reduction(name: str, reduction: str, size_average: bool | None = None, reduce: bool | None = None) -> str:
     """The reduction, checked; the two switches of old PyTorch programs are understood."""
     if size_average is not None or reduce is not None:
         reduction = "none" if reduce is False else "sum" if size_average is False else "mean"
@@ -56,18 +54,14 @@ def tensors(name: str, *xs: Any) -> list[Any]:
             raise DTypeError(message(name, "needs tensors", type(x).__name__, "Wrap it with wg.tensor(...)"))
     out = promote(name, xs)
     if out[0].aval.dtype not in dt.FLOATING_NP:
-        raise DTypeError(
-            message(name, "needs a floating tensor", describe(x.aval for x in xs), "Use x.float()")
-        )
+        raise DTypeError(message(name, "needs a floating tensor", describe(x.aval for x in xs), "Use x.float()"))
     return out
 
 
 def same_size(name: str, input: Any, target: Any) -> None:
     """Raise unless the sizes are equal."""
     if input.aval.shape != target.aval.shape:
-        raise ShapeError(
-            message(name, "input and target must have the same size", describe((input.aval, target.aval)))
-        )
+        raise ShapeError(message(name, "input and target must have the same size", describe((input.aval, target.aval))))
 
 
 def pair(name: str, input: Any, target: Any, weight: Any = None) -> list[Any]:
@@ -82,9 +76,7 @@ def pair(name: str, input: Any, target: Any, weight: Any = None) -> list[Any]:
     if weight is None:
         return [*tensors(name, input, target), None]
     if weight.aval.shape != input.aval.shape:
-        raise ShapeError(
-            message(name, "weight and input must have the same size", f"{weight.aval}, {input.aval}")
-        )
+        raise ShapeError(message(name, "weight and input must have the same size", f"{weight.aval}, {input.aval}"))
     return tensors(name, input, target, weight)
 
 

@@ -12,8 +12,9 @@ from ..errors import DTypeError, ShapeError, message
 from ..graph.handle import Handle, apply
 from ..ops.base import OPS
 from .front import cast
+from .parts import storage_offset_of
 from .reduction import normal_dim
-from .shape import layout, storage_offset_of
+from .shape import layout
 
 _CLONE = OPS["clone"]
 

@@ -19,6 +19,7 @@ from . import (
     joining,
     linalg,
     memory,
+    parts,
     pointwise,
     random,
     reduction,
@@ -33,7 +34,7 @@ from . import (
 from .inplace import inplace
 
 FAMILIES = (
-    pointwise, special, reduction, statistics, shape, joining, memory, indexing, scatter, scan, sorting, histogram, blas, linalg,
+    pointwise, special, reduction, statistics, shape, parts, joining, memory, indexing, scatter, scan, sorting, histogram, blas, linalg,
     creation, random, stft,
 )  # fmt: skip
 

@@ -35,9 +35,7 @@ def _operand(name: str, x: Any, least: int, others: Sequence[Any] = ()) -> Any:
         raise ShapeError(message(name, f"needs at least {least} dimensions", str(x.aval)))
     for t in others:
         if t is not None and t.aval.dtype != x.aval.dtype and x.aval.dtype not in dt.HALF_NP:
-            raise DTypeError(
-                message(name, "input and parameters must have one dtype", describe((x.aval, t.aval)))
-            )
+            raise DTypeError(message(name, "input and parameters must have one dtype", describe((x.aval, t.aval))))
     return x
 
 
@@ -173,9 +171,7 @@ def instance_norm_formula(x: Any, weight: Any, bias: Any, eps: float) -> Any:
     axes = tuple(range(2, rank))
     distance, mean, variance = _moments(x, axes)
     out = distance * spread(_inverse_root(variance + eps), x, axes)
-    out = _affine(
-        out, None if weight is None else _along(weight, rank), None if bias is None else _along(bias, rank)
-    )
+    out = _affine(out, None if weight is None else _along(weight, rank), None if bias is None else _along(bias, rank))
     return cast(out, source), mean, variance
 
 
@@ -241,9 +237,7 @@ def layer_norm_formula(x: Any, weight: Any, bias: Any, axes: tuple[int, ...], ep
     return cast(_affine(out, weight, bias), source)
 
 
-def layer_norm(
-    input: Any, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5
-) -> Any:
+def layer_norm(input: Any, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Any:
     """Bring the last dimensions, of sizes ``normalized_shape``, to mean 0 and variance 1.
 
     ``weight`` and ``bias`` have that shape. Source: Ba, Kiros and Hinton, arXiv:1607.06450.
@@ -257,9 +251,7 @@ def layer_norm(
     [-1.0, 1.0]
     """
     x = _operand("layer_norm", input, 1, (weight, bias))
-    return layer_norm_formula(
-        x, weight, bias, _layer_axes("layer_norm", x, normalized_shape, weight, bias), eps
-    )
+    return layer_norm_formula(x, weight, bias, _layer_axes("layer_norm", x, normalized_shape, weight, bias), eps)
 
 
 @formula
@@ -271,9 +263,7 @@ def group_norm_formula(x: Any, weight: Any, bias: Any, groups: int, eps: float) 
     distance, _, variance = _moments(flat, (2,))
     out = reshape(distance * spread(_inverse_root(variance + eps), flat, (2,)), shape)
     rank = len(shape)
-    out = _affine(
-        out, None if weight is None else _along(weight, rank), None if bias is None else _along(bias, rank)
-    )
+    out = _affine(out, None if weight is None else _along(weight, rank), None if bias is None else _along(bias, rank))
     return cast(out, source)
 
 
@@ -340,9 +330,7 @@ def local_response_norm_formula(x: Any, size: int, alpha: float, beta: float, k:
     return cast(x / (reshape(total, shape) * (alpha / size) + k) ** beta, source)
 
 
-def local_response_norm(
-    input: Any, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
-) -> Any:
+def local_response_norm(input: Any, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Any:
     """Divide by the mean square of ``size`` neighbouring channels: x / (k + alpha · mean)^beta.
 
     ``input``: (N, C, ...). Source: Krizhevsky et al., ImageNet classification with deep convolutional

@@ -1,4 +1,4 @@
-"""Elementwise functions: operators, functions of one or two numbers, comparisons, casts.
+"""Elementwise functions: operators, functions of one or two numbers, comparisons.
 
 Most are one op each, made by `unary` and `binary`; the rest are formulas of those.
 """
@@ -12,13 +12,23 @@ from typing import Any
 import numpy as np
 
 from .. import dtypes as dt
+from ..config import STATE
 from ..errors import ArgumentError, DTypeError, ShapeError, message
 from ..graph.alias import make_view
 from ..graph.aval import describe
 from ..graph.handle import Handle, apply, wrap
 from ..ops.base import OPS
 from .formula import formula
-from .front import apply_elementwise, binary, cast, promote, reflected, result_type, unary
+from .front import (
+    apply_elementwise,
+    binary,
+    cast,
+    promote,
+    record_elementwise,
+    reflected,
+    result_type,
+    unary,
+)
 from .inplace import inplace, into, with_out
 from .return_types import named
 
@@ -60,7 +70,7 @@ tanh = unary("tanh", floating=True)
 trunc = fix = unary("trunc")
 _round = unary("round")
 
-# -- functions of two numbers ------------------------------------------------------------------------
+# -- functions of two numbers -----------------------------------------------------------------------
 
 _add, _sub = binary("add"), binary("sub")
 _div = binary("div", floating=True)
@@ -105,12 +115,10 @@ def _power(call: Any) -> Any:
     """Refuse negative numbers as exponents of integers."""
 
     def pow(input: Any, exponent: Any, *, out: Any = None) -> Any:
-        """``input ** exponent``; a tensor of integers with a negative number as exponent raises `ArgumentError`."""
+        """``input ** exponent``; integers with a negative number as exponent raise `ArgumentError`."""
         if exponent.__class__ is int and exponent < 0 and _dtype(input) not in dt.INEXACT_NP:
             seen = f"{exponent} for {input.aval}"
-            raise ArgumentError(
-                message("pow", "integers have no negative powers", seen, "Convert with x.float()")
-            )
+            raise ArgumentError(message("pow", "integers have no negative powers", seen, "Convert with x.float()"))
         return call(input, exponent, out=out)
 
     return pow
@@ -123,9 +131,7 @@ def _scaled(name: str, x: Any, other: Any, alpha: Any) -> Any:
     """``alpha * other``, with the checks of `add` and `sub`."""
     target = result_type(x, other)
     if target.category < 2 and isinstance(alpha, float):
-        raise DTypeError(
-            message(name, "alpha must be an int for integer tensors", f"alpha={alpha}, {target}")
-        )
+        raise DTypeError(message(name, "alpha must be an int for integer tensors", f"alpha={alpha}, {target}"))
     if target.category == 0:
         return logical_and(other, builtins.bool(alpha))
     return mul(cast(other, target), alpha) if isinstance(other, Handle) else other * alpha
@@ -221,7 +227,7 @@ def frac(input: Any) -> Any:
 
 @with_out
 def round(input: Any, *, decimals: int = 0) -> Any:
-    """The nearest number with ``decimals`` digits after the point (before it if negative); halves go to the even one.
+    """The nearest number with ``decimals`` digits after the point; halves go to the even one.
 
     >>> import wengert as wg
     >>> wg.round(wg.tensor([0.5, 1.5, 2.5]))
@@ -232,9 +238,7 @@ def round(input: Any, *, decimals: int = 0) -> Any:
     if decimals == 0:
         return _round(input)
     if _dtype(input) not in dt.INEXACT_NP:
-        raise DTypeError(
-            message("round", "decimals needs a floating dtype", str(input.aval), "Convert with x.float()")
-        )
+        raise DTypeError(message("round", "decimals needs a floating dtype", str(input.aval), "Convert with x.float()"))
     power = 10.0 ** builtins.abs(decimals)
     own = dt.of(_dtype(input))
     x = cast(input, dt.float32) if own.np in dt.HALF_NP else input
@@ -291,9 +295,7 @@ def logit(input: Any, eps: float | None = None) -> Any:
 
 
 @with_out
-def nan_to_num(
-    input: Any, nan: float | None = 0.0, posinf: float | None = None, neginf: float | None = None
-) -> Any:
+def nan_to_num(input: Any, nan: float | None = 0.0, posinf: float | None = None, neginf: float | None = None) -> Any:
     """NaN and infinities replaced: by 0 and the largest finite numbers of the dtype unless told otherwise."""
     dtype = _dtype(input)
     if dtype in dt.COMPLEX_NP:
@@ -310,16 +312,14 @@ _Frexp = named("frexp", "mantissa", "exponent")
 
 
 def frexp(input: Any, *, out: Any = None) -> Any:
-    """``(mantissa, exponent)`` with ``x = mantissa * 2 ** exponent`` and the mantissa in [0.5, 1); int32 exponents.
+    """``(mantissa, exponent)``: ``x = mantissa * 2 ** exponent``, mantissa in [0.5, 1), exponent int32.
 
     >>> import wengert as wg
     >>> wg.frexp(wg.tensor([3.0, -0.25])).exponent.tolist()
     [2, -1]
     """
     if _dtype(input) not in dt.FLOATING_NP:
-        raise DTypeError(
-            message("frexp", "needs a floating dtype", str(input.aval), "Convert with x.float()")
-        )
+        raise DTypeError(message("frexp", "needs a floating dtype", str(input.aval), "Convert with x.float()"))
     parts = apply(OPS["frexp"], (input,))
     return _Frexp(*(parts if out is None else [into("frexp", o, p) for o, p in zip(out, parts, strict=True)]))
 
@@ -347,7 +347,7 @@ def _constant(x: Any, value: bool) -> Any:
     return apply(OPS["fill"], (x,), {"value": value, "dtype": dt.NP_BOOL})
 
 
-# -- complex numbers ----------------------------------------------------------------------------------
+# -- complex numbers --------------------------------------------------------------------------------
 
 
 def conj(input: Any) -> Any:
@@ -426,7 +426,7 @@ def view_as_complex(input: Any) -> Any:
     return complex(input[..., 0], input[..., 1])
 
 
-# -- functions of two and three numbers -----------------------------------------------------------------
+# -- functions of two and three numbers -------------------------------------------------------------
 
 
 def clamp(input: Any, min: Any = None, max: Any = None, *, out: Any = None) -> Any:
@@ -441,12 +441,32 @@ def clamp(input: Any, min: Any = None, max: Any = None, *, out: Any = None) -> A
     if min is None and max is None:
         raise ArgumentError(message("clamp", "needs a bound", cure="Give min or max"))
     bounds = [b for b in (min, max) if b is not None]
+    if out is None and (result := _clamp_array(input, min, max)) is not None:
+        return result
     target = result_type(input, *bounds)
     if target.is_complex:
         raise DTypeError(message("clamp", "complex numbers have no order", str(target)))
     low, high = (b if b is None or isinstance(b, (int, float)) else cast(b, target) for b in (min, max))
     result = _clamp(cast(input, target), low, high)
     return result if out is None else into("clamp", out, result)
+
+
+def _clamp_array(x: Any, low: Any, high: Any) -> Any:
+    """`clamp` of floating numbers between numbers where nothing is recorded; else None."""
+    value = x._value
+    if STATE.watchers or value is None or value.dtype not in dt.FLOATING_NP or _carries_gradient(x):
+        return None
+    for bound, extreme in ((low, np.maximum), (high, np.minimum)):
+        if bound is not None:
+            if not isinstance(bound, (int, float)):
+                return None
+            value = STATE.quiet(extreme, value, STATE.quiet(np.array, bound, value.dtype))
+    return wrap(value)
+
+
+def _carries_gradient(*xs: Any) -> bool:
+    """Whether an op on these tensors is recorded for a gradient."""
+    return STATE.grad and any(x._node is not None and x._node.requires_grad for x in xs)
 
 
 @formula
@@ -522,11 +542,7 @@ def lcm(input: Any, other: Any) -> Any:
 @with_out
 def ldexp(input: Any, other: Any) -> Any:
     """``input * 2 ** other``."""
-    if (
-        isinstance(other, Handle)
-        and other.aval.dtype not in dt.INEXACT_NP
-        and input.aval.dtype in dt.FLOATING_NP
-    ):
+    if isinstance(other, Handle) and other.aval.dtype not in dt.INEXACT_NP and input.aval.dtype in dt.FLOATING_NP:
         other = cast(other, dt.of(input.aval.dtype))
     return mul(input, pow(2.0, other))
 
@@ -536,7 +552,7 @@ def logaddexp(input: Any, other: Any, *, out: Any = None) -> Any:
 
     >>> import wengert as wg
     >>> wg.logaddexp(wg.tensor([-1000.0]), wg.tensor([-1000.0]))
-    tensor([-999.3069])
+    tensor([-999.3068])
     """
     if result_type(input, other).is_complex:
         return with_out(_logaddexp_complex)(*promote("logaddexp", (input, other)), out=out)
@@ -572,9 +588,7 @@ def lerp(input: Any, end: Any, weight: Any, *, out: Any = None) -> Any:
     """
     if _dtype(input) != _dtype(end) or _dtype(input) not in dt.INEXACT_NP:
         seen = describe((input.aval, end.aval))
-        raise DTypeError(
-            message("lerp", "needs floating tensors of one dtype", seen, "Convert with x.float()")
-        )
+        raise DTypeError(message("lerp", "needs floating tensors of one dtype", seen, "Convert with x.float()"))
     result = _lerp(input, end, weight) if isinstance(weight, Handle) else _lerp_number(input, end, weight)
     return result if out is None else into("lerp", out, result)
 
@@ -607,9 +621,7 @@ def addcdiv(input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1, out: Any 
     """``input + value * tensor1 / tensor2``, for floating tensors."""
     if result_type(tensor1, tensor2).category < 2:
         seen = describe((tensor1.aval, tensor2.aval))
-        raise DTypeError(
-            message("addcdiv", "integers cannot be divided here", seen, "Convert with x.float()")
-        )
+        raise DTypeError(message("addcdiv", "integers cannot be divided here", seen, "Convert with x.float()"))
     x, a, b = promote("addcdiv", (input, tensor1, tensor2))
     result = _add(x, _div(a if value == 1 else mul(a, value), b))
     return result if out is None else into("addcdiv", out, result)
@@ -649,6 +661,8 @@ def where(condition: Any, input: Any = None, other: Any = None, *, out: Any = No
     >>> wg.where(x > 0, x, 0.0)
     tensor([0., 2.])
     """
+    if out is None and (result := _where_arrays(condition, input, other)) is not None:
+        return result
     if not isinstance(condition, Handle):
         condition = wrap(np.asarray(condition))
     if input is None and other is None:
@@ -662,69 +676,27 @@ def where(condition: Any, input: Any = None, other: Any = None, *, out: Any = No
     return result if out is None else into("where", out, result)
 
 
-# -- casts ------------------------------------------------------------------------------------------------
+def _where_arrays(condition: Any, x: Any, y: Any) -> Any:
+    """`where` on one floating dtype where nobody watches; None where the general path must see to it."""
+    try:
+        dtype = (x if isinstance(x, Handle) else y)._value.dtype
+        if STATE.watchers or condition._value.dtype is not dt.NP_BOOL or dtype not in dt.FLOATING_NP:
+            return None
+        handles = [condition]
+        for z in (x, y):
+            if type(z) is float or type(z) is int:
+                z = wrap(STATE.quiet(np.array, z, dtype))
+            if z._value.dtype is not dtype:
+                return None
+            handles.append(z)
+        value = STATE.run(np.where, *[h._value for h in handles])
+    except Exception:  # the general path does it again, and names what is wrong
+        return None
+    node = record_elementwise(OPS["where"], handles, value) if _carries_gradient(*handles) else None
+    return wrap(value, node)
 
 
-def _to(name: str, target: dt.dtype) -> Any:
-    def method(self: Any, memory_format: Any = None) -> Any:
-        return cast(self, target)
-
-    method.__name__ = method.__qualname__ = name
-    method.__doc__ = f"The tensor in {target.name}; itself if it has that dtype."
-    return method
-
-
-_CASTS = {
-    "bfloat16": dt.bfloat16, "bool": dt.bool_, "byte": dt.uint8, "cdouble": dt.complex128,
-    "cfloat": dt.complex64, "char": dt.int8, "double": dt.float64, "float": dt.float32, "half": dt.float16,
-    "int": dt.int32, "long": dt.int64, "short": dt.int16,
-}  # fmt: skip
-
-
-def to(self: Any, *args: Any, dtype: Any = None, device: Any = None, copy: bool = False, **hints: Any) -> Any:
-    """The tensor in another dtype, or like another tensor; itself if nothing changes and ``copy`` is False.
-
-    ``to(dtype)``, ``to(device)``, ``to(device, dtype)``, ``to(other)``; ``non_blocking`` and
-    ``memory_format`` are accepted and change nothing.
-
-    >>> import wengert as wg
-    >>> wg.tensor([1, 2]).to(wg.float64).dtype
-    wengert.float64
-    """
-    flags: list[Any] = []
-    for a in args:
-        if isinstance(a, Handle):
-            dtype = dt.of(a.aval.dtype)
-        elif isinstance(a, builtins.bool):
-            flags.append(a)
-        elif _is_device(a):
-            device = a
-        elif a is not None:
-            dtype = a
-    if device is not None and str(device).partition(":")[0] != "cpu":
-        raise ArgumentError(
-            message("to", "no such device here", repr(str(device)), "Only 'cpu' is supported")
-        )
-    target = dt.of(self.aval.dtype) if dtype is None else dt.to_dtype(dtype)
-    result = cast(self, target)
-    return result.clone() if result is self and (copy or flags[1:2] == [True]) else result
-
-
-def _is_device(x: Any) -> bool:
-    return (hasattr(x, "index") and hasattr(x, "type")) or (
-        isinstance(x, str) and x.partition(":")[0] in _DEVICES
-    )
-
-
-_DEVICES = ("cpu", "cuda", "mps", "meta", "xpu")
-
-
-def type_as(self: Any, other: Any) -> Any:
-    """The tensor in the dtype of another."""
-    return cast(self, dt.of(other.aval.dtype))
-
-
-# -- what is offered ------------------------------------------------------------------------------------------
+# -- what is offered --------------------------------------------------------------------------------
 
 __all__ = [
     "abs", "absolute", "acos", "acosh", "add", "addcdiv", "addcmul", "angle", "arccos", "arccosh", "arcsin",
@@ -797,10 +769,7 @@ def _where_method(self: Any, condition: Any, other: Any) -> Any:
 
 EXTRA_METHODS: dict[str, Any] = {
     **_operator_methods(),
-    **{name: _to(name, target) for name, target in _CASTS.items()},
     "imag": property(imag),
     "real": property(real),
-    "to": to,
-    "type_as": type_as,
     "where": _where_method,
 }

@@ -229,9 +229,7 @@ def _lp_pool(rank: int, x: Any, norm_type: float, kernel: Any, stride: Any, ceil
     return lp_pool(x, float(norm_type), p.kernel, p.stride, bool(ceil_mode))
 
 
-def lp_pool1d(
-    input: Any, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False
-) -> Any:
+def lp_pool1d(input: Any, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> Any:
     """(sum of x^p)^(1/p) of each window of ``input`` (N, C, L) or (C, L), with p = ``norm_type``.
 
     The gradient is NaN where a window is all zeros, as in PyTorch.
@@ -239,16 +237,12 @@ def lp_pool1d(
     return _lp_pool(1, input, norm_type, kernel_size, stride, ceil_mode)
 
 
-def lp_pool2d(
-    input: Any, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False
-) -> Any:
+def lp_pool2d(input: Any, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> Any:
     """(sum of x^p)^(1/p) of each window of ``input`` (N, C, H, W) or (C, H, W); see `lp_pool1d`."""
     return _lp_pool(2, input, norm_type, kernel_size, stride, ceil_mode)
 
 
-def lp_pool3d(
-    input: Any, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False
-) -> Any:
+def lp_pool3d(input: Any, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> Any:
     """(sum of x^p)^(1/p) of each window of ``input`` (N, C, T, H, W) or (C, T, H, W); see `lp_pool1d`."""
     return _lp_pool(3, input, norm_type, kernel_size, stride, ceil_mode)
 
@@ -369,9 +363,7 @@ def fractional_max_pool(x: Any, samples: Any, kernel: tuple[int, ...], outs: tup
     for axis, (size, k, out) in enumerate(zip(sizes, kernel, outs)):
         # PyTorch draws the width's number first in two dimensions, the time's first in three.
         u = samples[:, rank - 1 - axis : rank - axis] if rank == 2 else samples[:, axis : axis + 1]
-        index = reshape(_starts(u, size, k, out), (n, 1, out, 1, 1)) + wrap(
-            np.arange(k).reshape(1, 1, 1, 1, k)
-        )
+        index = reshape(_starts(u, size, k, out), (n, 1, out, 1, 1)) + wrap(np.arange(k).reshape(1, 1, 1, 1, k))
         before = reshape(total, (n, total.aval.shape[1], 1, total.aval.shape[2], 1))
         total = before * size + index
         total = reshape(total, (n, before.aval.shape[1] * out, before.aval.shape[3] * k))
@@ -455,9 +447,7 @@ def fractional_max_pool3d(
 # -- unpooling ---------------------------------------------------------------------------------------
 
 
-def _unpool(
-    rank: int, x: Any, indices: Any, kernel_size: Any, stride: Any, padding: Any, output_size: Any
-) -> Any:
+def _unpool(rank: int, x: Any, indices: Any, kernel_size: Any, stride: Any, padding: Any, output_size: Any) -> Any:
     name = f"max_unpool{rank}d"
     sizes = spatial_sizes(name, x, rank)
     kernel = ntuple(name, "kernel_size", kernel_size, rank, 1)
@@ -477,11 +467,7 @@ def _unpool(
     lead = x.aval.shape[: len(x.aval.shape) - rank]
     n, area = math.prod(lead), math.prod(outs)
     flat = reshape(indices, (n, math.prod(sizes)))
-    if (
-        flat._value is not None
-        and flat._value.size
-        and not 0 <= flat._value.min() <= flat._value.max() < area
-    ):
+    if flat._value is not None and flat._value.size and not 0 <= flat._value.min() <= flat._value.max() < area:
         raise IndexRangeError(
             message(name, "an index is outside of the output", f"{indices.aval}, output {list(outs)}")
         )

@@ -351,9 +351,7 @@ def all(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
     return _truth("all", input, dim, keepdim)
 
 
-def allclose(
-    input: Any, other: Any, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False
-) -> bool:
+def allclose(input: Any, other: Any, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> bool:
     """Whether |input - other| <= atol + rtol |other| everywhere, as a Python bool.
 
     Raises:
@@ -434,9 +432,7 @@ def _nuclear(name: str, x: Any, dim: Any, keepdim: bool) -> Any:
 
 
 @numpy_names
-def norm(
-    input: Any, p: Any = "fro", dim: Any = None, keepdim: bool = False, out: Any = None, dtype: Any = None
-) -> Any:
+def norm(input: Any, p: Any = "fro", dim: Any = None, keepdim: bool = False, out: Any = None, dtype: Any = None) -> Any:
     """Vector norm of order ``p`` over ``dim``, or of the flattened tensor.
 
     ``p``: a number, inf, -inf, "fro" (the same as 2) or "nuc" (sum of the singular values over two

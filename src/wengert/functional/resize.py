@@ -90,9 +90,7 @@ def _check_mode(x: Any, pads: Sequence[tuple[int, int]], given: int, mode: str) 
     for n, (a, b) in zip(x.aval.shape, pads):
         most = {"reflect": n - 1, "circular": n, "replicate": max(a, b) if n else 0}[mode]
         if max(a, b) > max(most, 0):
-            raise ArgumentError(
-                message("pad", f"mode {mode!r} can add at most {most} here", f"{x.aval}, pad {(a, b)}")
-            )
+            raise ArgumentError(message("pad", f"mode {mode!r} can add at most {most} here", f"{x.aval}, pad {(a, b)}"))
 
 
 def pad(input: Any, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Any:
@@ -113,9 +111,7 @@ def pad(input: Any, pad: Sequence[int], mode: str = "constant", value: float | N
     numbers = [int(p) for p in pad]
     rank, given = len(x.aval.shape), len(numbers) // 2
     if len(numbers) % 2 or given > rank:
-        raise ArgumentError(
-            message("pad", "needs at most two numbers a dimension", f"{x.aval}, pad={numbers}")
-        )
+        raise ArgumentError(message("pad", "needs at most two numbers a dimension", f"{x.aval}, pad={numbers}"))
     pads = [(0, 0)] * (rank - given) + [(numbers[2 * i], numbers[2 * i + 1]) for i in reversed(range(given))]
     if any(n + a + b < 0 for n, (a, b) in zip(x.aval.shape, pads)):
         raise ShapeError(message("pad", "more is cut off than there is", f"{x.aval}, pad={numbers}"))
@@ -217,9 +213,7 @@ def _table(n: int, out: int, scale: float | None, mode: str, align: bool, antial
 
 
 @formula
-def resize(
-    x: Any, outs: tuple[int, ...], scales: tuple[Any, ...], mode: str, align: bool, antialias: bool
-) -> Any:
+def resize(x: Any, outs: tuple[int, ...], scales: tuple[Any, ...], mode: str, align: bool, antialias: bool) -> Any:
     """Each output is a weighted sum of neighbouring inputs, along one axis after the other."""
 
     def run(y: Any) -> Any:
@@ -235,34 +229,28 @@ def resize(
 
 
 def repeat(x: Any, factors: Sequence[int]) -> Any:
-    """Nearest neighbours where the new size is a multiple of the old."""
+    """Nearest neighbours where the new size is a multiple of the old: windows that do not overlap."""
     lead = len(x.aval.shape) - len(factors)
-    shape, axes = list(x.aval.shape[:lead]), []
-    for n, f in zip(x.aval.shape[lead:], factors):
-        axes.append(len(shape) + 1)
-        shape += [n, f]
-    out = apply(_EXPAND, (x,), {"shape": tuple(shape), "axes": tuple(axes)})
-    return reshape(out, (*x.aval.shape[:lead], *[n * f for n, f in zip(x.aval.shape[lead:], factors)]))
+    sizes = x.aval.shape[lead:]
+    axes = tuple(range(lead, lead + len(factors)))
+    windows = apply(_EXPAND, (x,), {"shape": (*x.aval.shape[:lead], *factors, *sizes), "axes": axes})
+    outs = tuple(n * f for n, f in zip(sizes, factors))
+    attrs = {"kernel": tuple(factors), "stride": tuple(factors), "dilation": (1,) * len(factors), "sizes": outs}
+    return apply(OPS["unwindows"], (windows,), attrs)
 
 
 def _factors(name: str, what: str, value: Any, rank: int) -> list[Any]:
     given = [value] * rank if isinstance(value, (int, float, np.number)) else list(value)
     if len(given) != rank:
-        raise ArgumentError(
-            message(name, f"{what} needs one number, or one a spatial dimension", repr(value))
-        )
+        raise ArgumentError(message(name, f"{what} needs one number, or one a spatial dimension", repr(value)))
     return given
 
 
-def _new_sizes(
-    x: Any, size: Any, scale_factor: Any, recompute: Any
-) -> tuple[tuple[int, ...], tuple[Any, ...]]:
+def _new_sizes(x: Any, size: Any, scale_factor: Any, recompute: Any) -> tuple[tuple[int, ...], tuple[Any, ...]]:
     """Output sizes, and the scales to compute positions with (None: from the sizes)."""
     sizes = x.aval.shape[2:]
     if (size is None) == (scale_factor is None):
-        raise ArgumentError(
-            message("interpolate", "exactly one of size and scale_factor is needed", str(x.aval))
-        )
+        raise ArgumentError(message("interpolate", "exactly one of size and scale_factor is needed", str(x.aval)))
     if size is not None:
         if recompute:
             raise ArgumentError(message("interpolate", "recompute_scale_factor needs scale_factor"))
@@ -273,18 +261,14 @@ def _new_sizes(
         outs = tuple(math.floor(n * f) for n, f in zip(sizes, factors))
         scales = (None,) * len(outs) if recompute else tuple(f if f > 0 else None for f in factors)
     if min(outs) < 1 or min(sizes) < 1:
-        raise ShapeError(
-            message("interpolate", "input and output must not be empty", f"{x.aval} to {list(outs)}")
-        )
+        raise ShapeError(message("interpolate", "input and output must not be empty", f"{x.aval} to {list(outs)}"))
     return outs, scales
 
 
 def _check_interpolation(x: Any, mode: str, align_corners: Any, antialias: bool) -> None:
     rank = len(x.aval.shape) - 2
     if mode not in _MODES:
-        raise ArgumentError(
-            message("interpolate", "unknown mode", repr(mode), f"Use one of {', '.join(_MODES)}")
-        )
+        raise ArgumentError(message("interpolate", "unknown mode", repr(mode), f"Use one of {', '.join(_MODES)}"))
     fits = {"bicubic": 2, **_LINEAR}.get(mode, rank)
     if not 1 <= rank <= 3 or rank != fits:
         raise ShapeError(
@@ -292,9 +276,7 @@ def _check_interpolation(x: Any, mode: str, align_corners: Any, antialias: bool)
                     "linear, bilinear or bicubic, trilinear need 3, 4, 5 dimensions, others any of these")
         )  # fmt: skip
     if align_corners is not None and mode in ("nearest", "nearest-exact", "area"):
-        raise ArgumentError(
-            message("interpolate", f"mode {mode!r} takes no align_corners", repr(align_corners))
-        )
+        raise ArgumentError(message("interpolate", f"mode {mode!r} takes no align_corners", repr(align_corners)))
     if antialias and mode not in ("bilinear", "bicubic"):
         raise ArgumentError(message("interpolate", "antialias needs mode bilinear or bicubic", repr(mode)))
     if x.aval.dtype not in dt.FLOATING_NP and not mode.startswith("nearest"):
@@ -478,9 +460,7 @@ def grid_sample(
     rank = len(x.aval.shape) - 2
     seen = describe((x.aval, grid.aval))
     if rank not in (2, 3) or len(grid.aval.shape) != rank + 2 or grid.aval.shape[-1] != rank:
-        raise ShapeError(
-            message("grid_sample", "needs (N, C, H, W) and a grid (N, H', W', 2), or one more each", seen)
-        )
+        raise ShapeError(message("grid_sample", "needs (N, C, H, W) and a grid (N, H', W', 2), or one more each", seen))
     if grid.aval.shape[0] != x.aval.shape[0] or min(x.aval.shape[2:]) < 1:
         raise ShapeError(message("grid_sample", "the batches differ, or the image is empty", seen))
     if grid.aval.dtype != x.aval.dtype or x.aval.dtype not in dt.FLOATING_NP:
@@ -502,9 +482,7 @@ def affine_grid(theta: Any, size: Sequence[int], align_corners: bool | None = No
     n, _, *sizes = [int(s) for s in size]
     rank = len(sizes)
     if rank not in (2, 3) or theta.aval.shape != (n, rank, rank + 1):
-        raise ShapeError(
-            message("affine_grid", "theta does not fit the size", f"{theta.aval}, size={list(size)}")
-        )
+        raise ShapeError(message("affine_grid", "theta does not fit the size", f"{theta.aval}, size={list(size)}"))
     if theta.aval.dtype not in dt.FLOATING_NP:
         raise DTypeError(message("affine_grid", "needs a floating dtype", str(theta.aval)))
     lines = [np.linspace(-1, 1, s) if s > 1 else np.zeros(s) for s in sizes]
@@ -525,9 +503,7 @@ def pixel_shuffle(input: Any, upscale_factor: int) -> Any:
     shape = x.aval.shape
     if len(shape) < 3 or r < 1 or shape[-3] % (r * r):
         raise ShapeError(
-            message(
-                "pixel_shuffle", "the channels must be a multiple of upscale_factor²", f"{x.aval}, factor {r}"
-            )
+            message("pixel_shuffle", "the channels must be a multiple of upscale_factor²", f"{x.aval}, factor {r}")
         )
     *lead, c, h, w = shape
     k = len(lead)

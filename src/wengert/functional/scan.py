@@ -67,9 +67,7 @@ def logcumsumexp(input: Any, dim: int) -> Any:
     input = operand("logcumsumexp", input)
     require_floating("logcumsumexp", input)
     require_real("logcumsumexp", input)
-    return _along(
-        "logcumsumexp", input, normal_dim("logcumsumexp", dim, len(input.aval.shape)), reverse=False
-    )
+    return _along("logcumsumexp", input, normal_dim("logcumsumexp", dim, len(input.aval.shape)), reverse=False)
 
 
 def _running_extreme(name: str, input: Any, dim: int, kind: Any) -> Any:
@@ -133,9 +131,7 @@ def diff(input: Any, n: int = 1, dim: int = -1, prepend: Any = None, append: Any
     if n and (prepend is not None or append is not None):
         parts = [p for p in (prepend, x, append) if p is not None]
         if any(len(p.aval.shape) != rank for p in parts):
-            raise ShapeError(
-                message("diff", "prepend and append need the dimensions of the input", str(x.aval))
-            )
+            raise ShapeError(message("diff", "prepend and append need the dimensions of the input", str(x.aval)))
         x = apply(OPS["cat"], tuple(promote("diff", parts)), {"axis": axis})
     for _ in range(min(n, x.aval.shape[axis])):
         before, after = neighbours(x, axis)
@@ -181,10 +177,8 @@ def _border(x: Any, axis: int, h: Any, order: int, at_end: bool) -> Any:
 
 def _spacings(spacing: Any, axes: Sequence[int], x: Any) -> list[Any]:
     """The step of each axis: a number, or a tensor of steps laid along it."""
-    if isinstance(spacing, (int, float, complex)) or (isinstance(spacing, Handle) and not spacing.aval.shape):
-        given: list[Any] = [spacing] * len(axes)
-    else:
-        given = list(spacing)
+    several = isinstance(spacing, (list, tuple))
+    given: list[Any] = list(spacing) if several else [spacing] * len(axes)
     if len(given) != len(axes):
         raise ArgumentError(
             message("gradient", "one spacing for each dimension is needed", f"{len(given)} for {len(axes)}")
@@ -228,9 +222,7 @@ def gradient(input: Any, *, spacing: Any = 1, dim: Any = None, edge_order: int =
     axes = [normal_dim("gradient", d, rank) for d in dims]
     for axis in axes:
         if not rank or x.aval.shape[axis] < edge_order + 1:
-            raise ShapeError(
-                message("gradient", f"needs {edge_order + 1} elements along each dimension", str(x.aval))
-            )
+            raise ShapeError(message("gradient", f"needs {edge_order + 1} elements along each dimension", str(x.aval)))
     out: list[Any] = []
     for axis, h in zip(axes, _spacings(spacing, axes, x)):
         ends = [_border(x, axis, h, edge_order, at_end) for at_end in (False, True)]
@@ -254,9 +246,7 @@ def _panels(name: str, y: Any, x: Any, dx: Any, dim: int) -> tuple[Any, int]:
     x = operand(name, x)
     if len(x.aval.shape) == 1:
         if x.aval.shape[0] != y.aval.shape[axis]:
-            raise ShapeError(
-                message(name, "one coordinate for each sample is needed", f"{x.aval} for {y.aval}")
-            )
+            raise ShapeError(message(name, "one coordinate for each sample is needed", f"{x.aval} for {y.aval}"))
         x = _line(x, axis, rank)
     elif len(x.aval.shape) < rank:
         x = apply(OPS["reshape"], (x,), {"shape": (1,) * (rank - len(x.aval.shape)) + x.aval.shape})

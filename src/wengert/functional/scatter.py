@@ -68,7 +68,9 @@ def _lane_args(name: str, input: Any, dim: int, index: Any, src: Any = None) -> 
     _check_index(name, index, n, d)
     i = _at_least_1d(index)
     a, b = x.aval, i.aval
-    if a.ndim != b.ndim or any(m > k for j, (m, k) in enumerate(zip(b.shape, a.shape, strict=True)) if j != d and b.size):
+    if a.ndim != b.ndim or any(
+        m > k for j, (m, k) in enumerate(zip(b.shape, a.shape, strict=True)) if j != d and b.size
+    ):
         raise ShapeError(
             message(name, f"the index must not exceed the input except in dimension {d}", describe((a, b)))
         )
@@ -310,7 +312,9 @@ def _entry_args(name: str, input: Any, dim: int, index: Any, source: Any) -> tup
     i = _at_least_1d(index)
     shape = x.aval.shape
     if source.aval.shape != (*shape[:d], i.aval.size, *shape[d + 1 :]):
-        raise ShapeError(message(name, "the source does not fit input and index", describe((x.aval, i.aval, source.aval))))
+        raise ShapeError(
+            message(name, "the source does not fit input and index", describe((x.aval, i.aval, source.aval)))
+        )
     _same_dtype(name, input, source)
     return x, d, i, source
 
@@ -371,7 +375,7 @@ def put(input: Any, index: Any, source: Any, accumulate: bool = False) -> Any:
 def index_put(input: Any, indices: Any, values: Any, accumulate: bool = False) -> Any:
     """The input after ``input[indices] = values`` (``+=`` with every duplicate, with ``accumulate``)."""
     _same_dtype("index_put", input, values)
-    p = parse(tuple(slice(None) if i is None else _at_least_1d(i) for i in indices), input.aval)
+    p = parse(tuple(slice(None) if i is None else _at_least_1d(i) for i in indices), input.aval.shape)
     if not p.picks:
         return expand_to(values, input.aval.shape)
     return set_rows(input, p, values, add=accumulate)
@@ -398,7 +402,9 @@ def masked_fill(input: Any, mask: Any, value: Any) -> Any:
     if isinstance(value, Handle) and value.aval.shape:
         raise ShapeError(message("masked_fill", "the value must be a number or a 0-d tensor", str(value.aval)))
     given = dt.of(value.aval.dtype) if isinstance(value, Handle) else dt.python_dtype(value)
-    if given.category > own.category and not (own.category == 1 and given.category == 2 and not isinstance(value, Handle)):
+    if given.category > own.category and not (
+        own.category == 1 and given.category == 2 and not isinstance(value, Handle)
+    ):
         raise DTypeError(message("masked_fill", f"cannot store {given.name} in {own.name}", str(input.aval)))
     shape = broadcast_shape("masked_fill", (input.aval, mask.aval))
     parts = (expand_to(mask, shape), expand_to(cast(value, own), shape), expand_to(input, shape))
@@ -430,8 +436,8 @@ def masked_scatter(input: Any, mask: Any, source: Any) -> Any:
 
 __all__ = [
     "argwhere", "gather", "index_add", "index_copy", "index_fill", "index_put", "index_reduce", "index_select",
-    "masked_fill", "masked_scatter", "masked_select", "nonzero", "put", "scatter", "scatter_add", "scatter_reduce", "take",
-    "take_along_dim", "unravel_index",
+    "masked_fill", "masked_scatter", "masked_select", "nonzero", "put", "scatter", "scatter_add", "scatter_reduce",
+    "take", "take_along_dim", "unravel_index",
 ]  # fmt: skip
 NOT_METHODS = ("unravel_index",)
 INPLACE = (

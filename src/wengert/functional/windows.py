@@ -162,9 +162,7 @@ def resample(x: Any, axis: int, index: Any, weights: Any) -> Any:
     if index.shape[1] == 1 and (weights == 1).all():
         out = reshape(taps, (index.shape[0], *rest))
     else:
-        out = apply(
-            _SUM, (taps * constant(weights.reshape(*weights.shape, *[1] * len(rest)), x),), {"axes": (1,)}
-        )
+        out = apply(_SUM, (taps * constant(weights.reshape(*weights.shape, *[1] * len(rest)), x),), {"axes": (1,)})
     return permute(out, np.argsort(order).tolist())
 
 

@@ -45,9 +45,10 @@ class Alias:
         self.path = path
         self.lender = lender
         self.grad = STATE.grad  # whether a view, made again from its base, is recorded
-        self.views: list[weakref.ref[Handle]] = []
-        self.borrowers: list[weakref.ref[Handle]] = []
-        self.pins: list[weakref.ref[Node]] = []
+        if base is None:
+            self.views: list[weakref.ref[Handle]] = []
+            self.borrowers: list[weakref.ref[Handle]] = []
+            self.pins: list[weakref.ref[Node]] = []
 
     def pin(self, node: Node) -> None:
         """A leaf node was made that holds this memory as its value."""
@@ -86,11 +87,29 @@ def lend(x: Handle, out: Handle) -> None:
     _add(owner.borrowers, out)
 
 
+def release(x: Handle) -> None:
+    """Forget that ``x`` borrows memory: it has got memory of its own, or becomes a view."""
+    alias, x._alias = x._alias, None
+    if alias is not None and alias.lender is not None:
+        alias.lender.borrowers = [r for r in alias.lender.borrowers if r() is not x]
+
+
 def make_view(x: Handle, op: Any, attrs: dict[str, Any]) -> Any:
     """Apply a movement and remember that the result shares memory with ``x``."""
-    if x._value is not None and type(x._value) is not np.ndarray:
+    return view_along(x, ((op, attrs),))
+
+
+def view_along(x: Handle, path: Path) -> Any:
+    """Apply movements one after the other; only the last result becomes a view."""
+    value, node = x._value, x._node
+    if value is not None and type(value) is not np.ndarray:
         _own_alias(x)
-    return share(x, apply(op, (x,), attrs), ((op, attrs),))
+        value = x._value
+    if value is None or STATE.watchers or (node is not None and node.requires_grad and STATE.grad):
+        return share(x, follow(x, path), path)
+    for op, attrs in path:
+        value = op.numpy(value, **attrs)
+    return share(x, wrap(value), path)
 
 
 def share(x: Handle, out: Handle, path: Path) -> Any:
@@ -101,8 +120,11 @@ def share(x: Handle, out: Handle, path: Path) -> Any:
     else:
         base = x
         alias = _own_alias(x)
+    owner = base._alias
+    if out._alias is not None:
+        release(out)  # the op took it for a borrower
     out._alias = Alias(base, path)
-    _add(base._alias.views, out)
+    _add(owner.views, out)
     return out
 
 
@@ -169,6 +191,8 @@ def assign(name: str, x: Handle, new: Handle) -> Any:
     if not cut and STATE.grad:
         value = _still_tracked(base, value)
     _lay_out_like(base, value)
+    if STATE.trace is not None:
+        STATE.trace.saw_write(base)
     base._value, base._node = value._value, value._node
     if base._alias is not None:
         base._alias.lender = None
@@ -208,7 +232,9 @@ def _split(x: Handle, k: int) -> None:
     members = [
         v
         for v in (r() for r in owner.views)
-        if v is not None and len(v._alias.path) >= k and all(a is b for a, b in zip(v._alias.path, prefix, strict=False))
+        if v is not None
+        and len(v._alias.path) >= k
+        and all(a is b for a, b in zip(v._alias.path, prefix, strict=False))
     ]
     owner.views = [r for r in owner.views if not any(r() is m for m in members)]
     root = next((m for m in members if len(m._alias.path) == k), None)
@@ -330,33 +356,35 @@ def is_pinned(base: Handle) -> bool:
         return node is not None and _references(node) - _OWN > 2  # `node` here and in `base`
     if alias.lender is not None or any(_borrows(r(), alias) for r in alias.borrowers):
         return True
-    family = [base, *(v for v in (r() for r in alias.views) if v is not None)]
-    nodes = {id(n): n for n in (r() for r in alias.pins) if n is not None}
-    stack = [h._node for h in family if h._node is not None]
-    while stack:  # the nodes between a view and its base belong to the family too
-        node = stack.pop()
-        nodes[id(node)] = node
-        if node.inputs is not None and len(node.inputs) == 1 and node is not base._node:
-            stack.append(node.inputs[0])
-    inner = dict.fromkeys(nodes, 0)
-    for h in family:
-        if h._node is not None:
-            inner[id(h._node)] += 1
-    for node in nodes.values():
-        for i in node.inputs or ():
-            if id(i) in inner:
-                inner[id(i)] += 1
-    i = node = h = None
+    nodes, expected = _family_nodes(base)
+    node = None
     while nodes:
         key, node = nodes.popitem()
-        if _references(node) - _OWN > inner[key] + 1:
+        if _references(node) - _OWN > expected[key] + 1:
             return True
     return False
 
 
-def _borrows(x: Handle | None, owner: Alias) -> bool:
-    """Whether a result still lies in the owner's memory without being a view of it."""
-    return x is not None and x._alias is not None and x._alias.lender is owner
+def _family_nodes(base: Handle) -> tuple[dict[int, Node], dict[int, int]]:
+    """The nodes that hold a base's memory as their value, and how often base and views refer to each.
+
+    The nodes between a view and its base belong to the family too.
+    """
+    alias = base._alias
+    family = [base, *(v for v in (r() for r in alias.views) if v is not None)]
+    nodes = {id(n): n for n in (r() for r in alias.pins) if n is not None}
+    stack = [h._node for h in family if h._node is not None]
+    while stack:
+        node = stack.pop()
+        nodes[id(node)] = node
+        if node.inputs is not None and len(node.inputs) == 1 and node is not base._node:
+            stack.append(node.inputs[0])
+    expected = dict.fromkeys(nodes, 0)
+    held = [h._node for h in family] + [i for n in nodes.values() for i in n.inputs or ()]
+    for node in held:
+        if id(node) in expected:
+            expected[id(node)] += 1
+    return nodes, expected
 
 
 def move_to_copy(base: Handle) -> None:
@@ -404,7 +432,7 @@ def detached(x: Handle) -> Any:
 
 __all__ = [
     "Alias", "assign", "check_writable", "detached", "follow", "is_pinned", "is_recorded", "make_view", "move_to_copy",
-    "owned_base", "refresh", "separate", "share",
+    "owned_base", "refresh", "release", "separate", "share", "view_along",
 ]  # fmt: skip
 
 set_lender(lend)

@@ -67,7 +67,7 @@ class Node:
         scope: tuple[str, ...] = (),
     ) -> None:
         self.op = op
-        self.inputs = inputs
+        self.inputs: Any = inputs  # a tuple of nodes; None when a backward pass has freed it
         self.attrs = attrs
         self.data = data
         self._aval = aval

@@ -196,7 +196,7 @@ def from_python(text: str, **objects: Any) -> Graph:
     """
     space: dict[str, Any] = {"ops": _Ops(), "const": _read_constant, "dtype": lambda s: dt.by_name(s).np, **objects}
     exec(compile(text, "<wengert graph>", "exec", dont_inherit=True), space)
-    functions = [v for k, v in space.items() if callable(v) and getattr(v, "__annotations__", None) is not None
+    functions = [v for v in space.values() if callable(v) and getattr(v, "__annotations__", None) is not None
                  and getattr(getattr(v, "__code__", None), "co_filename", "") == "<wengert graph>"]  # fmt: skip
     if not functions:
         raise ArgumentError(message("graph", "the text defines no function"))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from .. import dtypes as dt
 from ..config import STATE, watching
 from ..errors import TraceError, message
+from .alias import refresh
 from .aval import Aval
 from .graph import Graph
 from .handle import Handle, node_of, symbol
@@ -23,6 +24,7 @@ class Trace:
         self.outer = STATE.trace
         self.key_source: Callable[[Any], Any] | None = self.outer.key_source if self.outer is not None else None
         self.leaves: list[tuple[Handle, Node]] = []
+        self.writes: list[tuple[Handle, Any, Node | None]] = []  # tensors changed in place, with what they were
 
     def saw_leaf(self, x: Handle, node: Node) -> None:
         """A tensor from outside was read for the first time; keep it alive with its node."""
@@ -31,8 +33,19 @@ class Trace:
             self.outer.saw_leaf(x, node)
 
 
+    def saw_write(self, x: Handle) -> None:
+        """A tensor is about to be bound to a new node."""
+        self.writes.append((x, x._value, x._node))
+
+    def undo_writes(self) -> None:
+        """Give the tensors changed in place what they had before the trace."""
+        for x, value, node in reversed(self.writes):
+            x._value, x._node = value, node
+            refresh(x)
+
+
 @contextmanager
-def tracing() -> Iterator[Trace]:
+def tracing() -> Generator[Trace]:
     """Let ops on symbols build nodes. Gradients are on: what is traced can be differentiated."""
     trace = Trace()
     previous, grad, recorder = STATE.trace, STATE.grad, STATE.recorder
@@ -102,7 +115,7 @@ class Recording:
 
 
 @contextmanager
-def record() -> Iterator[Recording]:
+def record() -> Generator[Recording]:
     """Keep the whole graph and its values, even where nothing needs a gradient.
 
     >>> import wengert as wg

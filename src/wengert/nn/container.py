@@ -53,8 +53,7 @@ class _ModuleSequence(Module):
         """Add several modules at the end."""
         if not isinstance(modules, Iterable):
             raise TypeError(
-                f"{type(self).__name__}.extend should be called with an iterable, "
-                f"got {type(modules).__name__}"
+                f"{type(self).__name__}.extend should be called with an iterable, got {type(modules).__name__}"
             )
         for module in list(modules):
             self.append(module)
@@ -144,9 +143,7 @@ def _sequential(other: Any) -> Sequential:
 
 def _positive(times: Any) -> int:
     if not isinstance(times, int):
-        raise TypeError(
-            f"Sequential: can only be repeated an integer number of times, got {type(times).__name__}"
-        )
+        raise TypeError(f"Sequential: can only be repeated an integer number of times, got {type(times).__name__}")
     if times <= 0:
         raise ValueError(f"Sequential: can only be repeated a positive number of times, got {times}")
     return times
@@ -205,9 +202,7 @@ class ModuleList(_Uncalled, _ModuleSequence):
         if not runs:
             return f"{self._get_name()}()"
         lines = [
-            f"({first}): {indent(text)}"
-            if first == last
-            else f"({first}-{last}): {last - first + 1} x {indent(text)}"
+            f"({first}): {indent(text)}" if first == last else f"({first}-{last}): {last - first + 1} x {indent(text)}"
             for first, last, text in runs
         ]
         return f"{self._get_name()}(\n  " + "\n  ".join(lines) + "\n)"
@@ -282,7 +277,5 @@ class ModuleDict(_Uncalled):
             )
         for position, pair in enumerate(pairs):
             if not isinstance(pair, tuple | list) or len(pair) != 2:
-                raise ValueError(
-                    f"ModuleDict.update: element {position} is not a (name, module) pair: {pair!r}"
-                )
+                raise ValueError(f"ModuleDict.update: element {position} is not a (name, module) pair: {pair!r}")
             self[pair[0]] = pair[1]

@@ -74,9 +74,7 @@ class _Conv(Module):
     def _sizes(self, name: str, value: Any, least: int = 0) -> tuple[int, ...]:
         values = value if isinstance(value, tuple | list) else (value,) * self.dims
         if len(values) != self.dims:
-            raise ArgumentError(
-                message(type(self).__name__, f"{name} needs one number, or {self.dims}", str(value))
-            )
+            raise ArgumentError(message(type(self).__name__, f"{name} needs one number, or {self.dims}", str(value)))
         return tuple(self._size(name, v, least) for v in values)
 
     def _check(self) -> None:
@@ -87,19 +85,13 @@ class _Conv(Module):
                     message(name, f"{what} must be divisible by groups", f"{channels} and {self.groups}")
                 )
         if self.padding_mode not in _PADDING_MODES:
-            raise ArgumentError(
-                message(name, f"padding_mode must be one of {_PADDING_MODES}", repr(self.padding_mode))
-            )
+            raise ArgumentError(message(name, f"padding_mode must be one of {_PADDING_MODES}", repr(self.padding_mode)))
         if isinstance(self.padding, str):
             if self.padding not in ("same", "valid"):
-                raise ArgumentError(
-                    message(name, "padding must be numbers, 'same' or 'valid'", repr(self.padding))
-                )
+                raise ArgumentError(message(name, "padding must be numbers, 'same' or 'valid'", repr(self.padding)))
             if self.padding == "same" and any(step != 1 for step in self.stride):
                 raise ArgumentError(
-                    message(
-                        name, "padding='same' is not supported for strided convolutions", f"{self.stride}"
-                    )
+                    message(name, "padding='same' is not supported for strided convolutions", f"{self.stride}")
                 )
 
     def reset_parameters(self) -> None:
@@ -130,9 +122,7 @@ class _Conv(Module):
         return convolve(input, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
 
     def extra_repr(self) -> str:
-        text = (
-            f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"
-        )
+        text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"
         if self.padding != (0,) * self.dims:
             text += f", padding={self.padding}"
         if self.dilation != (1,) * self.dims:

@@ -24,9 +24,7 @@ class Dropout(Module):
     def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
         super().__init__()
         if not 0.0 <= p <= 1.0:
-            raise ArgumentError(
-                message("Dropout", "dropout probability has to be between 0 and 1, but got", str(p))
-            )
+            raise ArgumentError(message("Dropout", "dropout probability has to be between 0 and 1, but got", str(p)))
         self.p, self.inplace = p, inplace
 
     def forward(self, input: Tensor) -> Tensor:

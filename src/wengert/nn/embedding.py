@@ -58,9 +58,7 @@ class Embedding(Module):
         if padding_idx is not None:
             if not -rows <= padding_idx < rows:
                 raise ArgumentError(
-                    message(
-                        "Embedding", "padding_idx must be within num_embeddings", f"{padding_idx} of {rows}"
-                    )
+                    message("Embedding", "padding_idx must be within num_embeddings", f"{padding_idx} of {rows}")
                 )
             padding_idx %= rows
         self.padding_idx, self.max_norm, self.norm_type = padding_idx, max_norm, norm_type
@@ -76,10 +74,9 @@ class Embedding(Module):
     def from_pretrained(cls, embeddings: Tensor, freeze: bool = True, **options: Any) -> Embedding:
         """A layer with the given table (rows, columns), which is not trained unless ``freeze`` is False."""
         if embeddings.ndim != 2:
-            raise ShapeError(
-                message("Embedding", "embeddings must be a matrix", f"shape {tuple(embeddings.shape)}")
-            )
-        return cls(*embeddings.shape, _weight=embeddings, _freeze=freeze, **options)
+            raise ShapeError(message("Embedding", "embeddings must be a matrix", f"shape {tuple(embeddings.shape)}"))
+        rows, columns = embeddings.shape
+        return cls(rows, columns, _weight=embeddings, _freeze=freeze, **options)
 
     def reset_parameters(self) -> None:
         """Draw the rows anew; the padding row becomes zero."""
@@ -89,9 +86,7 @@ class Embedding(Module):
                 self.weight[self.padding_idx] = 0.0
 
     def forward(self, input: Tensor) -> Tensor:
-        return F.embedding(
-            input, self.weight, self.padding_idx, self.max_norm, self.norm_type, self.scale_grad_by_freq
-        )
+        return F.embedding(input, self.weight, self.padding_idx, self.max_norm, self.norm_type, self.scale_grad_by_freq)
 
     def extra_repr(self) -> str:
         text = f"{self.num_embeddings}, {self.embedding_dim}"

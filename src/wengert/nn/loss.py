@@ -15,17 +15,13 @@ _REDUCTIONS = ("none", "mean", "sum")
 class _Loss(Module):
     """``reduction``: ``"mean"`` over all elements, ``"sum"``, or ``"none"``."""
 
-    def __init__(
-        self, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean"
-    ) -> None:
+    def __init__(self, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean") -> None:
         super().__init__()
         if size_average is not None or reduce is not None:
             reduction = _old_reduction(size_average, reduce)
         if reduction not in _REDUCTIONS:
             raise ArgumentError(
-                message(
-                    type(self).__name__, "not a reduction", repr(reduction), "Use 'none', 'mean' or 'sum'"
-                )
+                message(type(self).__name__, "not a reduction", repr(reduction), "Use 'none', 'mean' or 'sum'")
             )
         self.reduction = reduction
 
@@ -33,9 +29,7 @@ class _Loss(Module):
 def _old_reduction(size_average: bool | None, reduce: bool | None) -> str:
     """What the two switches of old PyTorch programs mean."""
     reduction = "none" if reduce is False else "sum" if size_average is False else "mean"
-    warnings.warn(
-        f"size_average and reduce are deprecated, use reduction='{reduction}' instead.", stacklevel=4
-    )
+    warnings.warn(f"size_average and reduce are deprecated, use reduction='{reduction}' instead.", stacklevel=4)
     return reduction
 
 
@@ -93,9 +87,7 @@ class NLLLoss(_WeightedLoss):
         self.ignore_index = ignore_index
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        return F.nll_loss(
-            input, target, weight=self.weight, ignore_index=self.ignore_index, reduction=self.reduction
-        )
+        return F.nll_loss(input, target, weight=self.weight, ignore_index=self.ignore_index, reduction=self.reduction)
 
 
 class CrossEntropyLoss(_WeightedLoss):

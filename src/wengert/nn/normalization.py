@@ -125,9 +125,7 @@ class _BatchNorm(Module):
     def forward(self, input: Tensor) -> Tensor:
         if input.ndim not in self.input_dims:
             wanted = " or ".join(f"{dims}D" for dims in self.input_dims)
-            raise ShapeError(
-                message(type(self).__name__, f"expected {wanted} input", f"shape {tuple(input.shape)}")
-            )
+            raise ShapeError(message(type(self).__name__, f"expected {wanted} input", f"shape {tuple(input.shape)}"))
         share = self.momentum
         if self.training and self.track_running_stats and self.num_batches_tracked is not None:
             with no_grad():

@@ -33,9 +33,7 @@ class Parameter(Tensor):
             data = api.empty(0)
         if not isinstance(data, Tensor):
             raise DTypeError(
-                message(
-                    "Parameter", "takes a tensor", type(data).__name__, "Wrap the data: wengert.tensor(data)"
-                )
+                message("Parameter", "takes a tensor", type(data).__name__, "Wrap the data: wengert.tensor(data)")
             )
         self._value = np.array(data._concrete("Parameter"))
         if requires_grad:

@@ -45,9 +45,7 @@ class Sub(Elementwise):
 
     def infer(self, *avals: Aval, **attrs: Any) -> Aval:
         if avals[0].dtype == dt.NP_BOOL:
-            raise DTypeError(
-                message("sub", "bool tensors cannot be subtracted", describe(avals), "Use ^ or ~")
-            )
+            raise DTypeError(message("sub", "bool tensors cannot be subtracted", describe(avals), "Use ^ or ~"))
         return super().infer(*avals)
 
     def samples(self) -> Iterable[Sample]:
@@ -103,9 +101,7 @@ class Neg(Elementwise):
 
     def infer(self, *avals: Aval, **attrs: Any) -> Aval:
         if avals[0].dtype == dt.NP_BOOL:
-            raise DTypeError(
-                message("neg", "bools cannot be negated", describe(avals), "Use ~ to invert a mask")
-            )
+            raise DTypeError(message("neg", "bools cannot be negated", describe(avals), "Use ~ to invert a mask"))
         return avals[0]
 
     def samples(self) -> Iterable[Sample]:
@@ -121,14 +117,11 @@ class Pow(Elementwise):
 
     @staticmethod
     def _dx(out: Any, x: Any, y: Any) -> Any:
-        if not isinstance(y, Handle):
-            if y.size == 1:
-                return _slope_of_power(x, y.reshape(()))
-            flat = y == 0
-        elif y._node is not None and y._node.requires_grad:
-            flat = (y == 0) & (x == 0)  # elsewhere the product below is 0, and its slope in y is not
-        else:
-            flat = y == 0
+        if not isinstance(y, Handle) and _is_one_number(y):
+            return _slope_of_power(x, y[(0,) * y.ndim])
+        flat = y == 0
+        if _is_differentiated(y):
+            flat = flat & (x == 0)  # elsewhere the product below is 0, and its slope in y is not
         where = OPS["where"]
         slope = y * OPS["pow"](x, where(flat, _ones(y), y - 1))
         return where(flat, _zeros(slope), slope)
@@ -145,11 +138,12 @@ class Pow(Elementwise):
 
     def numpy(self, *xs: Any, **attrs: Any) -> Any:
         x, y = xs
-        if not y.ndim and y.dtype in dt.INEXACT_NP:
-            plain = _PLAIN_POWERS.get(y.item() if y.dtype not in dt.HALF_NP else float(y))
-            if plain is not None:
-                out = plain(x)
-                return out if out.dtype is x.dtype else out.astype(x.dtype)
+        if y.dtype in dt.INEXACT_NP:
+            if _is_one_number(y) and (not y.ndim or x.shape == y.shape):
+                known = _PLAIN_POWERS if x.dtype not in dt.HALF_NP else _ROUNDED_ONCE
+                plain = known.get(y[(0,) * y.ndim].item())
+                if plain is not None:
+                    return plain(x)
         elif x.dtype.kind == "i" and np.any(y < 0):
             return _integer_power(x, y)
         elif x.dtype == dt.NP_BOOL:
@@ -163,25 +157,37 @@ class Pow(Elementwise):
         yield Sample(np.array([0.0, 0.0, 2.0]), np.array([2.0, 3.0, 0.0]), wrt=(0,), label="zeros")
         yield Sample(np.array([0.7, 2.0]), np.array([0.0, 0.0]), label="zero exponents")
         yield Sample(np.array([0.0, 0.0]), np.array([3.0, 2.5]), numeric=False, label="zero bases")
-        yield Sample(
-            np.array([0.0, 0.0]), np.array([0.0, 1.0]), numeric=False, wrt=(0,), label="0**0 and 0**1"
-        )
+        yield Sample(np.array([0.0, 0.0]), np.array([0.0, 1.0]), numeric=False, wrt=(0,), label="0**0 and 0**1")
         yield Sample(complexes(3) + 2.0, complexes(3, seed=1))
 
 
 Pow.partials = (Pow._dx, Pow._dy)
 
-# What NumPy computes faster than a power, and as exactly.
-_PLAIN_POWERS: dict[Any, Any] = {1.0: np.positive, 2.0: np.square, 0.5: np.sqrt, -1.0: np.reciprocal}
+# What NumPy computes much faster than a power; with several roundings only where they are fine.
+_ROUNDED_ONCE: dict[Any, Any] = {1.0: np.positive, 2.0: np.square, 0.5: np.sqrt, -1.0: np.reciprocal}
+_PLAIN_POWERS = _ROUNDED_ONCE | {
+    3.0: lambda x: x * x * x,
+    -2.0: lambda x: np.reciprocal(x * x),
+    -0.5: lambda x: np.reciprocal(np.sqrt(x)),
+}
+
+
+def _is_one_number(y: Any) -> bool:
+    """Whether an array repeats one number."""
+    return y.size == 1 or (y.size > 1 and not any(y.strides))
+
+
+def _is_differentiated(x: Any) -> bool:
+    return isinstance(x, Handle) and x._node is not None and x._node.requires_grad
 
 
 def _slope_of_power(x: Any, y: Any) -> Any:
-    """D (x ** y) / dx for one exponent, on bare arrays."""
+    """The derivative of x ** y in x, for one exponent, on bare arrays."""
     if y == 2:
         return x + x
     if y == 0:
         return _zeros(x)
-    return y * OPS["pow"](x, np.asarray(y - 1, y.dtype))
+    return y * OPS["pow"](x, np.asarray(y - 1, y.dtype)[()])
 
 
 def _integer_power(x: Any, y: Any) -> Any:
@@ -191,7 +197,7 @@ def _integer_power(x: Any, y: Any) -> Any:
 
 
 class Atan2(Elementwise):
-    """The angle of the point (x, y) = (other, input), between -pi and pi; its derivative at the origin is 0."""
+    """The angle of the point (other, input), from -pi to pi; its derivative at the origin is 0."""
 
     name = "atan2"
     traits = frozenset({"preserves_zero"})

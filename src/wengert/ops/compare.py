@@ -220,7 +220,7 @@ class Extreme(Order):
     differentiable = True
 
     def share(self, g: Any, i: int, x: Any, y: Any) -> Any:
-        """What of ``g`` belongs to input ``i``: chosen, not multiplied, so that no infinity leaks through a 0."""
+        """What of ``g`` belongs to input ``i``: chosen, so that no infinity leaks through a 0."""
         where = OPS["where"]
         zero = OPS["fill"](g, value=0)
         return where(x == y, g * 0.5, where(self.loses(i, x, y), zero, g))
@@ -237,9 +237,7 @@ class Extreme(Order):
 
     def samples(self) -> Iterable[Sample]:
         yield from real(2)
-        yield Sample(
-            np.array([1.0, 2.0, 0.0, -np.inf]), np.array([1.0, 2.0, -0.0, 3.0]), numeric=False, label="ties"
-        )
+        yield Sample(np.array([1.0, 2.0, 0.0, -np.inf]), np.array([1.0, 2.0, -0.0, 3.0]), numeric=False, label="ties")
         yield Sample(np.array([1, 2, 3]), np.array([1, 3, 2]), label="integers")
 
 
@@ -247,9 +245,7 @@ class Maximum(Extreme):
     """The larger of two numbers."""
 
     name = "maximum"
-    traits = frozenset(
-        {"commutative", "associative", "idempotent", "identity:-inf", "zero:inf", "preserves_zero"}
-    )
+    traits = frozenset({"commutative", "associative", "idempotent", "identity:-inf", "zero:inf", "preserves_zero"})
     compare = staticmethod(np.maximum)
 
     def scalar(self, s: Any, x: Any, y: Any) -> Any:
@@ -263,9 +259,7 @@ class Minimum(Extreme):
     """The smaller of two numbers."""
 
     name = "minimum"
-    traits = frozenset(
-        {"commutative", "associative", "idempotent", "identity:inf", "zero:-inf", "preserves_zero"}
-    )
+    traits = frozenset({"commutative", "associative", "idempotent", "identity:inf", "zero:-inf", "preserves_zero"})
     compare = staticmethod(np.minimum)
 
     def scalar(self, s: Any, x: Any, y: Any) -> Any:

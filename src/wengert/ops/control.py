@@ -1,4 +1,4 @@
-"""Control flow that is part of the graph: ``cond``, ``switch``, ``scan``, ``while``."""
+"""Control flow that is part of the graph: ``cond``, ``switch``, ``scan``, ``while_loop``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``while``: a loop of unknown length. All modes are loops of the same kind again.
+"""``while_loop``: a loop of unknown length. All modes are loops of the same kind again.
 
 The derivative of a loop needs what its steps computed, in the opposite order. So the op is a chain
 of *passes* over the same steps 0 … n-1. The first pass runs forward while the condition holds, which
@@ -110,7 +110,7 @@ class While(Opaque):
     Inputs: constants, first carries (of each pass). Results: last carries (of each pass).
     """
 
-    name = "while"
+    name = "while_loop"
     dtypes = ()  # the bodies are traced for one dtype
 
     def infer(self, *avals: Aval, **attrs: Any) -> Any:
@@ -119,7 +119,7 @@ class While(Opaque):
         states = [a for block, m in zip(blocks, chain.sizes, strict=True) for a in block[:m]]
         if list(avals) != [*chain.bodies[0].in_avals[: chain.consts], *states]:
             raise ShapeError(
-                message("while", "operands do not fit the body", describe(avals), describe([*k, *states]))
+                message("while_loop", "operands do not fit the body", describe(avals), describe([*k, *states]))
             )
         return tuple(states)
 

@@ -142,20 +142,14 @@ class Conv(Linear):
                      attrs=conv_attrs(2, stride=(2, 1), padding=((1, 0), (2, 1))))  # fmt: skip
         yield Sample(floats(1, 2, 6, 5), floats(2, 2, 2, 2, seed=1),
                      attrs=conv_attrs(2, stride=(2, 3), dilation=(2, 1)), label="with a rest")  # fmt: skip
-        yield Sample(
-            floats(2, 4, 5), floats(6, 2, 3, seed=1), attrs=conv_attrs(1, groups=2, padding=((1, 1),))
-        )
-        yield Sample(
-            floats(2, 3, 4, 4), floats(3, 1, 2, 2, seed=1), attrs=conv_attrs(2, groups=3), label="depthwise"
-        )
+        yield Sample(floats(2, 4, 5), floats(6, 2, 3, seed=1), attrs=conv_attrs(1, groups=2, padding=((1, 1),)))
+        yield Sample(floats(2, 3, 4, 4), floats(3, 1, 2, 2, seed=1), attrs=conv_attrs(2, groups=3), label="depthwise")
         yield Sample(floats(1, 2, 3, 4, 3), floats(2, 2, 2, 2, 2, seed=1), attrs=conv_attrs(3), label="3-d")
         yield Sample(floats(2, 2, 4), floats(3, 2, 3, seed=1),
                      attrs=conv_attrs(1, lhs_dilation=(2,), padding=((1, 2),)), label="zeros")  # fmt: skip
         yield Sample(floats(1, 4, 3), floats(4, 2, 3, seed=1),
                      attrs=conv_attrs(1, (2,), ((2, -1),), (2,), (3,), 2), label="all attributes")  # fmt: skip
-        yield Sample(
-            floats(1, 1, 6), floats(1, 1, 2, seed=1), attrs=conv_attrs(1, padding=((-2, -1),)), label="cut"
-        )
+        yield Sample(floats(1, 1, 6), floats(1, 1, 2, seed=1), attrs=conv_attrs(1, padding=((-2, -1),)), label="cut")
         yield Sample(
             noncontiguous(2, 2, 5),
             noncontiguous(3, 2, 3, seed=1),
@@ -188,9 +182,7 @@ def conv_attrs(
 # -- shapes ----------------------------------------------------------------------------------
 
 
-def padded_sizes(
-    sizes: Sequence[int], padding: Pads, lhs_dilation: Sequence[int], **_: Any
-) -> tuple[int, ...]:
+def padded_sizes(sizes: Sequence[int], padding: Pads, lhs_dilation: Sequence[int], **_: Any) -> tuple[int, ...]:
     """Sizes of the input after dilation and padding."""
     return tuple((n - 1) * d + 1 + a + b for n, d, (a, b) in zip(sizes, lhs_dilation, padding))
 
@@ -359,9 +351,7 @@ def unfold_and_multiply(source: Padded, w: Any) -> Any:
     images = max(1, min(n, TILE // (row * outs[0])))
     rows = outs[0] if images > 1 else max(1, min(outs[0], max(TILE // row, 64 // rest)))
     for i in range(0, n, images):
-        windows = np.moveaxis(
-            source.windows(source.block(x[i : i + images])), 0, 2 + rank
-        )  # (G, C, *K, n, *O)
+        windows = np.moveaxis(source.windows(source.block(x[i : i + images])), 0, 2 + rank)  # (G, C, *K, n, *O)
         for r in range(0, outs[0], rows):
             part = windows[(*[slice(None)] * (3 + rank), slice(r, r + rows))]
             block = np.matmul(matrix, part.reshape(groups, c * area, -1))

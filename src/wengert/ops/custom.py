@@ -137,7 +137,7 @@ class Custom(Op):
         from .base import to_front
 
         n, m = attrs["n_out"], attrs["n_out"] + attrs["n_args"]
-        moved = [to_front(x, d, size) if i < n or d is not None else x for i, (x, d) in enumerate(zip(xs, dims))]  # noqa: B905
+        moved = [to_front(x, d, size) if i < n or d is not None else x for i, (x, d) in enumerate(zip(xs, dims))]
         axes = [0 if i < n or d is not None else None for i, d in enumerate(dims)]
         rule = BatchedRule(attrs["rule"], size, n, m - n, axes)
         return self(*moved, rule=rule, n_out=n, n_args=m - n), 0

@@ -42,9 +42,7 @@ class Division(Elementwise):
             x, y = s.arrays
             yield Sample(5 * x, np.abs(y) + 0.7, label=s.label)
         yield Sample(5 * floats(4), -np.abs(floats(4, seed=2)) - 0.7, label="negative divisor")
-        yield Sample(
-            np.array([6.0, -6.0, 0.0, 1.0]), np.array([3.0, 3.0, 2.0, -0.5]), numeric=False, label="jumps"
-        )
+        yield Sample(np.array([6.0, -6.0, 0.0, 1.0]), np.array([3.0, 3.0, 2.0, -0.5]), numeric=False, label="jumps")
         yield Sample(A, B, label="integers")
 
 
@@ -88,9 +86,7 @@ class Bits(Elementwise):
         for a in avals:
             if a.dtype in dt.INEXACT_NP or (a.dtype == dt.NP_BOOL and not self.bools):
                 kinds = "integers or bools" if self.bools else "integers"
-                raise DTypeError(
-                    message(self.name, f"needs {kinds}", describe(avals), "Convert with x.long()")
-                )
+                raise DTypeError(message(self.name, f"needs {kinds}", describe(avals), "Convert with x.long()"))
         return super().infer(*avals)
 
     def numpy(self, *xs: Any, **attrs: Any) -> Any:
@@ -124,9 +120,7 @@ class BitwiseAnd(Bits):
     """Bits set in both."""
 
     name = "bitwise_and"
-    traits = frozenset(
-        {"commutative", "associative", "idempotent", "identity:-1", "zero:0", "preserves_zero"}
-    )
+    traits = frozenset({"commutative", "associative", "idempotent", "identity:-1", "zero:0", "preserves_zero"})
     ufunc = staticmethod(np.bitwise_and)
     partials = (None, None)
 
@@ -138,9 +132,7 @@ class BitwiseOr(Bits):
     """Bits set in one of the two."""
 
     name = "bitwise_or"
-    traits = frozenset(
-        {"commutative", "associative", "idempotent", "identity:0", "zero:-1", "preserves_zero"}
-    )
+    traits = frozenset({"commutative", "associative", "idempotent", "identity:0", "zero:-1", "preserves_zero"})
     ufunc = staticmethod(np.bitwise_or)
     partials = (None, None)
 

@@ -82,12 +82,14 @@ def masked(x: Any, mask: Any) -> Any:
 
 def lower(x: Any, k: int = 0) -> Any:
     """Lower triangle from diagonal ``k`` down."""
-    return masked(x, np.tri(*shape_of(x)[-2:], k, dtype=bool))
+    m, n = shape_of(x)[-2:]
+    return masked(x, np.tri(m, n, k, dtype=np.bool_))
 
 
 def upper(x: Any, k: int = 0) -> Any:
     """Upper triangle from diagonal ``k`` up."""
-    return masked(x, ~np.tri(*shape_of(x)[-2:], k - 1, dtype=bool))
+    m, n = shape_of(x)[-2:]
+    return masked(x, ~np.tri(m, n, k - 1, dtype=np.bool_))
 
 
 def constant(x: Any, value: float) -> Any:
@@ -514,7 +516,7 @@ def exponential(x: Any) -> Any:
 
 
 __all__ = [
-    "SINGULAR", "MatrixOp", "anti", "as_columns", "as_rows", "block", "constant", "eye_like", "herm", "lapack",
-    "like", "lower", "mH", "masked", "mm", "part", "real", "regular", "require_matrices", "safe_reciprocal",
-    "spread", "trace_of_product", "upper",
+    "SINGULAR", "MatrixOp", "anti", "as_columns", "as_rows", "block", "constant", "eye_like", "herm",
+    "lapack", "like", "lower", "mH", "masked", "mm", "part", "real", "regular", "require_matrices",
+    "safe_reciprocal", "spread", "trace_of_product", "upper",
 ]  # fmt: skip

@@ -82,7 +82,10 @@ class SolveTriangular(MatrixOp):
         return avals[1]
 
     def numpy(self, *xs: Any, **attrs: Any) -> Any:
-        return substitute(*xs, **attrs)
+        a, b = xs
+        if a.shape[:-1] != b.shape[:-1]:
+            check_system(self.name, aval_of(a), aval_of(b))
+        return substitute(a, b, **attrs)
 
     def triangle(self, x: Any, upper: bool, unit: bool) -> Any:
         return _upper(x, int(unit)) if upper else lower(x, -int(unit))
@@ -102,9 +105,7 @@ class SolveTriangular(MatrixOp):
         attrs = {"upper": True, "unit": False}
         yield Sample(complexes(2, 2) + 2 * np.eye(2), complexes(2, 3, seed=1), attrs=attrs)
         n = BLOCK + 3
-        yield Sample(
-            floats(n, n) / n + np.eye(n), floats(n, 1), attrs=attrs, wrt=(1,), label="several blocks"
-        )
+        yield Sample(floats(n, n) / n + np.eye(n), floats(n, 1), attrs=attrs, wrt=(1,), label="several blocks")
 
 
 _upper = upper
@@ -142,7 +143,7 @@ def factorise(a: Any) -> tuple[Any, Any, Any]:
     for start in range(0, k, BLOCK):
         stop = min(start + BLOCK, k)
         for j in range(start, stop):
-            column = x[:, j:, j]
+            column: Any = x[:, j:, j]
             size = np.abs(column.real) + np.abs(column.imag) if x.dtype.kind == "c" else np.abs(column)
             chosen = j + np.argmax(size, axis=1)
             pivots[:, j] = chosen + 1

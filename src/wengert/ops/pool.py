@@ -75,13 +75,9 @@ class Windows(Linear):
 
     def samples(self) -> Iterable[Sample]:
         yield Sample(floats(7), attrs={"kernel": (3,), "stride": (2,), "dilation": (1,)})
-        yield Sample(
-            floats(2, 5, 6), attrs={"kernel": (2, 3), "stride": (1, 2), "dilation": (2, 1)}, label="a rest"
-        )
+        yield Sample(floats(2, 5, 6), attrs={"kernel": (2, 3), "stride": (1, 2), "dilation": (2, 1)}, label="a rest")
         yield Sample(noncontiguous(4, 4), attrs={"kernel": (2, 2), "stride": (2, 2), "dilation": (1, 1)})
-        yield Sample(
-            floats(2, 5), attrs={"kernel": (4,), "stride": (1,), "dilation": (1,)}, label="large windows"
-        )
+        yield Sample(floats(2, 5), attrs={"kernel": (4,), "stride": (1,), "dilation": (1,)}, label="large windows")
         yield Sample(floats(0, 4), attrs={"kernel": (2,), "stride": (1,), "dilation": (1,)}, label="empty")
         yield Sample(complexes(4), attrs={"kernel": (2,), "stride": (1,), "dilation": (1,)})
 
@@ -127,9 +123,7 @@ class Unwindows(Linear):
         yield Sample(floats(2, 2, 3, 3, 2),
                      attrs={"kernel": (2, 3), "stride": (1, 2), "dilation": (2, 1),
                             "sizes": (5, 6)})  # fmt: skip
-        yield Sample(
-            noncontiguous(2, 3), attrs={"kernel": (2,), "stride": (1,), "dilation": (1,), "sizes": (4,)}
-        )
+        yield Sample(noncontiguous(2, 3), attrs={"kernel": (2,), "stride": (1,), "dilation": (1,), "sizes": (4,)})
         yield Sample(floats(0, 2, 3), attrs={"kernel": (2,), "stride": (1,), "dilation": (1,), "sizes": (4,)},
                      label="empty")  # fmt: skip
         yield Sample(complexes(2, 3), attrs={"kernel": (2,), "stride": (1,), "dilation": (1,), "sizes": (4,)})
@@ -160,9 +154,7 @@ class WindowArgmax(Op):
         floating = x.dtype in dt.FLOATING_NP
         if scan.is_wide() and not (floating and np.isnan(x).any()):
             return scan.wide_argmax(x)
-        best = np.full(
-            (*scan.lead, *attrs["counts"]), -np.inf if floating else np.iinfo(x.dtype).min, x.dtype
-        )
+        best = np.full((*scan.lead, *attrs["counts"]), -np.inf if floating else np.iinfo(x.dtype).min, x.dtype)
         tap = np.empty(best.shape, np.int32)
         tap[...] = scan.first_tap
         for number, (inside, seen) in enumerate(scan.taps()):
@@ -223,9 +215,7 @@ class _Scan:
         self.base = _outer_sum([a * c for a, c in zip(starts, scale)])
         weights = [math.prod(kernel[i + 1 :]) for i in range(rank)]
         self.first_tap = _outer_sum([m * w for m, w in zip(missing, weights)])
-        self.offsets = _outer_sum([np.arange(k) * d * c for k, d, c in zip(kernel, dilation, scale)]).reshape(
-            -1
-        )
+        self.offsets = _outer_sum([np.arange(k) * d * c for k, d, c in zip(kernel, dilation, scale)]).reshape(-1)
 
     def is_wide(self) -> bool:
         """Whether the kernel is large against the number of windows, and lies inside for all of them."""
@@ -256,9 +246,7 @@ class _Scan:
                 low, high = max(0, -(at // s)), min(c - 1, (n - 1 - at) // s)
                 inside.append(slice(low, max(high + 1, low)))
                 start = low * s + at
-                seen.append(
-                    slice(start, start + max(high - low, -1) * s + 1, s) if high >= low else slice(0, 0)
-                )
+                seen.append(slice(start, start + max(high - low, -1) * s + 1, s) if high >= low else slice(0, 0))
             yield tuple(inside), tuple(seen)
 
 

@@ -187,9 +187,7 @@ class ArgExtreme(Op):
     def samples(self) -> Iterable[Sample]:
         yield Sample(floats(5), attrs={"axis": 0})
         yield Sample(noncontiguous(2, 3, 2), attrs={"axis": 1}, label="non-contiguous")
-        yield Sample(
-            np.array([[3.0, 1.0, 3.0, 1.0], [2.0, np.nan, 5.0, np.nan]]), attrs={"axis": 1}, label="ties, NaN"
-        )
+        yield Sample(np.array([[3.0, 1.0, 3.0, 1.0], [2.0, np.nan, 5.0, np.nan]]), attrs={"axis": 1}, label="ties, NaN")
         yield Sample(floats(2, 0), attrs={"axis": 0}, label="empty")
 
 

@@ -28,11 +28,9 @@ class InDouble(Elementwise):
     def numpy(self, *xs: Any, **attrs: Any) -> Any:
         dtype = self.result_dtype(*[x.dtype for x in xs])
         if dtype not in dt.FLOATING_NP:
-            raise DTypeError(
-                message(self.name, "needs real floating numbers", str(dtype), "Convert with x.float()")
-            )
+            raise DTypeError(message(self.name, "needs real floating numbers", str(dtype), "Convert with x.float()"))
         if len(xs) > 1:
-            xs = tuple(np.broadcast_arrays(*xs))
+            xs: tuple[Any, ...] = tuple(np.broadcast_arrays(*xs))
         shape = xs[0].shape
         flat = [np.ascontiguousarray(x).reshape(-1) for x in xs]
         size = flat[0].size

@@ -442,9 +442,7 @@ class Imag(Real):
 
     def infer(self, *avals: Aval, **attrs: Any) -> Aval:
         if avals[0].dtype not in dt.COMPLEX_NP:
-            raise DTypeError(
-                message("imag", "needs a complex dtype", describe(avals), "Real numbers have none")
-            )
+            raise DTypeError(message("imag", "needs a complex dtype", describe(avals), "Real numbers have none"))
         return super().infer(*avals)
 
     def numpy(self, *xs: Any, **attrs: Any) -> Any:

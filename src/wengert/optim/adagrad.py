@@ -12,21 +12,20 @@ from .optimizer import Optimizer
 
 def adagrad(
     param: Any,
-    step: Any,
     total: Any,
     grad: Any,
     *,
+    step: Any,
     lr: Any,
     lr_decay: float,
     eps: float,
     weight_decay: float,
     maximize: bool,
 ) -> None:
-    """One step on one parameter, in place; ``total`` sums the squares."""
-    now = count(step)
+    """One step on one parameter, in place; ``total`` sums the squares, ``step`` counts from 1."""
     grad = effective_gradient(param, grad, weight_decay, maximize)
     total += grad * grad
-    param -= grad / (total**0.5 + eps) * (lr / (1 + (now - 1) * lr_decay))
+    param -= grad / (total**0.5 + eps) * (lr / (1 + (step - 1) * lr_decay))
 
 
 class Adagrad(Optimizer):
@@ -81,8 +80,9 @@ class Adagrad(Optimizer):
             state["sum"] = api.full_like(param, group["initial_accumulator_value"])
         in_place(
             adagrad,
-            (param, state["step"], state["sum"]),
+            (param, state["sum"]),
             grad,
+            step=count(state["step"]),
             lr=rate(group["lr"]),
             lr_decay=group["lr_decay"],
             eps=group["eps"],

@@ -22,12 +22,12 @@ from .optimizer import Optimizer
 
 def adam(
     param: Any,
-    step: Any,
     exp_avg: Any,
     exp_avg_sq: Any,
-    max_exp_avg_sq: Any | None,
+    max_exp_avg_sq: Any,
     grad: Any,
     *,
+    step: Any,
     lr: Any,
     betas: tuple[Any, Any],
     eps: float,
@@ -35,9 +35,8 @@ def adam(
     decoupled: bool,
     maximize: bool,
 ) -> None:
-    """One step on one parameter, in place; ``max_exp_avg_sq`` makes it AMSGrad."""
+    """One step on one parameter, in place; ``max_exp_avg_sq`` (or None) makes it AMSGrad, ``step`` counts from 1."""
     beta1, beta2 = betas
-    now = count(step)
     if decoupled and weight_decay != 0:
         param *= 1 - lr * weight_decay
     grad = effective_gradient(param, grad, 0 if decoupled else weight_decay, maximize)
@@ -49,7 +48,7 @@ def adam(
         max_exp_avg_sq[...] = maximum(max_exp_avg_sq, exp_avg_sq)
         square = max_exp_avg_sq
     # Both averages start at zero and are too small at first: divide by how much they have seen.
-    seen1, seen2 = 1 - beta1**now, 1 - beta2**now
+    seen1, seen2 = 1 - beta1**step, 1 - beta2**step
     denominator = square**0.5 / seen2**0.5 + eps
     param -= exp_avg / denominator * (lr / seen1)
 
@@ -126,12 +125,12 @@ class Adam(Optimizer):
             adam,
             (
                 param,
-                state["step"],
                 state["exp_avg"],
                 state["exp_avg_sq"],
                 state["max_exp_avg_sq"] if group["amsgrad"] else None,
             ),
             grad,
+            step=count(state["step"]),
             lr=rate(group["lr"]),
             betas=group["betas"],
             eps=group["eps"],

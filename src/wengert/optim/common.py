@@ -18,43 +18,39 @@ from ..errors import ArgumentError, message
 from ..graph.alias import is_pinned
 from ..tensor import Tensor
 
+BLOCK = 16384  # elements: a block of all arrays of a formula, and what it computes between, stays in the cache
 
-def in_place(
-    formula: Callable[..., None], changed: tuple[Tensor | None, ...], grad: Tensor, **options: Any
-) -> None:
-    """Let ``formula(*changed, grad, **options)`` change tensors.
+
+def in_place(formula: Callable[..., None], changed: tuple[Tensor | None, ...], grad: Tensor, **options: Any) -> None:
+    """Let ``formula(*changed, grad, **options)`` change tensors of one shape.
 
     While nothing looks on it gets the bare arrays, which saves most of the time of a step on small
-    parameters. While a graph is traced or recorded, and where memory is shared or a graph still needs
-    its values, it gets the tensors.
+    parameters, and large ones block by block. While a graph is traced or recorded, and where memory is
+    shared or a graph still needs its values, it gets the tensors.
     """
-    arrays = None if STATE.watchers else _arrays(changed)
-    if arrays is None:
+    if STATE.watchers or not all(x is None or is_free(x) for x in changed):
         formula(*changed, grad, **options)
-    else:
-        formula(*arrays, grad._value, **options)
+        return
+    arrays = [None if x is None else x._value for x in (*changed, grad)]
+    size = grad._value.size
+    if size <= BLOCK or not all(x is None or x.flags.c_contiguous for x in arrays[:-1]):
+        formula(*arrays, **options)
+        return
+    arrays[-1] = np.ascontiguousarray(arrays[-1])  # gradients of weights often come transposed
+    flat = [None if x is None else x.reshape(-1) for x in arrays]
+    for start in range(0, size, BLOCK):
+        formula(*[None if x is None else x[start : start + BLOCK] for x in flat], **options)
 
 
-def _arrays(changed: tuple[Tensor | None, ...]) -> list[Any] | None:
-    """The memory of the tensors if all of it may be overwritten, else None."""
-    arrays: list[Any] = []
-    for x in changed:
-        if x is not None and not _is_free(x):
-            return None
-        arrays.append(None if x is None else x._value)
-    return arrays
-
-
-def _is_free(x: Tensor) -> bool:
+def is_free(x: Tensor) -> bool:
+    """Whether a tensor's memory may be overwritten: it is the tensor's own, and no graph needs the values."""
     value, node, alias = x._value, x._node, x._alias
     if type(value) is not np.ndarray or not value.flags.writeable:
         return False
-    if alias is not None and alias.base is not None:
-        return False
-    del alias
     recorded = node is not None and node.requires_grad and node.op is not None
-    del node  # `is_pinned` counts who refers to the node
-    return not recorded and not is_pinned(x)
+    view = alias is not None and alias.base is not None
+    del node, alias  # `is_pinned` counts who refers to them
+    return not recorded and not view and not is_pinned(x)
 
 
 def new_step() -> Tensor:
@@ -62,9 +58,12 @@ def new_step() -> Tensor:
     return api.zeros((), dtype=api.float32)
 
 
-def count(step: Any) -> Any:
+def count(step: Tensor) -> Any:
     """Add one to a step count in place; gives it as a number, or while a graph is traced as a tensor."""
-    step += 1
+    if STATE.watchers == 0 and is_free(step):
+        step._value += 1
+    else:
+        step.add_(1)
     return step if STATE.trace is not None else step.item()
 
 
@@ -94,9 +93,7 @@ def check_at_least(optimizer: str, what: str, value: Any, least: float = 0.0) ->
     if isinstance(value, Tensor):
         return
     if not value >= least:
-        raise ArgumentError(
-            message(optimizer, f"Invalid {what}", f"{value}", f"It must be at least {least:g}")
-        )
+        raise ArgumentError(message(optimizer, f"Invalid {what}", f"{value}", f"It must be at least {least:g}"))
 
 
 def check_below_one(optimizer: str, what: str, value: Any) -> None:
@@ -104,9 +101,7 @@ def check_below_one(optimizer: str, what: str, value: Any) -> None:
     if isinstance(value, Tensor):
         return
     if not 0.0 <= value < 1.0:
-        raise ArgumentError(
-            message(optimizer, f"Invalid {what}", f"{value}", "It must be at least 0 and below 1")
-        )
+        raise ArgumentError(message(optimizer, f"Invalid {what}", f"{value}", "It must be at least 0 and below 1"))
 
 
 def ignore_hints(optimizer: str, foreach: Any, fused: Any, capturable: Any, differentiable: Any) -> None:

@@ -124,13 +124,9 @@ class LambdaLR(LRScheduler):
         self, optimizer: Optimizer, lr_lambda: Callable[[int], float] | Iterable[Any], last_epoch: int = -1
     ) -> None:
         groups = len(optimizer.param_groups)
-        self.lr_lambdas: list[Callable[[int], float]] = (
-            [lr_lambda] * groups if callable(lr_lambda) else list(lr_lambda)
-        )
+        self.lr_lambdas: list[Callable[[int], float]] = [lr_lambda] * groups if callable(lr_lambda) else list(lr_lambda)
         if len(self.lr_lambdas) != groups:
-            raise ArgumentError(
-                message("LambdaLR", f"Expected {groups} lr_lambdas, but got {len(self.lr_lambdas)}")
-            )
+            raise ArgumentError(message("LambdaLR", f"Expected {groups} lr_lambdas, but got {len(self.lr_lambdas)}"))
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> list[Any]:
@@ -139,9 +135,7 @@ class LambdaLR(LRScheduler):
     def state_dict(self) -> dict[str, Any]:
         """Everything but the optimizer and plain functions; callable objects give their attributes."""
         state = {key: value for key, value in super().state_dict().items() if key != "lr_lambdas"}
-        state["lr_lambdas"] = [
-            None if isinstance(f, types.FunctionType) else dict(f.__dict__) for f in self.lr_lambdas
-        ]
+        state["lr_lambdas"] = [None if isinstance(f, types.FunctionType) else dict(f.__dict__) for f in self.lr_lambdas]
         return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -167,9 +161,7 @@ class StepLR(LRScheduler):
     [1.0, 1.0, 0.1, 0.1]
     """
 
-    def __init__(
-        self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, last_epoch: int = -1
-    ) -> None:
+    def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, last_epoch: int = -1) -> None:
         _check_positive("StepLR", "step_size", step_size)
         self.step_size, self.gamma = step_size, gamma
         super().__init__(optimizer, last_epoch)
@@ -220,9 +212,7 @@ class CosineAnnealingLR(LRScheduler):
     Source: Loshchilov & Hutter 2017, without restarts.
     """
 
-    def __init__(
-        self, optimizer: Optimizer, T_max: float, eta_min: float = 0.0, last_epoch: int = -1
-    ) -> None:
+    def __init__(self, optimizer: Optimizer, T_max: float, eta_min: float = 0.0, last_epoch: int = -1) -> None:
         _check_positive("CosineAnnealingLR", "T_max", T_max)
         self.T_max, self.eta_min = T_max, eta_min
         super().__init__(optimizer, last_epoch)
@@ -239,16 +229,13 @@ class CosineAnnealingLR(LRScheduler):
             # The last height was zero, so it cannot be scaled up: start the rise from the bottom.
             rise = (1 - math.cos(math.pi / self.T_max)) / 2
             return [
-                rate + (base - self.eta_min) * rise
-                for rate, base in zip(self._rates(), self.base_lrs, strict=True)
+                rate + (base - self.eta_min) * rise for rate, base in zip(self._rates(), self.base_lrs, strict=True)
             ]
         scale = self._height(self.last_epoch) / self._height(self.last_epoch - 1)
         return [scale * (rate - self.eta_min) + self.eta_min for rate in self._rates()]
 
     def _get_closed_form_lr(self) -> list[Any]:
-        return [
-            self.eta_min + (base - self.eta_min) * self._height(self.last_epoch) / 2 for base in self.base_lrs
-        ]
+        return [self.eta_min + (base - self.eta_min) * self._height(self.last_epoch) / 2 for base in self.base_lrs]
 
 
 class ReduceLROnPlateau(LRScheduler):
@@ -290,9 +277,7 @@ class ReduceLROnPlateau(LRScheduler):
         groups = len(optimizer.param_groups)
         self.min_lrs: list[float] = list(min_lr) if isinstance(min_lr, list | tuple) else [min_lr] * groups
         if len(self.min_lrs) != groups:
-            raise ArgumentError(
-                message("ReduceLROnPlateau", f"expected {groups} min_lrs, got {len(self.min_lrs)}")
-            )
+            raise ArgumentError(message("ReduceLROnPlateau", f"expected {groups} min_lrs, got {len(self.min_lrs)}"))
         self.optimizer = optimizer
         self.mode, self.factor, self.patience = mode, factor, patience
         self.threshold, self.threshold_mode = threshold, threshold_mode
@@ -315,11 +300,7 @@ class ReduceLROnPlateau(LRScheduler):
     def is_better(self, value: float, best: float) -> bool:
         """Whether a value improves on the best so far."""
         if self.threshold_mode == "rel":
-            return (
-                value < best * (1 - self.threshold)
-                if self.mode == "min"
-                else value > best * (1 + self.threshold)
-            )
+            return value < best * (1 - self.threshold) if self.mode == "min" else value > best * (1 + self.threshold)
         return value < best - self.threshold if self.mode == "min" else value > best + self.threshold
 
     def step(self, metrics: Any, epoch: int | None = None) -> None:  # type: ignore[override]
@@ -357,6 +338,4 @@ def _check_plateau(optimizer: Any, mode: str, factor: float, threshold_mode: str
     if mode not in ("min", "max"):
         raise ArgumentError(message(name, "mode is unknown", repr(mode), "Use 'min' or 'max'"))
     if threshold_mode not in ("rel", "abs"):
-        raise ArgumentError(
-            message(name, "threshold mode is unknown", repr(threshold_mode), "Use 'rel' or 'abs'")
-        )
+        raise ArgumentError(message(name, "threshold mode is unknown", repr(threshold_mode), "Use 'rel' or 'abs'"))

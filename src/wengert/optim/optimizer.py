@@ -170,9 +170,7 @@ class Optimizer:
             )
         if self.param_groups and named != ("param_names" in self.param_groups[0]):
             raise ArgumentError(
-                message(
-                    type(self).__name__, "all param groups should be with/without names", "a mixture of both"
-                )
+                message(type(self).__name__, "all param groups should be with/without names", "a mixture of both")
             )
 
     def _check_tensors(self, params: list[Any]) -> None:
@@ -209,12 +207,9 @@ class Optimizer:
         for group in self.param_groups:
             for param in group["params"]:
                 number.setdefault(id(param), len(number))
-        groups = [
-            {**group, "params": [number[id(p)] for p in group["params"]]} for group in self.param_groups
-        ]
+        groups = [{**group, "params": [number[id(p)] for p in group["params"]]} for group in self.param_groups]
         state = {
-            number.get(id(key), key) if isinstance(key, Tensor) else key: value
-            for key, value in self.state.items()
+            number.get(id(key), key) if isinstance(key, Tensor) else key: value for key, value in self.state.items()
         }
         return {"state": state, "param_groups": groups}
 
@@ -239,8 +234,7 @@ class Optimizer:
                 raise ArgumentError(
                     message(
                         "load_state_dict",
-                        "loaded state dict contains a parameter group that doesn't match the size of "
-                        "optimizer's group",
+                        "loaded state dict contains a parameter group that doesn't match the size of optimizer's group",
                         f"{len(theirs['params'])} parameters loaded, {len(ours['params'])} here",
                     )
                 )
@@ -248,9 +242,7 @@ class Optimizer:
         state: defaultdict[Any, dict[str, Any]] = defaultdict(dict)
         for key, value in state_dict["state"].items():
             param = param_of.get(key)
-            state[key if param is None else param] = (
-                copy.deepcopy(value) if param is None else _adopt(param, value)
-            )
+            state[key if param is None else param] = copy.deepcopy(value) if param is None else _adopt(param, value)
         groups = []
         for theirs, ours in zip(saved, self.param_groups, strict=True):
             # Options that the saved one does not know (another version, PyTorch) keep our value.
@@ -275,7 +267,7 @@ def _adopt(param: Tensor, value: Any, key: str = "") -> Any:
         return type(value)(_adopt(param, v, key) for v in value)
     if not hasattr(value, "__array__"):
         return copy.deepcopy(value)
-    tensor = value.detach().clone() if isinstance(value, Tensor) else api.as_tensor(np.array(value))
+    tensor = value.detach().clone() if isinstance(value, Tensor) else api.tensor(np.asarray(value))
     # The step count stays float32: in float16 it would stand still at 2048.
     if key != "step" and param.dtype.is_floating_point:
         tensor = tensor.to(dtype=param.dtype)

@@ -12,10 +12,9 @@ from .optimizer import Optimizer
 
 def rmsprop(
     param: Any,
-    step: Any,
     square_avg: Any,
-    grad_avg: Any | None,
-    momentum_buffer: Any | None,
+    grad_avg: Any,
+    momentum_buffer: Any,
     grad: Any,
     *,
     lr: Any,
@@ -25,8 +24,7 @@ def rmsprop(
     momentum: float,
     maximize: bool,
 ) -> None:
-    """One step on one parameter, in place; ``grad_avg`` makes it the centred variant."""
-    count(step)
+    """One step on one parameter, in place; ``grad_avg`` (or None) makes it the centred variant."""
     grad = effective_gradient(param, grad, weight_decay, maximize)
     square_avg *= alpha
     square_avg += grad * grad * (1 - alpha)
@@ -36,7 +34,7 @@ def rmsprop(
         variance = square_avg - grad_avg * grad_avg
     direction = grad / (variance**0.5 + eps)
     if momentum_buffer is not None:
-        momentum_buffer *= momentum
+        momentum_buffer *= momentum  # pyright: ignore[reportOptionalOperand]
         momentum_buffer += direction
         direction = momentum_buffer
     param -= direction * lr
@@ -98,11 +96,11 @@ class RMSprop(Optimizer):
             state["momentum_buffer"] = api.zeros_like(param)
         if group["centered"] and "grad_avg" not in state:
             state["grad_avg"] = api.zeros_like(param)
+        count(state["step"])
         in_place(
             rmsprop,
             (
                 param,
-                state["step"],
                 state["square_avg"],
                 state["grad_avg"] if group["centered"] else None,
                 state["momentum_buffer"] if group["momentum"] > 0 else None,

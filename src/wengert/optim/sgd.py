@@ -13,7 +13,7 @@ from .optimizer import Optimizer
 
 def sgd(
     param: Any,
-    buffer: Any | None,
+    buffer: Any,
     grad: Any,
     *,
     first: bool,
@@ -27,7 +27,7 @@ def sgd(
     """One step on one parameter, in place; ``buffer`` is the momentum, None without, zeros at first."""
     grad = effective_gradient(param, grad, weight_decay, maximize)
     if buffer is not None:
-        buffer *= momentum
+        buffer *= momentum  # pyright: ignore[reportOptionalOperand]
         buffer += grad if first or dampening == 0 else grad * (1 - dampening)
         grad = grad + buffer * momentum if nesterov else buffer
     param -= grad * lr

@@ -8,6 +8,7 @@ difference quotient of the reverse mode; the batched function equals a loop.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -62,7 +63,7 @@ def quotient(f: Callable[[float], Sequence[Any]], eps: float = 1e-4) -> list[Any
     for e in (eps, eps / 2, eps / 4):
         plus, minus = f(e), f(-e)
         table.append([(np.asarray(p) - np.asarray(m)) / (2 * e) for p, m in zip(plus, minus, strict=True)])
-    once = [[(4 * b - a) / 3 for a, b in zip(r, s, strict=True)] for r, s in zip(table, table[1:], strict=False)]
+    once = [[(4 * b - a) / 3 for a, b in zip(r, s, strict=True)] for r, s in pairwise(table)]
     return [(16 * b - a) / 15 for a, b in zip(once[0], once[1], strict=True)]
 
 

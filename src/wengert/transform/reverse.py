@@ -72,46 +72,54 @@ def reverse(
     adjoints: dict[int, Any] = {}
     for root, seed in zip(roots, seeds, strict=True):
         if root.requires_grad:
-            old = adjoints.get(root.seq)
-            adjoints[root.seq] = seed if old is None else old + seed
-    wanted = {} if wrt is None else {n.seq: None for n in wrt}
+            _add(adjoints, root, seed)
+    wanted: dict[int, Any] = {n.seq: None for n in wrt or ()}
     for n in order:
-        k = n.seq
-        g = adjoints.pop(k, None)
-        if g is None or (needed is not None and k not in needed):
+        g = adjoints.pop(n.seq, None)
+        if g is None or (needed is not None and n.seq not in needed):
             continue
         if n.sink is not None:
             g = _deliver(n.sink, g, raw, needed is None)
-        if k in wanted:
-            wanted[k] = g
+        if n.seq in wanted:
+            wanted[n.seq] = g
         if keep is not None and type(g) is not list:
             keep[n] = g
-        if n.op is None:
-            continue
-        inputs = n.inputs
-        if n.op is ITEM:
-            _into_slot(adjoints, n, g, needed)
-        else:
-            if needed is None:
-                need = [x.requires_grad for x in inputs]
-            else:
-                need = [x.requires_grad and x.seq in needed for x in inputs]
-            grads = _pull_arrays(n, g, inputs, need) if raw else _pull_handles(n, g, need)
-            for x, wants, gx in zip(inputs, need, grads, strict=True):
-                if wants and gx is not None:
-                    i = x.seq
-                    old = adjoints.get(i)
-                    adjoints[i] = gx if old is None else old + gx
-        if free:
-            n.inputs = None  # type: ignore[assignment]
-            n.data = n.saved = None
-    return [] if wrt is None else [wanted[n.seq] for n in wrt]
+        if n.op is not None:
+            _pass_on(n, g, adjoints, needed, raw)
+            if free:
+                _release(n)
+    return [wanted[n.seq] for n in wrt or ()]
+
+
+def _add(adjoints: dict[int, Any], n: Node, g: Any) -> None:
+    """Sum partial adjoints."""
+    old = adjoints.get(n.seq)
+    adjoints[n.seq] = g if old is None else old + g
+
+
+def _release(n: Node) -> None:
+    """Let go of the values and edges of a node whose adjoint has been passed on."""
+    n.inputs = None  # type: ignore[assignment]
+    n.data = n.saved = None
+
+
+def _pass_on(n: Node, g: Any, adjoints: dict[int, Any], needed: set[int] | None, raw: bool) -> None:
+    """Ask a node for the adjoints of its inputs and add them up."""
+    if n.op is ITEM:
+        _into_slot(adjoints, n, g, needed)
+        return
+    inputs = n.inputs
+    need = [x.requires_grad and (needed is None or x.seq in needed) for x in inputs]
+    found = _pull_arrays(n, g, inputs, need) if raw else _pull_handles(n, g, need)
+    for x, wants, gx in zip(inputs, need, found, strict=True):
+        if wants and gx is not None:
+            _add(adjoints, x, gx)
 
 
 _ONE = (True,)
 
 
-def deliver_arrays(root: Node, seed: Any, free: bool) -> None:
+def deliver_arrays(root: Node, seed: Any, free: bool) -> None:  # noqa: C901  (flat, because it is the hottest loop)
     """`reverse` for the commonest case, ``loss.backward()``: one root, bare arrays, into the sinks.
 
     The same walk with the choices taken out: half of the time of a small step is this loop.
@@ -140,13 +148,12 @@ def deliver_arrays(root: Node, seed: Any, free: bool) -> None:
             need = [x.requires_grad for x in inputs]
             pull = n.saved
             found = op.vjp(g, n.data, [x.data for x in inputs], need, **n.attrs) if pull is None else pull(g, need)
-            for x, wants, gx in zip(inputs, need, found):  # noqa: B905  (rules return one each; a check costs 0.1 us)
+            for x, wants, gx in zip(inputs, need, found):
                 if wants and gx is not None:
                     old = adjoints.get(x.seq)
                     adjoints[x.seq] = gx if old is None else old + gx
         if free:
-            n.inputs = None  # type: ignore[assignment]
-            n.data = n.saved = None
+            _release(n)
 
 
 def _into_slot(adjoints: dict[int, Any], n: Node, g: Any, needed: set[int] | None) -> None:
@@ -365,5 +372,5 @@ def graph_backward(graph: Any, given: Sequence[Any]) -> Any:
     del recording
     back = {env[n.seq]._node.seq: n for n in graph.inputs + graph.nodes if isinstance(env.get(n.seq), Handle)}
     graph.adjoints = {back[m.seq]: wrap(np.asarray(g)) for m, g in keep.items() if m.seq in back}
-    parts = [f for f, n in zip(found, graph.args, strict=False)]
+    parts = found[: len(graph.args)]
     return parts[0] if len(parts) == 1 else tuple(parts)

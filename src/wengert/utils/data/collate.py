@@ -36,17 +36,13 @@ def default_collate(batch: Sequence[Any]) -> Any:
     {'x': tensor([1., 2.], dtype=wengert.float64), 'name': ['a', 'b']}
     """
     if len(batch) == 0:
-        raise ArgumentError(
-            message("default_collate", "the batch is empty", cure="Does the dataset return samples?")
-        )
+        raise ArgumentError(message("default_collate", "the batch is empty", cure="Does the dataset return samples?"))
     first = batch[0]
     if isinstance(first, Tensor):
         return _stack(batch)
     if isinstance(first, np.ndarray | np.generic):
         if first.dtype.kind in "SUO":
-            raise DTypeError(
-                message("default_collate", "arrays of this kind cannot become tensors", str(first.dtype))
-            )
+            raise DTypeError(message("default_collate", "arrays of this kind cannot become tensors", str(first.dtype)))
         return _stack([api.as_tensor(array) for array in batch])
     if isinstance(first, float):
         return api.tensor(batch, dtype=api.float64)
@@ -55,9 +51,7 @@ def default_collate(batch: Sequence[Any]) -> Any:
     if isinstance(first, str | bytes):
         return list(batch)
     if isinstance(first, Mapping):
-        return _like_mapping(
-            first, {key: default_collate([sample[key] for sample in batch]) for key in first}
-        )
+        return _like_mapping(first, {key: default_collate([sample[key] for sample in batch]) for key in first})
     if isinstance(first, Sequence):
         return _collate_sequences(batch, first)
     raise DTypeError(

@@ -77,9 +77,7 @@ class DataLoader:
             BatchSampler((), batch_size, drop_last)  # for its checks
         self.batch_size, self.sampler, self.batch_sampler = batch_size, sampler, batch_sampler
         batched = batch_size is not None or batch_sampler is not None
-        self.collate_fn: Callable[[Any], Any] = collate_fn or (
-            default_collate if batched else default_convert
-        )
+        self.collate_fn: Callable[[Any], Any] = collate_fn or (default_collate if batched else default_convert)
 
     def __iter__(self) -> Iterator[Any]:
         if isinstance(self.dataset, IterableDataset):
@@ -126,13 +124,9 @@ def _take(dataset: Any, indices: Any) -> Any:
     return dataset.take(list(indices)) if plain and not hasattr(dataset, "__getitems__") else None
 
 
-def _check_workers(
-    num_workers: Any, timeout: float, context: Any, prefetch_factor: Any, persistent: bool
-) -> None:
+def _check_workers(num_workers: Any, timeout: float, context: Any, prefetch_factor: Any, persistent: bool) -> None:
     if num_workers < 0:
-        raise ArgumentError(
-            message("DataLoader", "num_workers option should be non-negative", str(num_workers))
-        )
+        raise ArgumentError(message("DataLoader", "num_workers option should be non-negative", str(num_workers)))
     if num_workers > 0:
         raise NotImplementedError(
             message(

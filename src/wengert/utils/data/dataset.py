@@ -76,9 +76,7 @@ class TensorDataset(Dataset):
         for tensor in tensors:
             if not isinstance(tensor, Tensor):
                 raise TypeError(
-                    message(
-                        "TensorDataset", "takes tensors", type(tensor).__name__, "Use wengert.as_tensor(data)"
-                    )
+                    message("TensorDataset", "takes tensors", type(tensor).__name__, "Use wengert.as_tensor(data)")
                 )
         if any(tensor.ndim == 0 or len(tensor) != len(tensors[0]) for tensor in tensors):
             shapes = ", ".join(str(tuple(tensor.shape)) for tensor in tensors)
@@ -205,9 +203,7 @@ def _sizes(lengths: Sequence[float], total: int) -> list[int]:
         for number, fraction in enumerate(lengths):
             if not 0 <= fraction <= 1:
                 raise ArgumentError(
-                    message(
-                        "random_split", f"Fraction at index {number} is not between 0 and 1", str(fraction)
-                    )
+                    message("random_split", f"Fraction at index {number} is not between 0 and 1", str(fraction))
                 )
         sizes = [math.floor(total * fraction) for fraction in lengths]
         for number in range(total - sum(sizes)):

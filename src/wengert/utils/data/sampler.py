@@ -148,9 +148,7 @@ class BatchSampler(Sampler):
     def __init__(self, sampler: Iterable[int], batch_size: int, drop_last: bool) -> None:
         _check_count("BatchSampler", batch_size, "batch_size")
         if not isinstance(drop_last, bool):
-            raise ArgumentError(
-                message("BatchSampler", "drop_last should be a boolean value", repr(drop_last))
-            )
+            raise ArgumentError(message("BatchSampler", "drop_last should be a boolean value", repr(drop_last)))
         self.sampler, self.batch_size, self.drop_last = sampler, batch_size, drop_last
 
     def __iter__(self) -> Iterator[list[int]]:
