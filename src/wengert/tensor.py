@@ -419,33 +419,6 @@ class Tensor(Handle):
         value = self._concrete("pickle")
         return (_rebuild, (type(self), np.array(value), self.requires_grad, self.__dict__ or None))
 
-    # -- operators -------------------------------------------------------------------------
-
-    __add__ = __radd__ = pw._add
-    __sub__ = pw._sub
-    __mul__ = __rmul__ = pw.mul
-    __truediv__ = pw.true_divide
-    __pow__ = pw.pow
-    __neg__ = pw.neg
-    __eq__ = pw.eq  # type: ignore[assignment]
-    __ne__ = pw.ne  # type: ignore[assignment]
-    __lt__ = pw.lt
-    __le__ = pw.le
-    __gt__ = pw.gt
-    __ge__ = pw.ge
-
-    def __pos__(self) -> Any:
-        return self
-
-    def __rsub__(self, other: Any) -> Any:
-        return pw._sub(other, self)
-
-    def __rtruediv__(self, other: Any) -> Any:
-        return pw.true_divide(other, self)
-
-    def __rpow__(self, other: Any) -> Any:
-        return pw.pow(other, self)
-
     def __setitem__(self, index: Any, value: Any) -> None:
         from .functional.indexing import setitem
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import wengert as wg
-from wengert.errors import ArgumentError, DTypeError, GraphError, IndexRangeError, ShapeError, TraceError
+from wengert.errors import AnomalyError, ArgumentError, DTypeError, GraphError, IndexRangeError, ShapeError, TraceError
 
 
 def whole(t):
@@ -155,3 +155,24 @@ def test_a_body_may_write_to_its_own_tensors():
     assert ys.tolist() == [[4.0, 0.0], [8.0, 4.0]]
     last.sum().backward()
     assert x.grad.tolist() == [[0.0, 2.0], [0.0, 2.0]]
+
+
+# -- anomalies -------------------------------------------------------------------------------------
+
+LINE = r"log: made the first NaN.*stands at test_control_errors.py:\d+"
+
+
+@pytest.mark.parametrize("requires_grad", [False, True])
+def test_detect_anomaly_names_the_op_inside_a_body(requires_grad):
+    x = wg.tensor([3.0, 0.5], requires_grad=requires_grad)
+
+    def nested(c, _):
+        return wg.while_loop(lambda c: c.sum() > 0, lambda c: (c.log(),), (c,))[0], None
+
+    for run in (
+        lambda: wg.scan(lambda c, _: (c.log(), None), x, length=3),
+        lambda: wg.cond(x.sum() > 0, lambda x: (x - 1).log(), lambda x: x, (x,)),
+        lambda: wg.scan(nested, x, length=3),
+    ):
+        with wg.autograd.detect_anomaly(), pytest.raises(AnomalyError, match=LINE):
+            run()

@@ -264,7 +264,11 @@ ERRORS = [
     (lambda x: x[x], IndexRangeError, r"must hold integers or bools: f32\[3,4\]"),
     (lambda x: x["a"], IndexRangeError, r"getitem: not an index: str"),
     (lambda x: x[wg.ones(2, 4, dtype=wg.bool)], IndexRangeError, r"shape of the mask does not match: b1\[2,4\]"),
-    (lambda x: x.gather(0, wg.tensor([[3]])), IndexRangeError, r"gather: index out of range: index 3 along dimension 0"),
+    (
+        lambda x: x.gather(0, wg.tensor([[3]])),
+        IndexRangeError,
+        r"gather: index out of range: index 3 along dimension 0",
+    ),
     (lambda x: x.gather(0, x), DTypeError, r"gather: the index must be an integer tensor: f32\[3,4\]"),
     (lambda x: x.gather(0, wg.zeros(1, 5).long()), ShapeError, r"must not exceed the input except in dimension 0"),
     (lambda x: x.scatter(0, wg.zeros(1, 1).long(), x.double()), DTypeError, r"scatter: input and source .* f32.* f64"),

@@ -46,9 +46,9 @@ def test_constant_and_negative_pad():
     assert F.pad(x, (-1, 1), "replicate").tolist() == [[2, 3, 3], [5, 6, 6]]
     assert F.pad(x, (-1, 2), "circular").tolist() == [[2, 3, 2, 3], [5, 6, 5, 6]]
     assert F.pad(x, (-1, 2), "reflect").tolist() == [[2, 3, 2, 1], [5, 6, 5, 4]]
-    same = F.pad(x, (0, 0))
-    same.add_(1)
-    assert x[0, 0].item() == 1.0  # not the same memory
+    for same in (F.pad(x, (0, 0)), F.pad(x, (0, -1), "replicate"), F.interpolate(x[None], 3, mode="linear")):
+        same.add_(1)
+        assert x[0, 0].item() == 1.0  # not the same memory
 
 
 def linear(x: np.ndarray, out: int, align: bool) -> np.ndarray:

@@ -198,12 +198,14 @@ def test_multivariate_gamma():
 
 
 DERIVATIVES = {
-    "erf": wg.erf, "erfc": wg.erfc, "erfcx": wg.special.erfcx, "ndtr": wg.special.ndtr, "log_ndtr": wg.special.log_ndtr,
-    "lgamma": wg.lgamma, "digamma": wg.digamma, "trigamma": lambda x: wg.polygamma(1, x), "i0": wg.i0, "i1": wg.special.i1,
-    "i0e": wg.special.i0e, "i1e": wg.special.i1e, "entr": wg.special.entr, "mvlgamma": lambda x: wg.mvlgamma(x + 2, 3),
+    "erf": wg.erf, "erfc": wg.erfc, "erfcx": wg.special.erfcx, "ndtr": wg.special.ndtr,
+    "log_ndtr": wg.special.log_ndtr, "lgamma": wg.lgamma, "digamma": wg.digamma,
+    "trigamma": lambda x: wg.polygamma(1, x), "i0": wg.i0, "i1": wg.special.i1, "i0e": wg.special.i0e,
+    "i1e": wg.special.i1e, "entr": wg.special.entr, "mvlgamma": lambda x: wg.mvlgamma(x + 2, 3),
     "xlogy": lambda x: wg.xlogy(x, x * x), "xlog1py": lambda x: wg.special.xlog1py(x * 2, x),
     "igamma": lambda x: wg.igamma(wg.tensor(2.5, dtype=wg.float64), x), "erfinv": lambda x: wg.erfinv(x * 0.2),
-    "zeta": lambda x: wg.special.zeta(wg.tensor(3.0, dtype=wg.float64), x), "ndtri": lambda x: wg.special.ndtri(x * 0.2),
+    "zeta": lambda x: wg.special.zeta(wg.tensor(3.0, dtype=wg.float64), x),
+    "ndtri": lambda x: wg.special.ndtri(x * 0.2),
 }  # fmt: skip
 
 

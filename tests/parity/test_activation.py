@@ -18,11 +18,12 @@ SHAPES = {
     "strided": RNG.standard_normal((4, 6)).T[::2],
 }
 ELEMENTWISE = [
-    "F.relu(x)", "F.relu6(x)", "F.elu(x)", "F.elu(x, 0.7)", "F.celu(x, alpha=2)", "F.selu(x)", "F.leaky_relu(x)",
-    "F.leaky_relu(x, 0.2)", "F.rrelu(x, 0.1, 0.3)", "F.gelu(x)", "F.gelu(x, approximate='tanh')", "F.silu(x)", "F.mish(x)",
-    "F.hardtanh(x)", "F.hardtanh(x, min_val=-0.5, max_val=2.0)", "F.hardswish(x)", "F.softplus(x)",
-    "F.softplus(x, 2, 10)", "F.softsign(x)", "F.softshrink(x)", "F.softshrink(x, 0.25)", "F.hardshrink(x)",
-    "F.hardshrink(x, 1.0)", "F.tanhshrink(x)", "F.logsigmoid(x)", "F.threshold(x, 0.5, -2.0)", "F.tanh(x)", "F.sigmoid(x)",
+    "F.relu(x)", "F.relu6(x)", "F.elu(x)", "F.elu(x, 0.7)", "F.celu(x, alpha=2)", "F.selu(x)",
+    "F.leaky_relu(x)", "F.leaky_relu(x, 0.2)", "F.rrelu(x, 0.1, 0.3)", "F.gelu(x)",
+    "F.gelu(x, approximate='tanh')", "F.silu(x)", "F.mish(x)", "F.hardtanh(x)",
+    "F.hardtanh(x, min_val=-0.5, max_val=2.0)", "F.hardswish(x)", "F.softplus(x)", "F.softplus(x, 2, 10)",
+    "F.softsign(x)", "F.softshrink(x)", "F.softshrink(x, 0.25)", "F.hardshrink(x)", "F.hardshrink(x, 1.0)",
+    "F.tanhshrink(x)", "F.logsigmoid(x)", "F.threshold(x, 0.5, -2.0)", "F.tanh(x)", "F.sigmoid(x)",
 ]  # fmt: skip
 
 

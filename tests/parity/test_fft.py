@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+# PyTorch warns when a signal is padded.
+pytestmark = pytest.mark.filterwarnings("ignore:The length of signal:UserWarning")
+
 ONE = ("fft", "ifft", "rfft", "irfft", "hfft", "ihfft")
 MANY = ("fftn", "ifftn", "rfftn", "irfftn", "hfftn", "ihfftn")
 REAL = ("rfft", "ihfft", "rfftn", "ihfftn", "rfft2", "ihfft2")

@@ -9,6 +9,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+# PyTorch warns of its older names, and when it drops an imaginary part.
+pytestmark = pytest.mark.filterwarnings("ignore:torch:UserWarning", "ignore:Casting complex:UserWarning")
+
 SQUARE = [(3, 3), (2, 3, 3), (1, 1), (0, 0), (0, 3, 3)]
 OBLONG = [(4, 2), (2, 4), (3, 4, 2), (0, 2), (2, 0)]
 ORDERS = ("0", "1", "2", "3", "0.5", "-1", "-2", "T.inf", "-T.inf")
@@ -170,8 +173,8 @@ PRODUCTS = [
     ("T.linalg.tensorsolve(a, b, dims=(0, 2))", (2, 6, 3), (6,)),
     ("T.linalg.vander(a)", (3,)),
     ("T.linalg.vander(a, N=4)", (2, 3)),
-    ("T.vander(a)", (3,)),
-    ("T.vander(a, 2, increasing=True)", (3,)),
+    ("T.vander(a.detach())", (3,)),  # PyTorch cannot differentiate it
+    ("T.vander(a.detach(), 2, increasing=True)", (3,)),
     ("T.linalg.diagonal(a, offset=1, dim1=0, dim2=2)", (2, 3, 4)),
     ("T.trace(a)", (2, 3)),
     ("T.linalg.householder_product(a, b)", (2, 4, 3), (2, 2)),

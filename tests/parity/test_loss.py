@@ -27,13 +27,14 @@ def ints(high, *shape, seed=0):
 
 
 PAIRS = [
-    "F.mse_loss(x, y, {r})", "F.l1_loss(x, y, {r})", "F.smooth_l1_loss(x, y, {r})", "F.smooth_l1_loss(x, y, {r}, beta=0.3)",
-    "F.smooth_l1_loss(x, y, {r}, beta=0)", "F.huber_loss(x, y, {r})", "F.huber_loss(x, y, {r}, delta=0.4)",
-    "F.mse_loss(x, y, {r}, weight=w)", "F.l1_loss(x, y, {r}, weight=w)", "F.huber_loss(x, y, {r}, weight=w)",
-    "F.poisson_nll_loss(x, w, {r})", "F.poisson_nll_loss(w, y, {r}, log_input=False)",
-    "F.poisson_nll_loss(x, w * 3, {r}, full=True)", "F.soft_margin_loss(x, constt, {r})",
-    "F.binary_cross_entropy_with_logits(x, w, {r})", "F.binary_cross_entropy_with_logits(x, w, constt, {r})",
-    "F.kl_div(x, w, reduction='sum')", "F.kl_div(x, w, reduction='none')", "F.kl_div(x, w, reduction='batchmean')",
+    "F.mse_loss(x, y, {r})", "F.l1_loss(x, y, {r})", "F.smooth_l1_loss(x, y, {r})",
+    "F.smooth_l1_loss(x, y, {r}, beta=0.3)", "F.smooth_l1_loss(x, y, {r}, beta=0)", "F.huber_loss(x, y, {r})",
+    "F.huber_loss(x, y, {r}, delta=0.4)", "F.mse_loss(x, y, {r}, weight=w)", "F.l1_loss(x, y, {r}, weight=w)",
+    "F.huber_loss(x, y, {r}, weight=w)", "F.poisson_nll_loss(x, w, {r})",
+    "F.poisson_nll_loss(w, y, {r}, log_input=False)", "F.poisson_nll_loss(x, w * 3, {r}, full=True)",
+    "F.soft_margin_loss(x, constt, {r})", "F.binary_cross_entropy_with_logits(x, w, {r})",
+    "F.binary_cross_entropy_with_logits(x, w, constt, {r})", "F.kl_div(x, w, reduction='sum')",
+    "F.kl_div(x, w, reduction='none')", "F.kl_div(x, w, reduction='batchmean')",
     "F.kl_div(x, y, reduction='sum', log_target=True)", "F.gaussian_nll_loss(x, y, w, {r})",
     "F.gaussian_nll_loss(x, y, w, full=True, eps=0.5, {r})", "F.gaussian_nll_loss(x, y, 0.7, {r})",
     "F.binary_cross_entropy(w, w * 0.9, {r})", "F.binary_cross_entropy(w, w * 0.9, constt, {r})",

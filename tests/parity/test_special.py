@@ -16,11 +16,12 @@ SHAPES = {
     "strided": POINTS[:10].reshape(2, 5).T[::2],
 }
 UNARY = [
-    "T.erf(x)", "T.erfc(x)", "T.special.erfcx(x * 0.5)", "T.erfinv(T.tanh(x))", "T.lgamma(x)", "T.digamma(x)", "T.i0(x)",
-    "T.special.i0e(x)", "T.special.i1(x)", "T.special.i1e(x)", "T.special.ndtr(x)", "T.special.log_ndtr(x)",
-    "T.special.ndtri(T.sigmoid(x))", "T.polygamma(1, x)", "T.polygamma(0, x)", "T.special.psi(x)", "T.special.gammaln(x)",
-    "x.erf()", "x.lgamma()", "x.digamma()", "T.special.expit(x)", "T.special.expm1(x)", "T.special.exp2(x)",
-    "T.special.sinc(x)", "(x * 1).erf_()", "(x * 1).erfc_()", "(x * 1).lgamma_()", "(x * 1).polygamma_(1)",
+    "T.erf(x)", "T.erfc(x)", "T.special.erfcx(x * 0.5)", "T.erfinv(T.tanh(x))", "T.lgamma(x)", "T.digamma(x)",
+    "T.i0(x)", "T.special.i0e(x)", "T.special.i1(x)", "T.special.i1e(x)", "T.special.ndtr(x)",
+    "T.special.log_ndtr(x)", "T.special.ndtri(T.sigmoid(x))", "T.polygamma(1, x)", "T.polygamma(0, x)",
+    "T.special.psi(x)", "T.special.gammaln(x)", "x.erf()", "x.lgamma()", "x.digamma()", "T.special.expit(x)",
+    "T.special.expm1(x)", "T.special.exp2(x)", "T.special.sinc(x)", "(x * 1).erf_()", "(x * 1).erfc_()",
+    "(x * 1).lgamma_()", "(x * 1).polygamma_(1)",
 ]  # fmt: skip
 OF_POSITIVE = [
     "T.special.entr(x)", "T.polygamma(2, x)", "T.polygamma(3, x)", "x.polygamma(4)", "T.mvlgamma(x + 3, 1)",

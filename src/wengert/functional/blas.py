@@ -33,9 +33,7 @@ def require_tensors(name: str, *xs: Any) -> None:
             message(name, "operands must have one dtype", describe(avals), "Convert one with y.to(x.dtype)")
         )
     if avals[0].dtype == dt.NP_BOOL:
-        raise DTypeError(
-            message(name, "bool tensors have no products", describe(avals), "Convert with x.float()")
-        )
+        raise DTypeError(message(name, "bool tensors have no products", describe(avals), "Convert with x.float()"))
 
 
 def _ranks(name: str, ranks: Sequence[int], *xs: Any) -> None:
@@ -91,9 +89,7 @@ def _matmul(x: Any, y: Any) -> Any:
     require_tensors("matmul", x, y)
     m, n = x.aval.shape, y.aval.shape
     if not m or not n:
-        raise ShapeError(
-            message("matmul", "needs at least one dimension", describe((x.aval, y.aval)), "Use x * y")
-        )
+        raise ShapeError(message("matmul", "needs at least one dimension", describe((x.aval, y.aval)), "Use x * y"))
     row, column = len(m) == 1, len(n) == 1
     if m[-1] != (n[0] if column else n[-2]):
         cure = "Perhaps y.mT is meant" if not column and m[-1] == n[-1] else ""
@@ -217,9 +213,7 @@ def _combine(name: str, input: Any, product: Any, beta: Any, alpha: Any) -> Any:
             )
         )
     if product.aval.dtype not in dt.INEXACT_NP and (isinstance(beta, float) or isinstance(alpha, float)):
-        raise DTypeError(
-            message(name, "beta and alpha must be integers for integer tensors", f"{beta}, {alpha}")
-        )
+        raise DTypeError(message(name, "beta and alpha must be integers for integer tensors", f"{beta}, {alpha}"))
     shape = product.aval.shape
     if broadcast_shape(name, (input.aval, product.aval)) != shape:
         raise ShapeError(
@@ -303,9 +297,7 @@ def _contracted(dims: Any, m: int, n: int) -> tuple[list[int], list[int]]:
         dims = dims.tolist()  # type: ignore[attr-defined]
     if isinstance(dims, int):
         if dims < 0 or dims > min(m, n):
-            raise ArgumentError(
-                message("tensordot", "dims out of range", f"{dims} of {m} and {n} dimensions")
-            )
+            raise ArgumentError(message("tensordot", "dims out of range", f"{dims} of {m} and {n} dimensions"))
         return list(range(m - dims, m)), list(range(dims))
     left, right = [([d] if isinstance(d, int) else list(d)) for d in dims]
     if len(left) != len(right):
@@ -313,9 +305,7 @@ def _contracted(dims: Any, m: int, n: int) -> tuple[list[int], list[int]]:
     for axes, rank in ((left, m), (right, n)):
         for k, d in enumerate(axes):
             if not -rank <= d < rank:
-                raise ArgumentError(
-                    message("tensordot", "dimension out of range", f"{d} of {rank} dimensions")
-                )
+                raise ArgumentError(message("tensordot", "dimension out of range", f"{d} of {rank} dimensions"))
             axes[k] = d % rank
         if len(set(axes)) != len(axes):
             raise ArgumentError(message("tensordot", "a dimension appears twice", str(dims)))
@@ -360,14 +350,7 @@ def linear(input: Any, weight: Any, bias: Any = None) -> Any:
     try:
         x, w, b = input._value, weight._value, bias._value
         dtype = x.dtype
-        if (
-            x.ndim == 2
-            and w.ndim == 2
-            and b.ndim == 1
-            and w.dtype is dtype
-            and b.dtype is dtype
-            and dtype in _DIRECT
-        ):
+        if x.ndim == 2 and w.ndim == 2 and b.ndim == 1 and w.dtype is dtype and b.dtype is dtype and dtype in _DIRECT:
             if b.shape[0] == w.shape[0]:
                 values = state.run(_affine, x, w, b)
                 out = wrap(values[2])
@@ -432,9 +415,7 @@ def _linear(x: Any, w: Any, b: Any) -> Any:
                     f"input {x.aval}, weight {w.aval}", "The weight has shape (out_features, in_features)")
         )  # fmt: skip
     if b is not None and b.aval.shape != t[:-1]:
-        raise ShapeError(
-            message("linear", "the bias does not fit the weight", f"bias {b.aval}, weight {w.aval}")
-        )
+        raise ShapeError(message("linear", "the bias does not fit the weight", f"bias {b.aval}, weight {w.aval}"))
     if len(t) == 1:
         out = _matmul(x, w)
         return out if b is None else apply_elementwise(_ADD, (out, b))
@@ -451,9 +432,7 @@ def bilinear(input1: Any, input2: Any, weight: Any, bias: Any = None) -> Any:
     s, t, w = input1.aval.shape, input2.aval.shape, weight.aval.shape
     if len(w) != 3 or s[:-1] != t[:-1] or s[-1:] + t[-1:] != w[1:]:
         seen = describe((input1.aval, input2.aval, weight.aval))
-        raise ShapeError(
-            message("bilinear", "shapes do not fit", seen, "They are (..., i), (..., j), (k, i, j)")
-        )
+        raise ShapeError(message("bilinear", "shapes do not fit", seen, "They are (..., i), (..., j), (k, i, j)"))
     out = einsum("...i,kij,...j->...k", input1, weight, input2)
     return out if bias is None else out + bias
 

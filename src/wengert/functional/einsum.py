@@ -58,9 +58,7 @@ def _terms(side: str, equation: str) -> tuple[str | None, ...]:
             out.append(rest[0])
             rest = rest[1:]
         else:
-            raise _fail(
-                f"unexpected {rest[0]!r}", repr(equation), "Subscripts are letters, commas, '...' and '->'"
-            )
+            raise _fail(f"unexpected {rest[0]!r}", repr(equation), "Subscripts are letters, commas, '...' and '->'")
     if out.count(None) > 1:
         raise _fail("more than one ellipsis in a term", repr(equation))
     return tuple(out)
@@ -68,9 +66,7 @@ def _terms(side: str, equation: str) -> tuple[str | None, ...]:
 
 def _parse(equation: str) -> tuple[tuple[tuple[str | None, ...], ...], tuple[str | None, ...] | None]:
     left, arrow, right = equation.partition("->")
-    return tuple(_terms(term, equation) for term in left.split(",")), _terms(
-        right, equation
-    ) if arrow else None
+    return tuple(_terms(term, equation) for term in left.split(",")), _terms(right, equation) if arrow else None
 
 
 def _from_sublists(args: Sequence[Any]) -> tuple[Any, Any, list[Any]]:
@@ -94,9 +90,7 @@ def _spread_ellipsis(term: tuple[Any, ...], rank: int, ndim: int, k: int) -> Lab
     named = sum(t is not None for t in term)
     if None not in term:
         if named != ndim:
-            raise ShapeError(
-                message("einsum", f"operand {k} has {ndim} dimensions, its subscripts have {named}")
-            )
+            raise ShapeError(message("einsum", f"operand {k} has {ndim} dimensions, its subscripts have {named}"))
         return term
     if named > ndim:
         raise ShapeError(
@@ -139,9 +133,7 @@ def _sizes(inputs: Sequence[Labels], shapes: Sequence[tuple[int, ...]]) -> Sizes
         own: Sizes = {}
         for a, n in zip(labels, shape, strict=True):
             if own.setdefault(a, n) != n:
-                raise ShapeError(
-                    message("einsum", f"subscript {a!r} repeats in operand {k}", f"sizes {own[a]}, {n}")
-                )
+                raise ShapeError(message("einsum", f"subscript {a!r} repeats in operand {k}", f"sizes {own[a]}, {n}"))
             known = sizes.get(a, 1)
             if n != 1 and known not in (1, n):
                 raise ShapeError(message("einsum", f"subscript {a!r} has several sizes", f"{known} and {n}"))
@@ -371,9 +363,7 @@ def einsum(*args: Any) -> Any:
     dtypes = {x.aval.dtype for x in operands}
     if len(dtypes) > 1:
         seen = ", ".join(str(x.aval) for x in operands)
-        raise DTypeError(
-            message("einsum", "operands must have one dtype", seen, "Convert them with x.to(dtype)")
-        )
+        raise DTypeError(message("einsum", "operands must have one dtype", seen, "Convert them with x.to(dtype)"))
     plan = _plan(equation, output, tuple([x.aval.shape for x in operands]))
     live: list[Term | None] = [_diagonals(x, t) for x, t in zip(operands, plan.operands, strict=True)]
     for i, j, keep in plan.pairs:

@@ -28,9 +28,7 @@ def _input(name: str, x: Any, kind: str) -> Any:
     x = operand(name, x)
     dtype = dt.of(x.aval.dtype)
     if dtype.np in dt.HALF_NP:
-        raise DTypeError(
-            message(name, "half precision is not supported", str(x.aval), "Convert with x.float()")
-        )
+        raise DTypeError(message(name, "half precision is not supported", str(x.aval), "Convert with x.float()"))
     if dtype.category < 2:
         dtype = dt.get_default_dtype()
     if kind == "complex":
@@ -45,9 +43,7 @@ def _resized(name: str, x: Any, axes: Sequence[int], sizes: Sequence[int]) -> An
     shape = x.aval.shape
     for axis, n in zip(axes, sizes, strict=True):
         if n < 1:
-            raise ShapeError(
-                message(name, "needs at least one element", f"{n} along dimension {axis} of {x.aval}")
-            )
+            raise ShapeError(message(name, "needs at least one element", f"{n} along dimension {axis} of {x.aval}"))
     cut = list(shape)
     target = list(shape)
     for axis, n in zip(axes, sizes, strict=True):
@@ -90,9 +86,7 @@ def _plan(name: str, x: Any, s: Sizes, dim: Any) -> tuple[list[int], list[int]]:
     if s is None:
         return axes, [x.aval.shape[a] for a in axes]
     if len(s) != len(axes):
-        raise ShapeError(
-            message(name, "as many sizes as dimensions are needed", f"s={tuple(s)}, dim={tuple(dim)}")
-        )
+        raise ShapeError(message(name, "as many sizes as dimensions are needed", f"s={tuple(s)}, dim={tuple(dim)}"))
     return axes, [x.aval.shape[a] if n == -1 else int(n) for a, n in zip(axes, s, strict=True)]
 
 
@@ -131,9 +125,7 @@ def _from_half(name: str, x: Any, s: Sizes, dim: Any, norm: str | None, forward:
         sizes[-1] = 2 * (x.aval.shape[last] - 1)
     n = sizes[-1]
     if n < 1:
-        raise ShapeError(
-            message(name, f"{n} is no size to transform to", f"{x.aval}, dimension {last}", "Give n")
-        )
+        raise ShapeError(message(name, f"{n} is no size to transform to", f"{x.aval}, dimension {last}", "Give n"))
     x = _resized(name, x, axes, [*sizes[:-1], n // 2 + 1])
     if len(axes) > 1:
         x = apply(OPS["fft"], (x,), {"axes": tuple(sorted(axes[:-1])), "inverse": not forward})

@@ -73,4 +73,5 @@ def _trace_body(f: Callable[..., Any], args: Any, kwargs: dict[str, Any], tensor
         named = {k: next(given) if isinstance(v, Handle) else v for k, v in kwargs.items()}
         return f(*placed, **named)
 
-    return trace(run, [t.aval for t in tensors], f.__name__)
+    name = f.__name__.lstrip("_").removesuffix("_formula")  # how the box is labelled
+    return trace(run, [t.aval for t in tensors], name)

@@ -273,12 +273,7 @@ def householder_product(A: Any, tau: Any) -> Any:
     a, t = checked("householder_product", A), operand("householder_product", tau)
     require_tensors("householder_product", a, t)
     m, n = a.aval.shape[-2:]
-    if (
-        m < n
-        or t.aval.ndim != a.aval.ndim - 1
-        or t.aval.shape[:-1] != a.aval.shape[:-2]
-        or t.aval.shape[-1] > n
-    ):
+    if m < n or t.aval.ndim != a.aval.ndim - 1 or t.aval.shape[:-1] != a.aval.shape[:-2] or t.aval.shape[-1] > n:
         raise ShapeError(message("householder_product", "shapes do not fit", describe((a.aval, t.aval))))
     out = rules.block(wrap(np.array(eye_like(a, n))), m, n)
     for v, factor in reversed(_reflectors(a, t)):

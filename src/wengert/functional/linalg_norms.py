@@ -67,9 +67,7 @@ def matrix_norm(
     """
     x = _prepared("matrix_norm", A, dtype)
     if x.aval.ndim < 2 or len(dim) != 2:
-        raise ShapeError(
-            message("matrix_norm", "needs matrices over two dimensions", f"{x.aval}, dim={tuple(dim)}")
-        )
+        raise ShapeError(message("matrix_norm", "needs matrices over two dimensions", f"{x.aval}, dim={tuple(dim)}"))
     rows, columns = (normal_dim("matrix_norm", int(d), x.aval.ndim) for d in dim)
     if rows == columns:
         raise ArgumentError(message("matrix_norm", "the two dimensions must differ", f"dim={tuple(dim)}"))
@@ -112,17 +110,13 @@ def norm(A: Any, ord: Any = None, dim: Dims = None, keepdim: bool = False, *, dt
         return vector_norm(x, 2, dim, keepdim, dtype=dtype)
     if dim is None:
         if x.aval.ndim not in (1, 2):
-            raise ShapeError(
-                message("norm", "needs a vector or a matrix if ord is given without dim", str(x.aval))
-            )
+            raise ShapeError(message("norm", "needs a vector or a matrix if ord is given without dim", str(x.aval)))
         dim = tuple(range(x.aval.ndim))
     count = 1 if isinstance(dim, (int, np.integer)) else len(dim)
     if count == 2:
         return matrix_norm(x, ord, dim, keepdim, dtype=dtype)  # type: ignore[arg-type]
     if isinstance(ord, str):
-        raise ArgumentError(
-            message("norm", f"{ord!r} is a norm of matrices", str(x.aval), "Give two dimensions")
-        )
+        raise ArgumentError(message("norm", f"{ord!r} is a norm of matrices", str(x.aval), "Give two dimensions"))
     return vector_norm(x, ord, dim, keepdim, dtype=dtype)
 
 

@@ -58,9 +58,7 @@ def linalg_cross(input: Any, other: Any, *, dim: int = -1) -> Any:
     """
     x, y = operand("cross", input), operand("cross", other)
     if x.aval.ndim != y.aval.ndim:
-        raise ShapeError(
-            message("cross", "operands must have as many dimensions", describe((x.aval, y.aval)))
-        )
+        raise ShapeError(message("cross", "operands must have as many dimensions", describe((x.aval, y.aval))))
     x, y = promote("cross", (x, y))
     shape = broadcast_shape("cross", (x.aval, y.aval))
     axis = normal_dim("cross", dim, len(shape))
@@ -198,9 +196,7 @@ def tensorsolve(A: Any, B: Any, dims: Sequence[int] | None = None) -> Any:
     columns = a.aval.shape[b.aval.ndim :]
     n = math.prod(columns)
     if n != b.aval.size or a.aval.size != n * n:
-        raise ShapeError(
-            message("tensorsolve", "A as a matrix is not square for B", describe((a.aval, b.aval)))
-        )
+        raise ShapeError(message("tensorsolve", "A as a matrix is not square for B", describe((a.aval, b.aval))))
     return reshape(apply(OPS["solve"], (reshape(a, (n, n)), reshape(b, (n, 1)))), columns)
 
 
@@ -247,9 +243,7 @@ def cdist(x1: Any, x2: Any, p: float = 2.0, compute_mode: Any = "use_mm_for_eucl
         raise ArgumentError(message("cdist", "the order must not be negative", str(p)))
     for a in (x, y):
         if a.aval.dtype not in dt.FLOATING_NP:
-            raise DTypeError(
-                message("cdist", "needs a floating dtype", str(a.aval), "Convert with x.float()")
-            )
+            raise DTypeError(message("cdist", "needs a floating dtype", str(a.aval), "Convert with x.float()"))
     x, y = promote("cdist", (x, y))
     (m, d), n = x.aval.shape[-2:], y.aval.shape[-2]
     a, b = x.aval.with_shape(x.aval.shape[:-2]), y.aval.with_shape(y.aval.shape[:-2])

@@ -158,9 +158,7 @@ def solve_triangular(A: Any, B: Any, *, upper: bool, left: bool = True, unitrian
     return _triangular_op(a, b, bool(upper), bool(unitriangular))
 
 
-def triangular_solve(
-    b: Any, A: Any, upper: bool = True, transpose: bool = False, unitriangular: bool = False
-) -> Any:
+def triangular_solve(b: Any, A: Any, upper: bool = True, transpose: bool = False, unitriangular: bool = False) -> Any:
     """(X, A) with A @ X = b; the older form of `wengert.linalg.solve_triangular`."""
     a = swap_last(A) if transpose else A
     found = solve_triangular(a, b, upper=upper != transpose, unitriangular=unitriangular)
@@ -184,9 +182,7 @@ def lstsq(A: Any, B: Any, rcond: Any = None, *, driver: Any = None) -> Any:
     """
     a, b = checked("lstsq", A), operand("lstsq", B)
     if driver not in (None, "gelsy", "gelsd", "gelss", "gels"):
-        raise ArgumentError(
-            message("lstsq", "no such driver", repr(driver), "Use 'gelsy', 'gelsd', 'gelss' or 'gels'")
-        )
+        raise ArgumentError(message("lstsq", "no such driver", repr(driver), "Use 'gelsy', 'gelsd', 'gelss' or 'gels'"))
     require_tensors("lstsq", a, b)
     vector = is_vector(a, b)
     right = reshape(b, (*b.aval.shape, 1)) if vector else b
@@ -228,9 +224,7 @@ def _rank_of(values: Any, atol: Any, rtol: Any) -> Any:
     return (values > largest).sum(-1)
 
 
-def matrix_rank(
-    A: Any, tol: Any = None, hermitian: bool = False, *, atol: Any = None, rtol: Any = None
-) -> Any:
+def matrix_rank(A: Any, tol: Any = None, hermitian: bool = False, *, atol: Any = None, rtol: Any = None) -> Any:
     """Number of singular values above max(atol, rtol * the largest), as int64.
 
     ``rtol`` is by default max(m, n) times the machine epsilon, or 0 if ``atol`` is given; ``tol`` is an

@@ -50,5 +50,3 @@ for _family in FAMILIES:
 
 for _name in activation.TENSOR_METHODS:
     METHODS[_name] = getattr(activation, _name)
-for _sign, _name in (("add", "add_"), ("sub", "sub_"), ("mul", "mul_"), ("truediv", "div_"), ("pow", "pow_")):
-    METHODS[f"__i{_sign}__"] = METHODS[_name]

@@ -127,6 +127,8 @@ def pad(input: Any, pad: Sequence[int], mode: str = "constant", value: float | N
         x = _crop(x, pads)
         pads = [(max(a, 0), max(b, 0)) for a, b in pads]
     _check_mode(x, pads, given, mode)
+    if not any(a > 0 or b > 0 for a, b in pads):
+        return apply(OPS["clone"], (_crop(x, pads),))
     for axis, (a, b) in enumerate(pads):
         if a > 0 or b > 0:
             x = _around(x, axis, max(a, 0), max(b, 0), mode)
@@ -223,7 +225,7 @@ def resize(x: Any, outs: tuple[int, ...], scales: tuple[Any, ...], mode: str, al
             index, weights = _table(n, out, scale, mode, align, antialias)
             if not np.array_equal(index[:, :1], np.arange(n)[:, None]) or (weights[:, 0] != 1).any():
                 y = resample(y, lead + i, index, weights)
-        return y
+        return apply(OPS["clone"], (y,)) if y is x else y  # a result of its own, also of the same size
 
     return run(x) if mode.startswith("nearest") else in_single(run, x)
 

@@ -20,15 +20,11 @@ from .resize import pad
 def _window(name: str, window: Any, n_fft: int, win_length: int, dtype: Any) -> Any:
     """The window in the middle of n_fft places, as a column."""
     if not 0 < win_length <= n_fft:
-        raise ArgumentError(
-            message(name, "win_length must be from 1 to n_fft", f"{win_length}, n_fft={n_fft}")
-        )
+        raise ArgumentError(message(name, "win_length must be from 1 to n_fft", f"{win_length}, n_fft={n_fft}"))
     if window is None:
         window = wrap(np.ones(win_length, dt.of(dtype).to_real().np))
     if window.aval.shape != (win_length,):
-        raise ShapeError(
-            message(name, "the window does not have win_length elements", f"{window.aval}, {win_length}")
-        )
+        raise ShapeError(message(name, "the window does not have win_length elements", f"{window.aval}, {win_length}"))
     left = (n_fft - win_length) // 2
     if win_length < n_fft:
         spec = ((left, left + win_length, 1),)
@@ -67,14 +63,10 @@ def stft(
     is_complex = x.aval.dtype in dt.COMPLEX_NP or (window is not None and window.aval.dtype in dt.COMPLEX_NP)
     if return_complex is None:
         if not is_complex:
-            raise ArgumentError(
-                message("stft", "return_complex must be given for real input", cure="Pass True")
-            )
+            raise ArgumentError(message("stft", "return_complex must be given for real input", cure="Pass True"))
         return_complex = True
     if x.aval.dtype not in dt.INEXACT_NP or x.aval.ndim not in (1, 2):
-        raise DTypeError(
-            message("stft", "needs a floating or complex signal (time) or (batch, time)", str(x.aval))
-        )
+        raise DTypeError(message("stft", "needs a floating or complex signal (time) or (batch, time)", str(x.aval)))
     onesided = not is_complex if onesided is None else onesided
     if onesided and is_complex:
         raise ArgumentError(message("stft", "complex signals have no one-sided transform", str(x.aval)))
@@ -83,9 +75,7 @@ def stft(
     if center:
         x = _padded(x, n_fft // 2, pad_mode)
     if not 0 < n_fft <= x.aval.shape[-1] or hop <= 0:
-        raise ArgumentError(
-            message("stft", "the frames do not fit", f"{x.aval}, n_fft={n_fft}, hop_length={hop}")
-        )
+        raise ArgumentError(message("stft", "the frames do not fit", f"{x.aval}, n_fft={n_fft}, hop_length={hop}"))
     frames = apply(OPS["windows"], (x,), {"kernel": (n_fft,), "stride": (hop,), "dilation": (1,)})
     frames = frames * _window("stft", window, n_fft, length, x.aval.dtype)
     if onesided:
@@ -130,18 +120,14 @@ def istft(
     if x.aval.dtype not in dt.COMPLEX_NP:
         x = view_as_complex(x)
     if x.aval.ndim not in (2, 3) or not x.aval.size:
-        raise ShapeError(
-            message("istft", "needs (frequencies, frames) or (batch, frequencies, frames)", str(x.aval))
-        )
+        raise ShapeError(message("istft", "needs (frequencies, frames) or (batch, frequencies, frames)", str(x.aval)))
     hop, size = hop_length or n_fft // 4, win_length or n_fft
     bins = x.aval.shape[-2]
     onesided = bins != n_fft if onesided is None else onesided
     if bins != (n_fft // 2 + 1 if onesided else n_fft) or not 0 < hop <= size:
         raise ShapeError(message("istft", "sizes do not fit", f"{x.aval}, n_fft={n_fft}, hop_length={hop}"))
     if onesided and return_complex:
-        raise ArgumentError(
-            message("istft", "a one-sided transform gives a real signal", cure="onesided=False")
-        )
+        raise ArgumentError(message("istft", "a one-sided transform gives a real signal", cure="onesided=False"))
     single = x.aval.ndim == 2
     x = reshape(x, (1, *x.aval.shape)) if single else x
     frames = _frames(x, n_fft, return_complex) * ((n_fft**0.5 if normalized else 1.0) / n_fft)

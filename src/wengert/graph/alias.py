@@ -365,6 +365,11 @@ def is_pinned(base: Handle) -> bool:
     return False
 
 
+def _borrows(x: Handle | None, owner: Alias) -> bool:
+    """Whether a result still lies in the owner's memory without being a view of it."""
+    return x is not None and x._alias is not None and x._alias.lender is owner
+
+
 def _family_nodes(base: Handle) -> tuple[dict[int, Node], dict[int, int]]:
     """The nodes that hold a base's memory as their value, and how often base and views refer to each.
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..config import STATE
 from ..errors import DTypeError, ShapeError, message
 from ..graph.aval import Aval, describe
 from ..graph.graph import Graph
@@ -23,6 +24,7 @@ from .control_graphs import (
     depends,
     either,
     fresh,
+    function,
     influences,
     select_rows,
     selected,
@@ -71,9 +73,11 @@ class Branching(Opaque):
 
     def numpy(self, *xs: Any, **attrs: Any) -> Any:
         graph = self.which(xs[0], attrs)
-        return fresh(graph.numpy(*xs[1:]), xs, graph)
+        return fresh(function(graph)(*xs[1:]), xs, graph)
 
     def forward_with_pullback(self, values: Any, attrs: dict[str, Any], need: Sequence[bool]) -> Any:  # type: ignore[override]
+        if STATE.anomaly:
+            self.numpy(*values, **attrs)  # raises where the first NaN is made
         graph = self.which(values[0], attrs)
         forward, backward, n = split(graph, tuple(need[1:]))
         found = forward(*values[1:])
@@ -132,11 +136,7 @@ class Branching(Opaque):
                 true=body,
                 false=zeros(body),
             )
-            outs = (
-                [select_rows(condition, a, b) for a, b in zip(found, outs, strict=True)]
-                if outs
-                else list(found)
-            )
+            outs = [select_rows(condition, a, b) for a, b in zip(found, outs, strict=True)] if outs else list(found)
         return tuple(outs)
 
 
@@ -162,11 +162,7 @@ def pushforward(graph: Graph, some: Mask, live: Mask) -> Graph:
     def run(*xs: Any) -> list[Any]:
         found = moving.replay(xs)
         ts = spread(found[n:], own)
-        return [
-            OPS["fill"](o, value=0) if t is None else t
-            for o, t, m in zip(found[:n], ts, live, strict=True)
-            if m
-        ]
+        return [OPS["fill"](o, value=0) if t is None else t for o, t, m in zip(found[:n], ts, live, strict=True) if m]
 
     return closed(run, moving.in_avals, moving.name)
 
@@ -180,9 +176,7 @@ class Cond(Branching):
         if x.shape or x.dtype != np.bool_:
             kind = ShapeError if x.shape else DTypeError
             raise kind(
-                message(
-                    "cond", "the predicate must be one bool", str(x), "Use a comparison, x.any() or x.all()"
-                )
+                message("cond", "the predicate must be one bool", str(x), "Use a comparison, x.any() or x.all()")
             )
 
     def which(self, x: Any, attrs: dict[str, Any]) -> Graph:
@@ -203,9 +197,7 @@ class Cond(Branching):
             "true": closed(lambda x: (OPS["sqrt"](x),), [vector], "root"),
             "false": closed(lambda x: (OPS["neg"](x),), [vector], "mirror"),
         }
-        yield Sample(
-            np.array(False), -np.abs(floats(3)), attrs=roots, label="outside of the other branch's domain"
-        )
+        yield Sample(np.array(False), -np.abs(floats(3)), attrs=roots, label="outside of the other branch's domain")
 
 
 class Switch(Branching):
@@ -225,17 +217,13 @@ class Switch(Branching):
         last = len(attrs) - 1
         for k in range(last + 1):
             name = "le" if k == 0 else "ge" if k == last else "eq"
-            limit = (
-                x if last == 0 else OPS["fill"](x, value=k) if isinstance(x, Handle) else np.full_like(x, k)
-            )
+            limit = x if last == 0 else OPS["fill"](x, value=k) if isinstance(x, Handle) else np.full_like(x, k)
             yield attrs[f"branch{k}"], OPS[name](x, limit)
 
     def samples(self) -> Iterable[Sample]:
         vector = Aval((3,), np.dtype(np.float64))
         functions: list[Callable[[Any], Any]] = [OPS["exp"], OPS["tanh"], lambda x: OPS["mul"](x, x)]
-        attrs = {
-            f"branch{k}": closed(lambda x, f=f: (f(x),), [vector], f"f{k}") for k, f in enumerate(functions)
-        }
+        attrs = {f"branch{k}": closed(lambda x, f=f: (f(x),), [vector], f"f{k}") for k, f in enumerate(functions)}
         for k in (0, 2, -5, 7):
             yield Sample(np.array(k), floats(3), attrs=attrs, label=f"index {k}")
 

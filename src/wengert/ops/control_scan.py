@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..config import STATE
 from ..errors import ShapeError, message
 from ..graph.aval import Aval, describe
 from ..graph.graph import Graph
@@ -104,6 +105,8 @@ class Scan(Opaque):
     # -- reverse, over arrays ------------------------------------------------------------------
 
     def forward_with_pullback(self, values: Any, attrs: dict[str, Any], need: Sequence[bool]) -> Any:  # type: ignore[override]
+        if STATE.anomaly:
+            self.numpy(*values, **attrs)  # raises where the first NaN is made
         if attrs["keep"]:
             return self.numpy(*values, **attrs), lambda g, need: self.vjp(g, None, values, need, **attrs)
         lay, n = Layout.of(attrs), attrs["length"]
@@ -192,10 +195,7 @@ class Scan(Opaque):
         body = batched(lay.body, size, (*k, *c, *x), (*c, *ys))
         consts, carry, arrays = lay.parts(list(zip(xs, dims, strict=True)))
         operands = [
-            *[
-                to_front(v, d, size) if m else v
-                for (v, d), m in zip((*consts, *carry), (*k, *c), strict=True)
-            ],
+            *[to_front(v, d, size) if m else v for (v, d), m in zip((*consts, *carry), (*k, *c), strict=True)],
             *[to_second(v, d) for v, d in arrays],
         ]
         mapped = [
@@ -217,14 +217,10 @@ class Scan(Opaque):
         yield Sample(*points, attrs=attrs, label="cell")
         yield Sample(*points, attrs={**attrs, "reverse": True}, label="reverse")
         yield Sample(*points, attrs={**attrs, "keep": (0,)}, label="with its carries")
-        yield Sample(
-            floats(2), floats(2, seed=1), floats(0, 2), attrs={**attrs, "length": 0}, label="no steps"
-        )
+        yield Sample(floats(2), floats(2, seed=1), floats(0, 2), attrs={**attrs, "length": 0}, label="no steps")
         sums = closed(lambda s, p, x: [OPS["add"](s, x), OPS["mul"](p, x), p], [number] * 3, "sums")
         attrs = {"body": sums, "consts": 0, "carries": 2, "length": 4, "reverse": False, "keep": ()}
-        yield Sample(
-            floats(), floats(seed=1), np.array([1.0, 0.0, 2.0, -1.0]), attrs=attrs, label="sum and product"
-        )
+        yield Sample(floats(), floats(seed=1), np.array([1.0, 0.0, 2.0, -1.0]), attrs=attrs, label="sum and product")
         power = closed(lambda x, a: [OPS["mul"](a, x)], [number] * 2, "power")
         attrs = {"body": power, "consts": 1, "carries": 1, "length": 3, "reverse": False, "keep": ()}
         yield Sample(floats(), floats(seed=1), attrs=attrs, label="without slices")
@@ -246,9 +242,7 @@ def to_second(x: Any, dim: int | None) -> Any:
 class Pullback:
     """The reverse sweep over arrays: the body's backward part over what the forward pass kept."""
 
-    def __init__(
-        self, lay: Layout, values: Any, varying: Mask, steps: range, tape: list[Any], backward: Any
-    ) -> None:
+    def __init__(self, lay: Layout, values: Any, varying: Mask, steps: range, tape: list[Any], backward: Any) -> None:
         self.lay, self.varying, self.steps, self.tape, self.backward = lay, varying, steps, tape, backward
         self.avals = [Aval(v.shape, v.dtype) for v in values]
 
@@ -264,13 +258,9 @@ class Pullback:
             np.broadcast_to(np.zeros((), a.dtype), (len(self.steps), *a.shape)) if gi is None else gi
             for gi, a in zip(g[lay.carries :], outs[lay.carries :], strict=True)
         ]
-        sums = [
-            np.zeros(*a) if m else None for a, m in zip(self.avals[: lay.consts], self.varying, strict=False)
-        ]
+        sums = [np.zeros(*a) if m else None for a, m in zip(self.avals[: lay.consts], self.varying, strict=False)]
         first = lay.consts + lay.carries
-        stacks = [
-            np.empty(*a) if m else None for a, m in zip(self.avals[first:], self.varying[first:], strict=True)
-        ]
+        stacks = [np.empty(*a) if m else None for a, m in zip(self.avals[first:], self.varying[first:], strict=True)]
         adding = [(j, s) for j, s in enumerate(sums) if s is not None]
         filling = [(first + j, s) for j, s in enumerate(stacks) if s is not None]
         for kept, i in zip(reversed(self.tape), reversed(self.steps)):

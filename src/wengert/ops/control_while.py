@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..config import STATE
 from ..errors import ShapeError, message
 from ..graph.aval import Aval, describe
 from ..graph.graph import Graph
@@ -161,9 +162,7 @@ class While(Opaque):
             state = found[:m]
         return state, tape
 
-    def _later(
-        self, chain: Chain, p: int, consts: Any, state: Any, tapes: Any, picks: Mask
-    ) -> tuple[Any, list[Any]]:
+    def _later(self, chain: Chain, p: int, consts: Any, state: Any, tapes: Any, picks: Mask) -> tuple[Any, list[Any]]:
         step, m, n = function(chain.bodies[p]), chain.sizes[p], len(tapes[0])
         tape: list[Any] = [None] * n
         for i in range(n - 1, -1, -1) if chain.reverse[p] else range(n):
@@ -175,6 +174,8 @@ class While(Opaque):
     # -- reverse, over arrays ------------------------------------------------------------------
 
     def forward_with_pullback(self, values: Any, attrs: dict[str, Any], need: Sequence[bool]) -> Any:  # type: ignore[override]
+        if STATE.anomaly:
+            self.numpy(*values, **attrs)  # raises where the first NaN is made
         chain = Chain.of(attrs)
         if chain.bodies[1:]:
             return self.numpy(*values, **attrs), lambda g, need: self.vjp(g, None, values, need, **attrs)
@@ -210,9 +211,7 @@ class While(Opaque):
     def vjp(self, g: Any, out: Any, xs: Any, need: Sequence[bool], **attrs: Any) -> Sequence[Any]:
         chain = Chain.of(attrs)
         given = tuple(gi is not None for gi in g)
-        plan = _memo(
-            chain, ("reverse loop", tuple(need), given), lambda: reverse_plan(chain, tuple(need), given)
-        )
+        plan = _memo(chain, ("reverse loop", tuple(need), given), lambda: reverse_plan(chain, tuple(need), given))
         if not plan.passes:
             return [None] * len(xs)
         consts, inits, seeds = xs[: chain.consts], chain.states(xs[chain.consts :]), chain.states(g)
@@ -227,9 +226,7 @@ class While(Opaque):
             grads[p] = got.pick(plan.states[p])
             parts.append(got.pick(plan.consts[p]))
         sums = [total(column) for column in zip(*parts, strict=True)]
-        return [
-            a if n else None for a, n in zip((*sums, *[a for own in grads for a in own]), need, strict=True)
-        ]
+        return [a if n else None for a, n in zip((*sums, *[a for own in grads for a in own]), need, strict=True)]
 
     def jvp(self, ts: Sequence[Any], out: Any, xs: Any, **attrs: Any) -> Any:
         chain, k = Chain.of(attrs), attrs["consts"]
@@ -251,9 +248,7 @@ class While(Opaque):
         mapped = tuple(d is not None for d in dims)
         plan = _memo(chain, ("batched loop", size, mapped), lambda: batch_plan(chain, size, mapped))
         states = [m for own in plan.states for m in own]
-        operands = [
-            to_front(x, d, size) if m else x for x, d, m in zip(xs, dims, (*mapped[:k], *states), strict=True)
-        ]
+        operands = [to_front(x, d, size) if m else x for x, d, m in zip(xs, dims, (*mapped[:k], *states), strict=True)]
         where = tuple(0 if m else None for m in states)
         if plan.cond is None:
             return self(*operands, **plan.chain.attrs()), where
@@ -398,9 +393,7 @@ def with_adjoints(chain: Chain, plan: ReversePlan) -> Chain:
     """The chain, then its adjoint passes."""
     sizes = tuple(sum(plan.states[p]) + sum(plan.consts[p]) for p in plan.passes)
     reverse = tuple(not chain.reverse[p] for p in plan.passes)
-    return chain._replace(
-        bodies=chain.bodies + plan.bodies, sizes=chain.sizes + sizes, reverse=chain.reverse + reverse
-    )
+    return chain._replace(bodies=chain.bodies + plan.bodies, sizes=chain.sizes + sizes, reverse=chain.reverse + reverse)
 
 
 def adjoint_flow(chain: Chain, need: Mask, given: Mask) -> Flow:

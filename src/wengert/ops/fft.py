@@ -122,9 +122,7 @@ class IRFFT(Linear):
         x, axis, n = avals[0], attrs["axis"], attrs["n"]
         require("irfft", x, True)
         if n < 1 or x.shape[axis] != n // 2 + 1:
-            raise ShapeError(
-                message("irfft", f"size {n} needs {n // 2 + 1} frequencies", f"{x}, dimension {axis}")
-            )
+            raise ShapeError(message("irfft", f"size {n} needs {n // 2 + 1} frequencies", f"{x}, dimension {axis}"))
         return Aval((*x.shape[:axis], n, *x.shape[axis + 1 :]), dt.of(x.dtype).to_real().np)
 
     def numpy(self, *xs: Any, **attrs: Any) -> Any:

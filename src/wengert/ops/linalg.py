@@ -250,9 +250,7 @@ class PInv(MatrixOp):
         limit = np.maximum(attrs["atol"], attrs["rtol"] * s[..., :1])
         kept = s > limit
         inverse = np.where(kept, 1.0 / np.where(kept, s, 1.0), 0.0).astype(s.dtype)
-        return np.matmul(
-            np.conj(np.swapaxes(vh, -1, -2)) * inverse[..., None, :], np.conj(np.swapaxes(u, -1, -2))
-        )
+        return np.matmul(np.conj(np.swapaxes(vh, -1, -2)) * inverse[..., None, :], np.conj(np.swapaxes(u, -1, -2)))
 
     def jvp(self, ts: Any, out: Any, xs: Any, **attrs: Any) -> Any:
         p, a, t, h = out, xs[0], ts[0], mH(ts[0])
@@ -335,9 +333,7 @@ class Cofactor(MatrixOp):
         own = np.broadcast_to(np.eye(n, dtype=bool)[:, None, :], (*lead, n, n, n))  # column j of matrix j
         every = (*lead, n, n, n)
         axis = (len(lead),)
-        one = OPS["where"](
-            own, OPS["expand"](t, shape=every, axes=axis), OPS["expand"](x, shape=every, axes=axis)
-        )
+        one = OPS["where"](own, OPS["expand"](t, shape=every, axes=axis), OPS["expand"](x, shape=every, axes=axis))
         found = self(one)
         return OPS["sum"](OPS["where"](own, zeros_like(found), found), axes=axis)
 
@@ -486,9 +482,7 @@ class MatrixExp(MatrixOp):
 
     def samples(self) -> Iterable[Sample]:
         yield Sample(floats(3, 3))
-        yield Sample(
-            np.stack([np.zeros((2, 2)), floats(2, 2), 9.0 * floats(2, 2, seed=1)]), label="batch of norms"
-        )
+        yield Sample(np.stack([np.zeros((2, 2)), floats(2, 2), 9.0 * floats(2, 2, seed=1)]), label="batch of norms")
         yield Sample(np.array([[0.0, 1.0], [0.0, 0.0]]), label="nilpotent")
         yield Sample(floats(0, 0), label="empty")
         yield Sample(complexes(2, 2))

@@ -78,9 +78,7 @@ class Cholesky(MatrixOp):
 
     def numpy(self, *xs: Any, **attrs: Any) -> Any:
         cure = "Add a small multiple of the identity"
-        return lapack(
-            "cholesky", "the matrix is not positive definite", cure, np.linalg.cholesky, numpy_herm(xs[0])
-        )
+        return lapack("cholesky", "the matrix is not positive definite", cure, np.linalg.cholesky, numpy_herm(xs[0]))
 
     @staticmethod
     def halved(x: Any) -> Any:
@@ -232,9 +230,7 @@ class Eigh(MatrixOp):
         return Aval(x.shape[:-1], dt.of(x.dtype).to_real().np), x
 
     def numpy(self, *xs: Any, **attrs: Any) -> Any:
-        values, vectors = lapack(
-            "eigh", "the eigenvalues did not converge", FINITE, np.linalg.eigh, numpy_herm(xs[0])
-        )
+        values, vectors = lapack("eigh", "the eigenvalues did not converge", FINITE, np.linalg.eigh, numpy_herm(xs[0]))
         return values, vectors
 
     def jvp(self, ts: Any, out: Any, xs: Any, **attrs: Any) -> Any:
@@ -415,9 +411,7 @@ class SVD(MatrixOp):
             yield Sample(np.eye(3)[:, :2], attrs=attrs, numeric=False, label="equal singular values")
             yield Sample(np.diag([2.0, 0.0, 0.0]), attrs=attrs, numeric=False, label="zero singular values")
             yield Sample(np.zeros((2, 3)), attrs=attrs, numeric=False, label="zeros")
-            yield Sample(
-                complexes(3, 2), attrs=attrs, numeric=False, label="complex: LAPACK chooses other phases"
-            )
+            yield Sample(complexes(3, 2), attrs=attrs, numeric=False, label="complex: LAPACK chooses other phases")
             yield Sample(complexes(2, 2), attrs=attrs, numeric=False, label="complex, square")
         yield Sample(floats(0, 3), attrs={"full": False}, label="empty")
 

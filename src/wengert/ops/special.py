@@ -29,10 +29,9 @@ class InDouble(Elementwise):
         dtype = self.result_dtype(*[x.dtype for x in xs])
         if dtype not in dt.FLOATING_NP:
             raise DTypeError(message(self.name, "needs real floating numbers", str(dtype), "Convert with x.float()"))
-        if len(xs) > 1:
-            xs: tuple[Any, ...] = tuple(np.broadcast_arrays(*xs))
-        shape = xs[0].shape
-        flat = [np.ascontiguousarray(x).reshape(-1) for x in xs]
+        given = np.broadcast_arrays(*xs) if len(xs) > 1 else xs
+        shape = given[0].shape
+        flat = [np.ascontiguousarray(x).reshape(-1) for x in given]
         size = flat[0].size
         out = np.empty(size, dtype)
         for i in range(0, size, BLOCK):

@@ -8,7 +8,7 @@ from typing import Any
 from ..config import STATE, quietly
 from ..graph.handle import Handle, node_of, of_node, wrap
 from ..graph.node import ITEM, Node, ancestors
-from .reverse import _item_handles, is_watched
+from .reverse import _item_handles, in_dtype_of, is_watched
 
 
 def forward(roots: Sequence[Node], wrt: Sequence[Node], tangents: Sequence[Any], raw: bool) -> list[Any]:
@@ -48,7 +48,7 @@ def run_forward(roots: Sequence[Handle], wrt: Sequence[Node], tangents: Sequence
     if seen or any(r._value is None for r in roots):
         return forward(nodes, wrt, tangents, False)
     found = quietly(forward, nodes, wrt, [t._value for t in tangents], True)
-    return [None if f is None else wrap(f) for f in found]
+    return [None if f is None else wrap(in_dtype_of(n, f)) for f, n in zip(found, nodes, strict=True)]
 
 
 def _tracked(t: Handle) -> bool:

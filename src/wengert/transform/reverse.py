@@ -79,9 +79,9 @@ def reverse(
         if g is None or (needed is not None and n.seq not in needed):
             continue
         if n.sink is not None:
-            g = _deliver(n.sink, g, raw, needed is None)
+            g = _deliver(n, n.sink, g, raw, needed is None)
         if n.seq in wanted:
-            wanted[n.seq] = g
+            wanted[n.seq] = in_dtype_of(n, g) if raw else g
         if keep is not None and type(g) is not list:
             keep[n] = g
         if n.op is not None:
@@ -130,7 +130,7 @@ def deliver_arrays(root: Node, seed: Any, free: bool) -> None:  # noqa: C901  (f
         if g is None:
             continue
         if n.sink is not None:
-            g = _deliver(n.sink, g, True, True)
+            g = _deliver(n, n.sink, g, True, True)
         op, inputs = n.op, n.inputs
         if op is None:
             continue
@@ -217,8 +217,17 @@ def _check(n: Node, g: Any, grads: Sequence[Any]) -> None:
             )  # fmt: skip
 
 
-def _deliver(sink: Sink, g: Any, raw: bool, accumulate: bool) -> Any:
+def in_dtype_of(n: Node, g: Any) -> Any:
+    """An array in the dtype of a node: NumPy computes bfloat16 rules with numbers in them in float32."""
+    if type(g) is list or g.dtype is n.dtype:
+        return g
+    return g.astype(n.dtype)
+
+
+def _deliver(n: Node, sink: Sink, g: Any, raw: bool, accumulate: bool) -> Any:
     """Run the hooks of a node and add its adjoint to ``.grad``."""
+    if raw and g.dtype is not n.data.dtype:
+        g = in_dtype_of(n, g)
     if sink.hooks:
         handle = wrap(np.asarray(g)) if raw else g
         for hook in tuple(sink.hooks.values()):
