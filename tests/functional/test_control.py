@@ -833,6 +833,20 @@ def test_the_reverse_sweep_sees_the_draws_of_the_forward_pass():
     assert g.item() == pytest.approx(nested.item())
 
 
+def test_draws_under_vmap():
+    def f(x):
+        return wg.scan(lambda c, _: (c, wg.cond(c > 0, lambda: wg.rand(()), lambda: c)), x, length=3)[1]
+
+    x = wg.tensor([1.0, 2.0, -1.0])
+    alike = wg.func.vmap(f, randomness="same")(x).numpy()
+    assert (alike[0] == alike[1]).all()
+    assert len(np.unique(alike[0])) == 3
+    assert (alike[2] == -1).all()
+    assert len(np.unique(wg.func.vmap(f, randomness="different")(x).numpy()[:2])) == 6
+    with pytest.raises(RuntimeError, match="random draw"):
+        wg.func.vmap(f)(x)
+
+
 # -- dtypes ----------------------------------------------------------------------------------------
 
 

@@ -32,7 +32,10 @@ CASES = {
     "unbind": (lambda x: x.unbind(1)[2], lambda a: a[:, 2]),
     "diagonal": (lambda x: x.diagonal(1, 1, 2), lambda a: a.diagonal(1, 1, 2)),
     "unfold": (lambda x: x.unfold(2, 2, 1), lambda a: np.lib.stride_tricks.sliding_window_view(a, 2, 2)),
-    "as_strided": (lambda x: x.as_strided((3, 3), (4, 1), 1), lambda a: a.reshape(-1)[[[1, 2, 3], [5, 6, 7], [9, 10, 11]]]),
+    "as_strided": (
+        lambda x: x.as_strided((3, 3), (4, 1), 1),
+        lambda a: a.reshape(-1)[[[1, 2, 3], [5, 6, 7], [9, 10, 11]]],
+    ),
     "cat": (lambda x: wg.cat([x, x[:, :1] * 2], 1), lambda a: np.concatenate([a, a[:, :1] * 2], 1)),
     "stack": (lambda x: wg.stack([x, x * x], -1), lambda a: np.stack([a, a * a], -1)),
     "dstack": (lambda x: wg.dstack([x[0], x[1]]), lambda a: np.dstack([a[0], a[1]])),
@@ -57,7 +60,8 @@ CASES = {
     "diag_embed": (lambda x: x[0].diag_embed(), lambda a: a[0][:, :, None] * np.eye(4)),
     "diag": (lambda x: x[0, 0].diag(1), lambda a: np.diag(a[0, 0], 1)),
     "diagflat": (lambda x: wg.diagflat(x[0], -1), lambda a: np.diagflat(a[0], -1)),
-    "block_diag": (lambda x: wg.block_diag(x[0], x[1, 0])[:, 3:], lambda a: np.vstack([np.c_[a[0, :, 3:], np.zeros((3, 4))],
+    "block_diag": (lambda x: wg.block_diag(x[0], x[1, 0])[:, 3:], lambda a:
+                   np.vstack([np.c_[a[0, :, 3:], np.zeros((3, 4))],
                                                                                 np.r_[0, a[1, 0]]])),
     "slice_scatter": (lambda x: wg.slice_scatter(x, x[:, :, :2] * 2, 2, 0, 4, 2), lambda a:
                       np.stack([2 * a[..., 0], a[..., 1], 2 * a[..., 1], a[..., 3]], -1)),

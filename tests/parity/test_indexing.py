@@ -48,12 +48,12 @@ def test_getitem(agree, text):
 
 
 @pytest.mark.parametrize("text", [
-    "x[b]", "x[b] * 2", "x[:, b[0]]", "x[x > 0]", "x[b, None]", "x[b[:, 0]]", "x[b[:, 0], 1:]",
-    "x[b[:, 0], [0]]", "x[None, b]", "x[..., b[0]]", "x[b.byte()]", "x[[True, False, True, False]]",
-    "x[[0, 1], [2, 3]]", "x[T.tensor([], dtype=T.long)]", "x[[]]", "x[(1,)]", "x[()]", "x[1][2]", "x[range(2)]",
-    "x[T.tensor([0, 1], dtype=T.int32)]", "x[T.tensor(2)]", "x[T.tensor(2):]", "x[~b]", "x[b & (x < 1)]", "x[-1, -1]",
-    "x[[-1, -2], [-1, 0]]", "x[T.tensor([[-1]])]", "x[:, [0, 0, 0]]", "x[[0, 0], 1]", "x[1, [0, 0]]", "x[b][0]",
-    "x[T.zeros(4, 5, dtype=T.bool)]", "x[T.tensor(True)]", "x[T.tensor(False), 0]", "x.mT[[0, 1], :2]",
+    "x[b]", "x[b] * 2", "x[:, b[0]]", "x[x > 0]", "x[b, None]", "x[b[:, 0]]", "x[b[:, 0], 1:]", "x[b[:, 0], [0]]",
+    "x[None, b]", "x[..., b[0]]", "x[b.byte()]", "x[[True, False, True, False]]", "x[[0, 1], [2, 3]]",
+    "x[T.tensor([], dtype=T.long)]", "x[[]]", "x[(1,)]", "x[()]", "x[1][2]", "x[range(2)]",
+    "x[T.tensor([0, 1], dtype=T.int32)]", "x[T.tensor(2)]", "x[T.tensor(2):]", "x[~b]", "x[b & (x < 1)]",
+    "x[-1, -1]", "x[[-1, -2], [-1, 0]]", "x[T.tensor([[-1]])]", "x[:, [0, 0, 0]]", "x[[0, 0], 1]", "x[1, [0, 0]]",
+    "x[b][0]", "x[T.zeros(4, 5, dtype=T.bool)]", "x[T.tensor(True)]", "x[T.tensor(False), 0]", "x.mT[[0, 1], :2]",
 ])  # fmt: skip
 @pytest.mark.filterwarnings("ignore:indexing with dtype torch.uint8")
 def test_masks_and_lists(agree, text):
@@ -62,32 +62,36 @@ def test_masks_and_lists(agree, text):
 
 FUNCTIONS = (
     """
-T.gather(x, 0, i) | x.gather(1, j) | x.gather(1, j[:2, :3]) | x.gather(0, i[:, :2]) | x.gather(-1, j) | x[0].gather(0, j[0])
-T.take_along_dim(x, i, 0) | x.take_along_dim(j[:, :2], dim=1) | x.take_along_dim(j[:1, :2], 1) | x.take_along_dim(i)
-T.index_select(x, 0, i[0]) | x.index_select(1, j[0]) | x.index_select(-1, j[0, 0]) | x[0, 0].index_select(0, i[0, :1] * 0)
-T.take(x, i) | x.take(T.tensor([0, -1, 19])) | x.scatter(0, p, s) | T.scatter(x, 1, j[:, :1], s.detach()) | x.scatter(0, p[:2, :3], s.detach())
-x.scatter(0, i, 2.5) | x.scatter(1, j, value=-1) | x.scatter(1, j, 2.0, reduce='add').detach() | x.detach().scatter(0, i, s.detach(), reduce='multiply')
-x.detach().scatter(1, j, 2.0, reduce='multiply') | T.scatter_add(x, 0, i, s) | x.scatter_add(1, j, s) | x.scatter_add(0, i[:3, :2], s.detach())
-x.scatter_add(1, j[:2], s.detach()) | x.scatter_reduce(0, i, s, 'sum') | x.scatter_reduce(0, i, s, 'mean') | x.scatter_reduce(1, j, s, 'amax')
-x.scatter_reduce(1, j, s, 'amin') | x.scatter_reduce(0, i, s, 'prod') | x.scatter_reduce(0, i, s, 'sum', include_self=False)
-x.scatter_reduce(0, i, s, 'mean', include_self=False) | x.scatter_reduce(0, i, s, 'amax', include_self=False)
-x.scatter_reduce(1, j, s, 'amin', include_self=False) | T.scatter_reduce(x, 1, j, s, reduce='prod', include_self=False)
-x.detach().scatter_reduce(0, i[:2, :3], s.detach(), 'amax') | x.index_add(0, i[0], s[[0, 1, 2, 3, 0]]) | x.index_add(1, j[0], s, alpha=2.5)
-T.index_add(x, 0, i[0, 0], s[:1]) | x.index_copy(0, p[:, 0], s) | x.index_copy(1, T.tensor([2, 0]), s[:, :2])
-x.index_fill(0, i[0], 3.5) | x.index_fill(1, j[0, :2], s[0, 0]) | x.index_fill(0, i[0, 0], -1)
-x.index_put((p[:, 0],), s) | x.index_put((i, j), s, accumulate=True)
+T.gather(x, 0, i) | x.gather(1, j) | x.gather(1, j[:2, :3]) | x.gather(0, i[:, :2]) | x.gather(-1, j)
+x[0].gather(0, j[0]) | T.take_along_dim(x, i, 0) | x.take_along_dim(j[:, :2], dim=1)
+x.take_along_dim(j[:1, :2], 1) | x.take_along_dim(i) | T.index_select(x, 0, i[0]) | x.index_select(1, j[0])
+x.index_select(-1, j[0, 0]) | x[0, 0].index_select(0, i[0, :1] * 0) | T.take(x, i) | x.take(T.tensor([0, -1, 19]))
+x.scatter(0, p, s) | T.scatter(x, 1, j[:, :1], s.detach()) | x.scatter(0, p[:2, :3], s.detach())
+x.scatter(0, i, 2.5) | x.scatter(1, j, value=-1) | x.scatter(1, j, 2.0, reduce='add').detach()
+x.detach().scatter(0, i, s.detach(), reduce='multiply') | x.detach().scatter(1, j, 2.0, reduce='multiply')
+T.scatter_add(x, 0, i, s) | x.scatter_add(1, j, s) | x.scatter_add(0, i[:3, :2], s.detach())
+x.scatter_add(1, j[:2], s.detach()) | x.scatter_reduce(0, i, s, 'sum') | x.scatter_reduce(0, i, s, 'mean')
+x.scatter_reduce(1, j, s, 'amax') | x.scatter_reduce(1, j, s, 'amin') | x.scatter_reduce(0, i, s, 'prod')
+x.scatter_reduce(0, i, s, 'sum', include_self=False) | x.scatter_reduce(0, i, s, 'mean', include_self=False)
+x.scatter_reduce(0, i, s, 'amax', include_self=False) | x.scatter_reduce(1, j, s, 'amin', include_self=False)
+T.scatter_reduce(x, 1, j, s, reduce='prod', include_self=False)
+x.detach().scatter_reduce(0, i[:2, :3], s.detach(), 'amax') | x.index_add(0, i[0], s[[0, 1, 2, 3, 0]])
+x.index_add(1, j[0], s, alpha=2.5) | T.index_add(x, 0, i[0, 0], s[:1]) | x.index_copy(0, p[:, 0], s)
+x.index_copy(1, T.tensor([2, 0]), s[:, :2]) | x.index_fill(0, i[0], 3.5) | x.index_fill(1, j[0, :2], s[0, 0])
+x.index_fill(0, i[0, 0], -1) | x.index_put((p[:, 0],), s) | x.index_put((i, j), s, accumulate=True)
 x.index_put((i[0],), s[0], True) | x.index_put((b,), s[0, 0]) | x.index_put((p[:, 0], T.tensor([1])), s[:, 0])
 x.index_put((T.tensor(1),), s[0]) | x.put(T.tensor([0, 7, -1]), s[0, :3]) | x.put(i, s, accumulate=True)
 x.masked_fill(b, 2.5) | x.masked_fill(b[0], s[0, 0]) | x[0].masked_fill(b, 0) | T.masked_fill(x, ~b, float('-inf'))
 x.masked_select(b) | x.masked_select(b[0]) | x[0].masked_select(b) | T.masked_select(x, x > 9)
 x.masked_scatter(b, s) | x.masked_scatter(b[0], s) | T.masked_scatter(x, ~b, s.mT)
-T.index_reduce(x, 0, i[0], s[[0, 1, 2, 3, 0]], 'amax') | x.index_reduce(1, j[0], s, 'mean') | x.index_reduce(1, j[0], s, 'prod')
-x.index_reduce(0, p[:, 0], s, 'amin', include_self=False) | x.index_reduce(1, j[0], s, 'mean', include_self=False)
-x.index_reduce(1, j[0], s, 'prod', include_self=False)
-T.nonzero(b) | b.nonzero() | b.nonzero(as_tuple=True) | x.nonzero() | T.argwhere(b) | T.tensor(3).nonzero() | T.tensor(0).nonzero()
-T.tensor(3).argwhere() | T.tensor(3).nonzero(as_tuple=True) | T.unravel_index(i, (2, 3)) | T.unravel_index(T.tensor(5), (2, 2, 2))
-T.unravel_index(T.tensor([-1]), 4) | T.tril_indices(3, 4) | T.tril_indices(3, 3, -1) | T.triu_indices(3, 4, 1, dtype=T.int32)
-T.triu_indices(2, 2, offset=-1) | T.tril_indices(0, 3)
+T.index_reduce(x, 0, i[0], s[[0, 1, 2, 3, 0]], 'amax') | x.index_reduce(1, j[0], s, 'mean')
+x.index_reduce(1, j[0], s, 'prod') | x.index_reduce(0, p[:, 0], s, 'amin', include_self=False)
+x.index_reduce(1, j[0], s, 'mean', include_self=False) | x.index_reduce(1, j[0], s, 'prod', include_self=False)
+T.nonzero(b) | b.nonzero() | b.nonzero(as_tuple=True) | x.nonzero() | T.argwhere(b) | T.tensor(3).nonzero()
+T.tensor(0).nonzero() | T.tensor(3).argwhere() | T.tensor(3).nonzero(as_tuple=True) | T.unravel_index(i, (2, 3))
+T.unravel_index(T.tensor(5), (2, 2, 2)) | T.unravel_index(T.tensor([-1]), 4) | T.tril_indices(3, 4)
+T.tril_indices(3, 3, -1) | T.triu_indices(3, 4, 1, dtype=T.int32) | T.triu_indices(2, 2, offset=-1)
+T.tril_indices(0, 3)
 """.replace("\n", " | ")
     .strip(" |")
     .split(" | ")
@@ -130,14 +134,14 @@ def test_inplace(agree, text):
 
 @pytest.mark.parametrize("text", [
     "x[4]", "x[-5]", "x[0, 5]", "x[0, 0, 0]", "x[[0, 4]]", "x[:, [0, -6]]", "x[1.5]", "x['a']", "x[b[:, :3]]",
-    "x[[0, 1], [0, 1, 2]]", "x[::0]", "x.gather(0, j)", "x.gather(0, -1 - i)", "x.gather(0, x)", "x.gather(1, T.zeros(5, 1).long())",
-    "x.index_select(0, j[0])", "x.index_select(2, i[0])", "x.index_select(0, i)", "x.take(i + 20)", "x.scatter(0, j, s)",
-    "x.scatter(0, i, s.float())", "x.scatter(0, i, s, reduce='max')", "x.scatter_add(0, j, s)",
-    "x.index_add(0, i[0], s)", "x.index_copy(0, p[:, 0], s[:3])", "x.index_copy(0, p, s)", "x.masked_fill(i, 1)",
-    "x.masked_fill(b, s)", "x.masked_fill(b[:, :3], 1)", "x.masked_select(i)", "x.masked_scatter(b, s[0, :1])",
-    "x.put(i[0], s)", "x.index_put((j,), s)", "x.index_fill(0, j[0], 1)",
-    "x.take_along_dim(i[0], 0)", "x.index_reduce(0, i[0], s, 'max')",
-    "x.index_put((i, j), s.float())",
+    "x[[0, 1], [0, 1, 2]]", "x[::0]", "x.gather(0, j)", "x.gather(0, -1 - i)", "x.gather(0, x)",
+    "x.gather(1, T.zeros(5, 1).long())", "x.index_select(0, j[0])", "x.index_select(2, i[0])",
+    "x.index_select(0, i)", "x.take(i + 20)", "x.scatter(0, j, s)", "x.scatter(0, i, s.float())",
+    "x.scatter(0, i, s, reduce='max')", "x.scatter_add(0, j, s)", "x.index_add(0, i[0], s)",
+    "x.index_copy(0, p[:, 0], s[:3])", "x.index_copy(0, p, s)", "x.masked_fill(i, 1)", "x.masked_fill(b, s)",
+    "x.masked_fill(b[:, :3], 1)", "x.masked_select(i)", "x.masked_scatter(b, s[0, :1])", "x.put(i[0], s)",
+    "x.index_put((j,), s)", "x.index_fill(0, j[0], 1)", "x.take_along_dim(i[0], 0)",
+    "x.index_reduce(0, i[0], s, 'max')", "x.index_put((i, j), s.float())",
 ])  # fmt: skip
 def test_both_refuse(text):
     torch = pytest.importorskip("torch")
@@ -147,7 +151,7 @@ def test_both_refuse(text):
         arrays = {"x": X, "s": S, "i": I45, "j": J45, "p": PERM, "b": MASK}
         return {k: lib.tensor(a) for k, a in arrays.items()} | {"T": lib}
 
-    with pytest.raises(Exception) as theirs:
+    with pytest.raises((RuntimeError, IndexError, ValueError, TypeError)) as theirs:
         eval(text, names(torch))
     with pytest.raises(wg.errors.WengertError, match=r"^\w+: ") as ours:
         eval(text, names(wg))

@@ -35,17 +35,13 @@ from .control_bodies import (
 
 COUNT = Aval((), np.dtype(np.int64))
 _BRANCH_CURE = "All branches must give the same shapes and dtypes"
-_CARRY_CURE = (
-    "The carries must keep their shapes and dtypes; convert what the body returns, or the first carry"
-)
+_CARRY_CURE = "The carries must keep their shapes and dtypes; convert what the body returns, or the first carry"
 
 
 # -- choosing ----------------------------------------------------------------------------------
 
 
-def cond(
-    pred: Any, true_fn: Callable[..., Any], false_fn: Callable[..., Any], *args: Any, operands: Any = None
-) -> Any:
+def cond(pred: Any, true_fn: Callable[..., Any], false_fn: Callable[..., Any], *args: Any, operands: Any = None) -> Any:
     """``true_fn(*operands)`` where ``pred`` holds, else ``false_fn(*operands)``.
 
     Args:
@@ -133,9 +129,7 @@ def _predicate(pred: Any) -> Any:
     if not isinstance(pred, Handle):
         raise DTypeError(message("cond", "the predicate must be a bool or a tensor", type(pred).__name__))
     if pred.aval.dtype != np.bool_:
-        raise DTypeError(
-            message("cond", "the predicate must be a bool", str(pred.aval), "Compare it, as in x != 0")
-        )
+        raise DTypeError(message("cond", "the predicate must be a bool", str(pred.aval), "Compare it, as in x != 0"))
     if pred.aval.size != 1:
         raise ShapeError(
             message("cond", "the predicate must have one element", str(pred.aval),
@@ -224,9 +218,7 @@ def _loop(
     return graphs, reads, counted
 
 
-def check_carries(
-    name: str, body: Traced, got: tree.Structure, want: tree.Structure, avals: Sequence[Aval]
-) -> None:
+def check_carries(name: str, body: Traced, got: tree.Structure, want: tree.Structure, avals: Sequence[Aval]) -> None:
     """Raise unless a body returns carries like those it takes, first among its outputs."""
     bare = len(want.children) == 1 and got == want.children[0]
     as_list = got.kind is list and got.children == want.children
@@ -244,11 +236,7 @@ def _check_condition(test: Traced) -> None:
     if len(avals) != 1 or avals[0].shape or avals[0].dtype != np.bool_:
         kind = ShapeError if len(avals) != 1 or avals[0].shape else DTypeError
         seen = ", ".join(map(str, avals)) or "nothing"
-        raise kind(
-            message(
-                "while_loop", "the condition must be one bool", seen, "Use a comparison, .any() or .all()"
-            )
-        )
+        raise kind(message("while_loop", "the condition must be one bool", seen, "Use a comparison, .any() or .all()"))
 
 
 # -- loops of known length ---------------------------------------------------------------------
@@ -319,9 +307,7 @@ def _length(arrays: Sequence[Any], length: int | None) -> int:
         return sizes.pop()
     n = int(length)
     if n < 0 or (sizes and sizes != {n}):
-        raise ArgumentError(
-            message("scan", "length does not fit", f"length {n}, xs of {sizes.pop() if sizes else 0}")
-        )
+        raise ArgumentError(message("scan", "length does not fit", f"length {n}, xs of {sizes.pop() if sizes else 0}"))
     return n
 
 
@@ -337,9 +323,7 @@ def _scan_body(
     pair = body.structure
     if pair.kind not in (tuple, list) or len(pair.children) != 2:
         raise ArgumentError(message("scan", "the body must return (carry, y)", repr(pair)))
-    check_structure(
-        "scan", "the body returns another carry than it takes", pair.children[0], structure.children[0]
-    )
+    check_structure("scan", "the body returns another carry than it takes", pair.children[0], structure.children[0])
     check_carries("scan", body, pair.children[0], pair.children[0], carries)
     (graph,), reads = close([body])
     return graph, reads, counted, pair.children[1]
@@ -371,15 +355,11 @@ def _in_chunks(
         return apply(OPS["reshape"], (y,), {"shape": (whole, *y.aval.shape[2:])})
 
     def run_whole(carry: Any) -> Any:
-        carry, ys = scan(
-            chunk, carry, tree.unflatten(structure, [blocks(x) for x in arrays]), chunks, reverse
-        )
+        carry, ys = scan(chunk, carry, tree.unflatten(structure, [blocks(x) for x in arrays]), chunks, reverse)
         return carry, tree.map(flat, ys)
 
     def run_rest(carry: Any) -> Any:
-        return scan(
-            f, carry, tree.unflatten(structure, [part(x, whole, n) for x in arrays]), n - whole, reverse
-        )
+        return scan(f, carry, tree.unflatten(structure, [part(x, whole, n) for x in arrays]), n - whole, reverse)
 
     if whole == n:
         return run_whole(init)
@@ -463,9 +443,7 @@ def associative_scan(combine_fn: Callable[..., Any], xs: Any, dim: int = 0, reve
     def combine(a: list[Any], b: list[Any]) -> list[Any]:
         out = combine_fn(tree.unflatten(structure, a), tree.unflatten(structure, b))
         found, got = flat_operands("associative_scan", out)
-        check_structure(
-            "associative_scan", "the function returns other containers than it takes", got, structure
-        )
+        check_structure("associative_scan", "the function returns other containers than it takes", got, structure)
         texts = ("after it", "before the function", "The function must keep shapes and dtypes")
         check_types("associative_scan", "value", [x.aval for x in found], [x.aval for x in a], texts)
         return found

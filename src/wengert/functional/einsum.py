@@ -1,8 +1,8 @@
 """Einstein summation, lowered to diagonals, sums, permutes, products and matrix products.
 
 A plan is made once per equation and shapes: which operands meet in which order (the cheapest order
-for up to six operands, greedy for more), and what each meeting is made of. The plan consists of
-plain ops, so every mode of differentiation and batching follows.
+for up to six operands, greedy for more), and the plain ops each meeting is made of. So every mode of
+differentiation and batching follows, and the second call costs little more than its ops.
 """
 
 from __future__ import annotations
@@ -15,28 +15,35 @@ from typing import Any, NamedTuple
 from ..errors import ArgumentError, DTypeError, ShapeError, message
 from ..graph.handle import Handle, apply
 from ..ops.base import OPS
-from ..ops.contract import diagonal_of
+from ..ops.contract import diagonal_spec
 from .front import apply_elementwise
 
 Labels = tuple[Any, ...]
 Sizes = dict[Any, int]
+Steps = tuple[tuple[Any, dict[str, Any]], ...]  # ops of one tensor with their attributes
 EXACT_LIMIT = 6  # operands up to which every order is tried (3 ** 6 pairs of subsets)
 
+_RESHAPE, _PERMUTE, _SUM, _SLICE = OPS["reshape"], OPS["permute"], OPS["sum"], OPS["slice"]
+_MUL, _MATMUL = OPS["mul"], OPS["matmul"]
 
-class Pair(NamedTuple):
-    """Contract operands ``i`` and ``j`` and append the result, keeping the labels ``keep``."""
+
+class Meeting(NamedTuple):
+    """Operands ``i`` and ``j`` are prepared, multiplied by ``op``, and the result appended."""
 
     i: int
     j: int
-    keep: frozenset[Any]
+    left: Steps
+    right: Steps
+    op: Any
+    result: Steps
 
 
 class Plan(NamedTuple):
-    """Labels of the operands after their diagonals are taken, the meetings, the labels of the result."""
+    """What to do with each operand first, the meetings, and what to do with the last result."""
 
-    operands: tuple[Labels, ...]
-    pairs: tuple[Pair, ...]
-    output: Labels
+    operands: tuple[Steps, ...]
+    meetings: tuple[Meeting, ...]
+    last: Steps
 
 
 # -- reading the equation ----------------------------------------------------------------------
@@ -215,114 +222,145 @@ def _kept(live: dict[int, frozenset[Any]], i: int, j: int, out: frozenset[Any]) 
     return (live[i] | live[j]) & out.union(*[s for k, s in live.items() if k not in (i, j)])
 
 
-@lru_cache(maxsize=512)
+# -- making the plan ---------------------------------------------------------------------------
+
+
+class Term:
+    """A tensor that is planned: a label for each axis, the shape, and the steps that lead to it."""
+
+    __slots__ = ("labels", "shape", "steps")
+
+    def __init__(self, labels: Labels, shape: tuple[int, ...], steps: Steps = ()) -> None:
+        self.labels, self.shape, self.steps = labels, shape, steps
+
+    def size(self, label: Any) -> int:
+        return self.shape[self.labels.index(label)]
+
+    def then(self, op: Any, attrs: dict[str, Any], labels: Labels, shape: tuple[int, ...]) -> Term:
+        return Term(labels, shape, (*self.steps, (op, attrs)))
+
+    def reshaped(self, labels: Labels, shape: tuple[int, ...]) -> Term:
+        if shape == self.shape:
+            return Term(labels, shape, self.steps)
+        return self.then(_RESHAPE, {"shape": shape}, labels, shape)
+
+    def arranged(self, labels: Sequence[Any]) -> Term:
+        """With its axes in that order."""
+        order = tuple(self.labels.index(a) for a in labels)
+        if order == tuple(range(len(order))):
+            return self
+        return self.then(_PERMUTE, {"order": order}, tuple(labels), tuple(self.shape[i] for i in order))
+
+    def without(self, drop: Callable[[Any], bool]) -> Term:
+        """Summed over the axes whose label is to be dropped (axes of size 1 are merely taken away)."""
+        axes = tuple(i for i, a in enumerate(self.labels) if drop(a))
+        if not axes:
+            return self
+        labels = tuple(a for i, a in enumerate(self.labels) if i not in axes)
+        shape = tuple(n for i, n in enumerate(self.shape) if i not in axes)
+        if all(self.shape[i] == 1 for i in axes):
+            return self.reshaped(labels, shape)
+        return self.then(_SUM, {"axes": axes}, labels, shape)
+
+    def diagonals(self) -> Term:
+        """One axis for each label: repeated labels run along a diagonal."""
+        t, names = self, self.labels
+        while len(set(names)) < len(names):
+            a = next(a for a in names if names.count(a) > 1)
+            i = names.index(a)
+            j = names.index(a, i + 1)
+            rest = [k for k in range(len(names)) if k not in (i, j)]
+            t = Term(tuple(range(len(names))), t.shape, t.steps).arranged([*rest, i, j])
+            names = (*[names[k] for k in rest], a)
+            *lead, n, _ = t.shape
+            t = t.reshaped((), (*lead, n * n))
+            spec = (*[(0, k, 1) for k in lead], diagonal_spec(n, n, 0))
+            t = t.then(_SLICE, {"spec": spec}, names, (*lead, n))
+        return t
+
+
+def _multiply(i: int, j: int, a: Term, b: Term) -> tuple[Meeting, Term]:
+    """Where nothing is summed: align the axes, and broadcast."""
+    extra = tuple(label for label in b.labels if label not in a.labels)
+    labels = (*a.labels, *extra)
+    left = a.reshaped(labels, (*a.shape, *[1] * len(extra)))
+    right = b.arranged([label for label in labels if label in b.labels])
+    right = right.reshaped(labels, tuple(b.size(label) if label in b.labels else 1 for label in labels))
+    shape = tuple(n if m == 1 else m for m, n in zip(left.shape, right.shape, strict=True))
+    return Meeting(i, j, left.steps, right.steps, _MUL, ()), Term(labels, shape)
+
+
+def _contract(i: int, j: int, a: Term, b: Term, keep: frozenset[Any]) -> tuple[Meeting, Term]:
+    """Multiply two terms and sum over the labels not kept."""
+    a = a.without(lambda label: label not in keep and label not in b.labels)
+    b = b.without(lambda label: label not in keep and label not in a.labels)
+    both = [label for label in a.labels if label in b.labels]
+    narrow = {label for label in both if (a.size(label) == 1) != (b.size(label) == 1)}  # these broadcast
+    c = a.without(lambda label: label in narrow and (a.size(label) == 1 or label not in keep))
+    d = b.without(lambda label: label in narrow and (b.size(label) == 1 or label not in keep))
+    summed = [label for label in both if label not in keep and label not in narrow]
+    if not summed:
+        return _multiply(i, j, c, d)
+    batch = [label for label in both if label in keep and label not in narrow]
+    left = [label for label in c.labels if label not in batch and label not in summed]
+    right = [label for label in d.labels if label not in batch and label not in summed]
+    lead = [c.size(label) for label in batch]
+
+    def block(t: Term, *parts: Sequence[Any]) -> Term:
+        """As a batch of matrices."""
+        shape = (*lead, *[math.prod(t.size(label) for label in part) for part in parts])
+        return t.arranged([*batch, *[label for part in parts for label in part]]).reshaped((), shape)
+
+    x, y = block(c, left, summed), block(d, summed, right)
+    out = Term((), (*x.shape[:-1], y.shape[-1]))
+    sizes = (*[c.size(label) for label in (*batch, *left)], *[d.size(label) for label in right])
+    out = out.reshaped((*batch, *left, *right), sizes)
+    return Meeting(i, j, x.steps, y.steps, _MATMUL, out.steps), Term(out.labels, out.shape)
+
+
+@lru_cache(maxsize=1024)
 def _plan(equation: Any, output: Any, shapes: tuple[tuple[int, ...], ...]) -> Plan:
     """The plan of an equation (a string, or terms and output of the sublist form) for given shapes."""
     terms, output = _parse(equation) if isinstance(equation, str) else (equation, output)
     inputs, out = _labels(terms, output, [len(s) for s in shapes])
     sizes = _sizes(inputs, shapes)
-    operands = tuple(tuple(dict.fromkeys(t)) for t in inputs)
-    live = {i: frozenset(t) for i, t in enumerate(operands)}
+    started = [Term(t, s).diagonals() for t, s in zip(inputs, shapes, strict=True)]
+    parts = [Term(t.labels, t.shape) for t in started]  # what lies before is done when the plan starts
+    live = {i: frozenset(t.labels) for i, t in enumerate(parts)}
     wanted = frozenset(out)
     order = [(0, 1)] if len(live) == 2 else []
     if len(live) > 2:
         find = _exact_order if len(live) <= EXACT_LIMIT else _greedy_order
         order = find(list(live.values()), wanted, sizes)
-    pairs: list[Pair] = []
-    for k, (i, j) in enumerate(order):
+    meetings: list[Meeting] = []
+    for i, j in order:
         keep = _kept(live, i, j, wanted)
-        pairs.append(Pair(i, j, keep))
-        live[len(operands) + k] = keep
+        meeting, term = _contract(i, j, parts[i], parts[j], keep)
+        meetings.append(meeting)
+        live[len(parts)] = keep
+        parts.append(term)
         del live[i], live[j]
-    return Plan(tuple(inputs), tuple(pairs), out)
+    last = parts[-1].without(lambda label: label not in wanted).arranged(out)
+    return Plan(tuple(t.steps for t in started), tuple(meetings), last.steps)
 
 
 # -- carrying it out ---------------------------------------------------------------------------
 
 
-class Term:
-    """A tensor with a label for each axis."""
-
-    __slots__ = ("labels", "x")
-
-    def __init__(self, x: Any, labels: Labels) -> None:
-        self.x, self.labels = x, labels
-
-    def size(self, label: Any) -> int:
-        return self.x.aval.shape[self.labels.index(label)]
-
-    def sum_out(self, drop: Callable[[Any], bool]) -> Term:
-        """Sum over the axes whose label is to be dropped (axes of size 1 are merely taken away)."""
-        axes = tuple(i for i, a in enumerate(self.labels) if drop(a))
-        if not axes:
-            return self
-        labels = tuple(a for i, a in enumerate(self.labels) if i not in axes)
-        shape = self.x.aval.shape
-        if all(shape[i] == 1 for i in axes):
-            kept = tuple(n for i, n in enumerate(shape) if i not in axes)
-            return Term(reshape(self.x, kept), labels)
-        return Term(apply(OPS["sum"], (self.x,), {"axes": axes}), labels)
-
-    def arranged(self, labels: Sequence[Any]) -> Any:
-        """The tensor with its axes in that order."""
-        return permute(self.x, tuple(self.labels.index(a) for a in labels))
-
-
 def reshape(x: Any, shape: tuple[int, ...]) -> Any:
     """``x`` in another shape; itself if it has it already."""
-    return x if x.aval.shape == shape else apply(OPS["reshape"], (x,), {"shape": shape})
+    return x if x.aval.shape == shape else apply(_RESHAPE, (x,), {"shape": shape})
 
 
 def permute(x: Any, order: tuple[int, ...]) -> Any:
     """``x`` with its axes in another order; itself if it is the same."""
-    return x if order == tuple(range(len(order))) else apply(OPS["permute"], (x,), {"order": order})
+    return x if order == tuple(range(len(order))) else apply(_PERMUTE, (x,), {"order": order})
 
 
-def _diagonals(x: Any, labels: Labels) -> Term:
-    """One axis for each label: repeated labels run along a diagonal."""
-    while len(set(labels)) < len(labels):
-        a = next(a for a in labels if labels.count(a) > 1)
-        i = labels.index(a)
-        j = labels.index(a, i + 1)
-        rest = tuple(k for k in range(len(labels)) if k not in (i, j))
-        x = diagonal_of(permute(x, (*rest, i, j)))
-        labels = (*[labels[k] for k in rest], a)
-    return Term(x, labels)
-
-
-def _multiply(a: Term, b: Term) -> Term:
-    """The product where nothing is summed: broadcast and multiply."""
-    extra = tuple(label for label in b.labels if label not in a.labels)
-    labels = (*a.labels, *extra)
-    x = reshape(a.x, (*a.x.aval.shape, *[1] * len(extra)))
-    present = [label for label in labels if label in b.labels]
-    y = reshape(b.arranged(present), tuple(b.size(label) if label in b.labels else 1 for label in labels))
-    return Term(apply_elementwise(OPS["mul"], (x, y)), labels)
-
-
-def _contract(a: Term, b: Term, keep: frozenset[Any]) -> Term:
-    """Multiply two terms and sum over the labels not kept."""
-    a = a.sum_out(lambda label: label not in keep and label not in b.labels)
-    b = b.sum_out(lambda label: label not in keep and label not in a.labels)
-    both = [label for label in a.labels if label in b.labels]
-    narrow = {label for label in both if (a.size(label) == 1) != (b.size(label) == 1)}  # these broadcast
-    c = a.sum_out(lambda label: label in narrow and (a.size(label) == 1 or label not in keep))
-    d = b.sum_out(lambda label: label in narrow and (b.size(label) == 1 or label not in keep))
-    summed = [label for label in both if label not in keep and label not in narrow]
-    if not summed:
-        return _multiply(c, d)
-    batch = [label for label in both if label in keep and label not in narrow]
-    left = [label for label in c.labels if label not in batch and label not in summed]
-    right = [label for label in d.labels if label not in batch and label not in summed]
-
-    def block(t: Term, parts: Sequence[Sequence[Any]]) -> Any:
-        x = t.arranged([label for part in parts for label in part])
-        shape = tuple(math.prod(t.size(label) for label in part) for part in parts[1:])
-        return reshape(x, (*[t.size(label) for label in batch], *shape))
-
-    out = apply(OPS["matmul"], (block(c, (batch, left, summed)), block(d, (batch, summed, right))))
-    sizes = [*[c.size(label) for label in (*batch, *left)], *[d.size(label) for label in right]]
-    return Term(reshape(out, tuple(sizes)), (*batch, *left, *right))
+def _follow(x: Any, steps: Steps) -> Any:
+    for op, attrs in steps:
+        x = apply(op, (x,), attrs)
+    return x
 
 
 def einsum(*args: Any) -> Any:
@@ -365,16 +403,12 @@ def einsum(*args: Any) -> Any:
         seen = ", ".join(str(x.aval) for x in operands)
         raise DTypeError(message("einsum", "operands must have one dtype", seen, "Convert them with x.to(dtype)"))
     plan = _plan(equation, output, tuple([x.aval.shape for x in operands]))
-    live: list[Term | None] = [_diagonals(x, t) for x, t in zip(operands, plan.operands, strict=True)]
-    for i, j, keep in plan.pairs:
-        a, b = live[i], live[j]
-        assert a is not None
-        assert b is not None
+    live = [_follow(x, steps) for x, steps in zip(operands, plan.operands, strict=True)]
+    for i, j, left, right, op, result in plan.meetings:
+        pair = _follow(live[i], left), _follow(live[j], right)
+        live.append(_follow(apply_elementwise(op, pair) if op is _MUL else apply(op, pair), result))
         live[i] = live[j] = None
-        live.append(_contract(a, b, keep))
-    last = live[-1]
-    assert last is not None
-    out = last.sum_out(lambda label: label not in plan.output).arranged(plan.output)
+    out = _follow(live[-1], plan.last)
     return out if out is not operands[0] else apply(OPS["identity"], (out,))
 
 

@@ -202,8 +202,8 @@ def positions(pick: Pick) -> Any:
 # -- reading ---------------------------------------------------------------------------------
 
 
-def _basic(x: Any, shape: tuple[int, ...], p: Parsed) -> Any:
-    """The view of the ints, slices and new axes; the tensor itself where they change nothing."""
+def _path(shape: tuple[int, ...], p: Parsed) -> tuple[Any, ...]:
+    """The movements of the ints, slices and new axes; none where they change nothing."""
     path: list[Any] = []
     for (start, stop, step), n in zip(p.spec, shape, strict=True):
         if start or stop != n or step != 1:
@@ -212,7 +212,13 @@ def _basic(x: Any, shape: tuple[int, ...], p: Parsed) -> Any:
             break
     if shape != p.shape:
         path.append((_RESHAPE, {"shape": p.shape}))
-    return view_along(x, tuple(path)) if path else x
+    return tuple(path)
+
+
+def _basic(x: Any, shape: tuple[int, ...], p: Parsed) -> Any:
+    """The view of the ints, slices and new axes; the tensor itself where they change nothing."""
+    path = _path(shape, p)
+    return view_along(x, path) if path else x
 
 
 def getitem(input: Any, index: Any) -> Any:
@@ -337,6 +343,8 @@ def setitem(x: Any, index: Any, value: Any) -> None:
     """
     check_writable("setitem", x)
     p = parse(index, x.aval.shape)
+    if isinstance(value, Handle) and _is_that_part(x, p, value):
+        return
     value = _value_for(x, value)
     try:
         if is_recorded(x, value):
@@ -346,6 +354,18 @@ def setitem(x: Any, index: Any, value: Any) -> None:
     except IndexError:
         check_picks("setitem", p.picks, x.aval.shape)
         raise
+
+
+def _is_that_part(x: Any, p: Parsed, value: Any) -> bool:
+    """Whether the value already is this view: Python ends ``x[i] += v`` by setting ``x[i]`` to it."""
+    there = value._alias
+    if p.picks or there is None or there.base is None:
+        return False
+    here = x._alias
+    path = _path(x.aval.shape, p)
+    if here is not None and here.base is not None:
+        return there.base is here.base and there.path == here.path + path
+    return there.base is x and there.path == path
 
 
 def _indices_of(p: Parsed) -> tuple[Any, ...]:

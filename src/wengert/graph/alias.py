@@ -176,7 +176,7 @@ def assign(name: str, x: Handle, new: Handle) -> Any:
     if _starts_history(x, new):
         assign(name, x, detached(new))
         _split(x, 1 + max(i for i, (op, _) in enumerate(x._alias.path) if op.name == "stop_gradient"))
-    alias = x._alias
+    alias: Any = x._alias
     base = x if alias is None or alias.base is None else alias.base
     path: Path = () if base is x else alias.path
     cut = _is_detached(path)

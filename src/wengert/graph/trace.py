@@ -85,6 +85,10 @@ class Recording:
 
     def add(self, node: Node) -> None:
         """Keep a node (called by the op machinery)."""
+        for x in node.inputs:
+            if x.op is None and x.seq not in self._seen:  # a leaf from before the recording
+                self._seen.add(x.seq)
+                self.nodes.append(x)
         if node.seq not in self._seen:
             self._seen.add(node.seq)
             self.nodes.append(node)

@@ -88,7 +88,7 @@ class MatMul(Linear):
         yield Sample(complexes(2, 2), complexes(2, 3, seed=1))
 
 
-def _diagonal_spec(m: int, n: int, offset: int) -> tuple[int, int, int]:
+def diagonal_spec(m: int, n: int, offset: int) -> tuple[int, int, int]:
     """Where a diagonal of an m by n matrix lies among its elements in row-major order."""
     length = min(m, n - offset) if offset >= 0 else min(m + offset, n)
     if length <= 0:
@@ -101,11 +101,11 @@ def diagonal_of(x: Any, offset: int = 0) -> Any:
     """A diagonal of the last two axes: a strided slice of the flattened matrix."""
     *lead, m, n = shape_of(x)
     flat = OPS["reshape"](x, shape=(*lead, m * n))
-    return OPS["slice"](flat, spec=(*[(0, k, 1) for k in lead], _diagonal_spec(m, n, offset)))
+    return OPS["slice"](flat, spec=(*[(0, k, 1) for k in lead], diagonal_spec(m, n, offset)))
 
 
 def embed_diagonal(v: Any, m: int, n: int, offset: int = 0) -> Any:
     """Zero matrices of m by n with the last axis of ``v`` on a diagonal: the transpose of `diagonal_of`."""
     lead = shape_of(v)[:-1]
-    spec = (*[(0, k, 1) for k in lead], _diagonal_spec(m, n, offset))
+    spec = (*[(0, k, 1) for k in lead], diagonal_spec(m, n, offset))
     return OPS["reshape"](OPS["unslice"](v, spec=spec, shape=(*lead, m * n)), shape=(*lead, m, n))

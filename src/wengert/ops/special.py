@@ -7,7 +7,7 @@ units in the last place over the whole range (tests/functional/test_special.py c
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy as np
 from .. import dtypes as dt
 from ..errors import DTypeError, message
 from .base import OPS, Elementwise, Sample
+from .scalar import NUMPY
 from .testpoints import real
 
 BLOCK = 4096  # elements computed at a time: temporaries stay in the first-level caches
@@ -29,7 +30,7 @@ class InDouble(Elementwise):
         dtype = self.result_dtype(*[x.dtype for x in xs])
         if dtype not in dt.FLOATING_NP:
             raise DTypeError(message(self.name, "needs real floating numbers", str(dtype), "Convert with x.float()"))
-        given = np.broadcast_arrays(*xs) if len(xs) > 1 else xs
+        given: Sequence[Any] = np.broadcast_arrays(*xs) if len(xs) > 1 else list(xs)
         shape = given[0].shape
         flat = [np.ascontiguousarray(x).reshape(-1) for x in given]
         size = flat[0].size
@@ -38,6 +39,16 @@ class InDouble(Elementwise):
             block = [np.asarray(f[i : i + BLOCK], np.float64) for f in flat]
             out[i : i + BLOCK] = self.compute(*block, **attrs)
         return out.reshape(shape)
+
+
+def choose(s: Any, condition: Any, yes: Callable[[], Any], no: Callable[[], Any]) -> Any:
+    """``where`` of two results; NumPy computes only those that some element of the block takes."""
+    if s is NUMPY:
+        if condition.all():
+            return yes()
+        if not condition.any():
+            return no()
+    return s.where(condition, yes(), no())
 
 
 def horner(x: Any, coefficients: Sequence[float]) -> Any:
@@ -84,9 +95,12 @@ def erf_near(x: Any) -> Any:
 
 def erfcx_far(s: Any, y: Any) -> Any:
     """exp(y**2) erfc(y) for y >= 0.46875."""
-    z = 1.0 / (y * y)
-    far = (1.0 / SQRT_PI - z * (horner(z, _FAR_P) / horner(z, _FAR_Q))) / y
-    return s.where(y <= 4.0, horner(y, _MID_P) / horner(y, _MID_Q), far)
+
+    def far() -> Any:
+        z = 1.0 / (y * y)
+        return (1.0 / SQRT_PI - z * (horner(z, _FAR_P) / horner(z, _FAR_Q))) / y
+
+    return choose(s, y <= 4.0, lambda: horner(y, _MID_P) / horner(y, _MID_Q), far)
 
 
 def exp_square(s: Any, y: Any, factor: float) -> Any:
@@ -99,9 +113,12 @@ def exp_square(s: Any, y: Any, factor: float) -> Any:
 def ndtr_scalar(s: Any, x: Any) -> Any:
     """Distribution function of the standard normal distribution."""
     u = x * SQRT_HALF
-    tail = 0.5 * exp_square(s, x, -0.5) * erfcx_far(s, s.absolute(u))
-    far = s.where(x < 0.0, tail, 1.0 - tail)
-    return s.where(s.absolute(u) <= _NEAR, 0.5 + 0.5 * erf_near(u), far)
+
+    def far() -> Any:
+        tail = 0.5 * exp_square(s, x, -0.5) * erfcx_far(s, s.absolute(u))
+        return s.where(x < 0.0, tail, 1.0 - tail)
+
+    return choose(s, s.absolute(u) <= _NEAR, lambda: 0.5 + 0.5 * erf_near(u), far)
 
 
 class Erf(InDouble):
@@ -113,8 +130,11 @@ class Erf(InDouble):
 
     def scalar(self, s: Any, x: Any) -> Any:
         y = s.absolute(x)
-        far = s.copysign(1.0 - exp_square(s, y, -1.0) * erfcx_far(s, y), x)
-        return s.where(y <= _NEAR, erf_near(x), far)
+
+        def far() -> Any:
+            return s.copysign(1.0 - exp_square(s, y, -1.0) * erfcx_far(s, y), x)
+
+        return choose(s, y <= _NEAR, lambda: erf_near(x), far)
 
     def samples(self) -> Iterable[Sample]:
         yield from real(1)
