@@ -319,31 +319,11 @@ def _out_dims(out_dims: Any, n: int) -> list[int]:
     return dims
 
 
-def functional_call(module: Any, parameters_and_buffers: Any, args: Any = (), kwargs: Any = None) -> Any:
-    """Call a module with other tensors in the place of its parameters and buffers.
+def functional_call(module: Any, parameter_and_buffer_dicts: Any, args: Any = (), kwargs: Any = None, **options: Any) -> Any:
+    """Call a module with other tensors in the place of its parameters: `wengert.nn.stateless.functional_call`."""
+    from .nn.stateless import functional_call as call
 
-    Args:
-        module: an ``nn.Module``; it is unchanged afterwards, also when the call fails.
-        parameters_and_buffers: a dict from names to tensors, or a sequence of such dicts.
-        args, kwargs: arguments of the call.
-    """
-    given: dict[str, Any] = {}
-    for d in parameters_and_buffers if isinstance(parameters_and_buffers, (list, tuple)) else [parameters_and_buffers]:
-        given.update(d)
-    places: list[tuple[dict[str, Any], str, Any]] = []
-    try:
-        for name, value in given.items():
-            owner, _, leaf = name.rpartition(".")
-            target = module.get_submodule(owner)
-            store = target._parameters if leaf in target._parameters else target._buffers
-            if leaf not in store:
-                raise ArgumentError(message("functional_call", "the module has no such parameter", repr(name)))
-            places.append((store, leaf, store[leaf]))
-            store[leaf] = value
-        return module(*(args if isinstance(args, tuple) else (args,)), **(kwargs or {}))
-    finally:
-        for store, leaf, old in reversed(places):
-            store[leaf] = old
+    return call(module, parameter_and_buffer_dicts, args, kwargs, **options)
 
 
 __all__ = [

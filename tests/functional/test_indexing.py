@@ -21,9 +21,9 @@ MASK = RNG.standard_normal((3, 4)) > 0
 INDICES = [
     np.s_[0], np.s_[-1], np.s_[1:], np.s_[::-1], np.s_[2:0:-1, ::-2], np.s_[..., 0], np.s_[None, :, 1], np.s_[:, None],
     np.s_[()], np.s_[...], np.s_[[0, 2]], np.s_[:, [3, 0, 3]], np.s_[[[0, 1], [2, 0]]], np.s_[[0, 1], [1, 2]],
-    np.s_[[0, 1], :, [1, 0]], np.s_[..., [1, 0]], np.s_[[[0], [1]], [2, 3]], np.s_[MASK], np.s_[MASK, 1], np.s_[MASK[:, 0]],
-       np.s_[:, MASK[0]], np.s_[True], np.s_[False], np.s_[1, True], np.s_[5:], np.s_[-2:, 1:-1, 0], np.s_[np.array(1)],
-    np.s_[np.int64(2)], np.s_[X > 0], np.s_[[]], np.s_[:0], np.s_[range(2)], np.s_[None, MASK],
+    np.s_[[0, 1], :, [1, 0]], np.s_[..., [1, 0]], np.s_[[[0], [1]], [2, 3]], np.s_[MASK], np.s_[MASK, 1],
+    np.s_[MASK[:, 0]], np.s_[:, MASK[0]], np.s_[True], np.s_[False], np.s_[1, True], np.s_[5:], np.s_[-2:, 1:-1, 0],
+    np.s_[np.array(1)], np.s_[np.int64(2)], np.s_[X > 0], np.s_[[]], np.s_[:0], np.s_[range(2)], np.s_[None, MASK],
 ]  # fmt: skip
 
 

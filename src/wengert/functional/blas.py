@@ -69,7 +69,13 @@ def matmul(input: Any, other: Any) -> Any:
     state = STATE
     try:
         x, y = input._value, other._value
-        if x.ndim == 2 and y.ndim == 2 and x.dtype is y.dtype and x.dtype in _DIRECT:
+        rank = x.ndim
+        if (
+            x.dtype is y.dtype
+            and x.dtype in _DIRECT
+            and rank == y.ndim
+            and (rank == 2 or (rank > 2 and x.shape[:-2] == y.shape[:-2]))
+        ):
             value = state.run(np.matmul, x, y)
             p, q = input._node, other._node
             out = wrap(value)
@@ -388,7 +394,7 @@ def _affine_node(input: Any, weight: Any, bias: Any, values: tuple[Any, Any, Any
         here.saved, row.saved, out.saved = _swapped_back, _summed_rows, _twice
         n.saved = lambda g, need: (
             np.matmul(g, swapped.T) if need[0] else None,
-            np.matmul(a.T, g) if need[1] else None,
+            np.matmul(g.T, a).T if need[1] else None,  # so that the weight's own gradient is contiguous
         )
     return out
 

@@ -8,7 +8,6 @@ each op inside; drawn, it is a box that opens. Derivatives come from sweeping th
 from __future__ import annotations
 
 import functools
-import inspect
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
@@ -19,6 +18,7 @@ from ..graph.graph import Graph
 from ..graph.handle import Handle, apply
 from ..graph.trace import trace
 from ..ops.base import OPS
+from ..ops.call import call_on_arrays
 
 _CALL = OPS["call"]
 _LIMIT = 512  # traced bodies kept a formula
@@ -31,34 +31,40 @@ def formula(f: Callable[..., Any]) -> Callable[..., Any]:
     and must be hashable. The body must not look at values.
     """
     bodies: OrderedDict[Any, Graph] = OrderedDict()
-    signature = inspect.signature(f)
 
     @functools.wraps(f)
     def call(*args: Any, **kwargs: Any) -> Any:
-        if STATE.anomaly:  # errors should name the op inside
+        state = STATE
+        if state.anomaly:  # errors should name the op inside
             return f(*args, **kwargs)
-        if kwargs:
-            bound = signature.bind(*args, **kwargs)
-            args, kwargs = bound.args, bound.kwargs
         tensors: list[Any] = []
+        values: list[Any] = []
         key: list[Any] = [dt._default]
-        for a in args if not kwargs else (*args, *kwargs.values()):
+        for a in (*args, *kwargs.values()) if kwargs else args:
             if isinstance(a, Handle):
-                tensors.append(a)
                 v = a._value
-                key.append((v.shape, v.dtype) if v is not None else tuple(a.aval))
+                tensors.append(a)
+                values.append(v)
+                if v is None:
+                    v = a.aval
+                key.append(v.shape)
+                key.append(v.dtype.num)
             else:
                 key.append(a)
                 key.append(type(a))  # 1, 1.0 and True are equal but do not mean the same
         if not tensors:
             return f(*args, **kwargs)
-        found = tuple(key) if not kwargs else (*key, *kwargs)
+        if kwargs:
+            key += kwargs
+        found = tuple(key)
         body = bodies.get(found)
         if body is None:
             body = bodies[found] = _trace_body(f, args, kwargs, tensors)
             if len(bodies) > _LIMIT:
                 bodies.popitem(last=False)
-        return apply(_CALL, tuple(tensors), {"graph": body})
+        if state.watchers:
+            return apply(_CALL, tuple(tensors), {"graph": body})
+        return call_on_arrays(body, tensors, values)
 
     call.is_formula = True  # type: ignore[attr-defined]
     return call

@@ -16,7 +16,7 @@ import numpy as np
 from .. import dtypes as dt
 from ..config import STATE
 from ..errors import ArgumentError, IndexRangeError, ShapeError, message
-from ..graph.alias import assign, check_writable, is_recorded, make_view, owned_base, view_along
+from ..graph.alias import assign, check_writable, is_recorded, make_view, origin_of, owned_base, view_along
 from ..graph.handle import Handle, apply, wrap
 from ..ops.base import OPS
 from ..ops.index import blocks, wrapped
@@ -358,14 +358,11 @@ def setitem(x: Any, index: Any, value: Any) -> None:
 
 def _is_that_part(x: Any, p: Parsed, value: Any) -> bool:
     """Whether the value already is this view: Python ends ``x[i] += v`` by setting ``x[i]`` to it."""
-    there = value._alias
-    if p.picks or there is None or there.base is None:
+    if p.picks or value._alias is None:
         return False
-    here = x._alias
-    path = _path(x.aval.shape, p)
-    if here is not None and here.base is not None:
-        return there.base is here.base and there.path == here.path + path
-    return there.base is x and there.path == path
+    base, path = origin_of(x)
+    there, its_path = origin_of(value)
+    return there is base and its_path == path + _path(x.aval.shape, p)
 
 
 def _indices_of(p: Parsed) -> tuple[Any, ...]:

@@ -128,6 +128,12 @@ def share(x: Handle, out: Handle, path: Path) -> Any:
     return out
 
 
+def origin_of(x: Handle) -> tuple[Handle, Path]:
+    """The base of a tensor and the movements from there; a tensor that is no view is its own base."""
+    alias = x._alias
+    return (x, ()) if alias is None or alias.base is None else (alias.base, alias.path)
+
+
 def _is_detached(path: Path) -> bool:
     return any(op.name == "stop_gradient" for op, _ in path)
 
@@ -141,18 +147,16 @@ def follow(x: Any, path: Path) -> Any:
 
 def check_writable(name: str, x: Handle) -> None:
     """Raise where PyTorch forbids an in-place change, before anything is computed."""
-    alias = x._alias
-    base = x if alias is None or alias.base is None else alias.base
+    base, path = origin_of(x)
     node = base._node
     if STATE.grad and node is not None and node.op is None and node.requires_grad and x._value is not None:
-        detached = alias is not None and _is_detached(alias.path)
-        if not detached:
+        if not _is_detached(path):
             what = "a leaf that requires grad" if base is x else "a view of a leaf that requires grad"
             raise GraphError(
                 message(name, f"cannot change {what} in place", str(x.aval),
                         "Update parameters under wg.no_grad(), or work on x.clone()")
             )  # fmt: skip
-    if alias is not None and any(_repeats(op, attrs) for op, attrs in alias.path):
+    if any(_repeats(op, attrs) for op, attrs in path):
         raise GraphError(
             message(name, "cannot write to an expanded tensor, several elements share memory", str(x.aval),
                     "Call .clone() first")
@@ -176,9 +180,7 @@ def assign(name: str, x: Handle, new: Handle) -> Any:
     if _starts_history(x, new):
         assign(name, x, detached(new))
         _split(x, 1 + max(i for i, (op, _) in enumerate(x._alias.path) if op.name == "stop_gradient"))
-    alias: Any = x._alias
-    base = x if alias is None or alias.base is None else alias.base
-    path: Path = () if base is x else alias.path
+    base, path = origin_of(x)
     cut = _is_detached(path)
     if not _needs_node(base, new):
         _write_memory(x, new)
@@ -187,7 +189,7 @@ def assign(name: str, x: Handle, new: Handle) -> Any:
     if (cut or not STATE.grad) and base._node is not None and base._node.requires_grad:
         value = _with_gradient_of(base, value)
     elif path:
-        alias.grad = True
+        x._alias.grad = True
     if not cut and STATE.grad:
         value = _still_tracked(base, value)
     _lay_out_like(base, value)
@@ -237,11 +239,11 @@ def _split(x: Handle, k: int) -> None:
         and all(a is b for a, b in zip(v._alias.path, prefix, strict=False))
     ]
     owner.views = [r for r in owner.views if not any(r() is m for m in members)]
-    root = next((m for m in members if len(m._alias.path) == k), None)
+    root: Any = next((m for m in members if len(m._alias.path) == k), None)
     if root is None:
         root = follow(of_node(base._node) if base._node is not None else wrap(base._value), prefix)
     paths = [m._alias.path[k:] for m in members]
-    root._alias = None
+    release(root)
     lend(base, root)
     for m, path in zip(members, paths, strict=True):
         if m is not root:
@@ -314,15 +316,12 @@ def _own(new: Handle) -> Any:
 
 def is_recorded(x: Handle, new: Handle) -> bool:
     """Whether writing ``new`` into ``x`` must become nodes instead of a change in memory."""
-    alias = x._alias
-    base = x if alias is None or alias.base is None else alias.base
-    return _needs_node(base, new)
+    return _needs_node(origin_of(x)[0], new)
 
 
 def owned_base(x: Handle) -> None:
     """Make sure that the memory of ``x`` may be written: move its base to a copy where it may not."""
-    alias = x._alias
-    base = x if alias is None or alias.base is None else alias.base
+    base, _ = origin_of(x)
     if not _is_writable(base._value) or is_pinned(base):
         move_to_copy(base)
 
@@ -437,7 +436,7 @@ def detached(x: Handle) -> Any:
 
 __all__ = [
     "Alias", "assign", "check_writable", "detached", "follow", "is_pinned", "is_recorded", "make_view", "move_to_copy",
-    "owned_base", "refresh", "release", "separate", "share", "view_along",
+    "origin_of", "owned_base", "refresh", "release", "separate", "share", "view_along",
 ]  # fmt: skip
 
 set_lender(lend)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 from ..errors import ArgumentError, ShapeError, message
@@ -87,12 +88,14 @@ class Graph:
 
     def numpy(self, *values: Any) -> Any:
         """Run on arrays; a tuple of arrays, or one if the graph has a single result."""
-        function = self.derived.get("numpy")
-        if function is None:
-            from .lower import numpy_function
+        return self.run(*values)
 
-            function = self.derived["numpy"] = numpy_function(self)
-        return function(*values)
+    @cached_property
+    def run(self) -> Callable[..., Any]:
+        """The straight-line function over arrays."""
+        from .lower import numpy_function
+
+        return numpy_function(self)
 
     def replay(self, xs: Sequence[Handle], inline: bool = False) -> list[Handle]:
         """Apply every op again on handles (recorded, traced or plain, as the mode is).

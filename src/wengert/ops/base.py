@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from .. import dtypes as dt
+from ..config import quietly
 from ..errors import DTypeError, ShapeError, message
 from ..graph.aval import Aval, describe
 from ..graph.handle import Handle, apply, lift
@@ -97,6 +98,10 @@ class Op:
 
     def numpy(self, *xs: Any, **attrs: Any) -> Any:
         raise NotImplementedError(self.name)
+
+    def kernel(self, *avals: Aval) -> Callable[..., Any]:
+        """The function that generated code calls for operands of these avals: `numpy`, or what is quicker."""
+        return self.numpy
 
     def vjp(self, g: Any, out: Any, xs: Any, need: Sequence[bool], **attrs: Any) -> Sequence[Any]:
         raise NotImplementedError(self.name)
@@ -209,6 +214,17 @@ class Elementwise(Op):
         if self.ufunc is not None:
             return self.ufunc(*xs, **attrs)
         return self.scalar(NUMPY, *xs, **attrs)
+
+    def kernel(self, *avals: Aval) -> Callable[..., Any]:
+        """NumPy's ufunc itself, where it gives the right dtype."""
+        if self.ufunc is None:
+            return self.numpy
+        dtypes = tuple([a.dtype for a in avals])
+        try:
+            probe = quietly(self.ufunc, *[np.ones(1, d) for d in dtypes])
+        except TypeError:
+            return self.numpy
+        return self.ufunc if probe.dtype is self.result_dtype(*dtypes) else self.numpy
 
     def numpy(self, *xs: Any, **attrs: Any) -> Any:
         dtype = self.result_dtype(*[x.dtype for x in xs])

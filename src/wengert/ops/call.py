@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from ..config import STATE, quietly
 from ..graph.aval import Aval
 from ..graph.graph import Graph
-from ..graph.handle import Handle, node_of, of_node, symbol
+from ..graph.handle import Handle, apply, make_node, node_of, of_node, results, symbol, wrap
 from ..graph.lower import straight_line
 from ..graph.node import Node, ancestors
 from ..graph.trace import trace, tracing
@@ -96,6 +97,29 @@ class Call(Op):
         nested = trace(lambda x, y: OPS["mul"](OPS["call"](x, y, graph=one), x), [aval, aval], "nested")
         for graph in (one, two, nested):
             yield Sample(floats(3), floats(3, seed=1), attrs={"graph": graph}, label=graph.name)
+
+
+def call_on_arrays(graph: Graph, tensors: Sequence[Any], values: Sequence[Any]) -> Any:
+    """A call in eager mode while nobody watches: what `apply` does, with less on the way."""
+    state = STATE
+    need = tuple([t._node is not None and t._node.requires_grad for t in tensors])
+    try:
+        if not (state.grad and True in need):
+            found = state.run(graph.run, *values)
+            return wrap(found) if graph.single else tuple([wrap(v) for v in found])
+        forward, backward, n = graph.derived.get(("split", need)) or quietly(split, graph, need)
+        found = state.run(forward, *values)
+    except Exception:  # the general way does it again, and says what is wrong
+        return apply(OPS["call"], tuple(tensors), {"graph": graph})
+    kept, shapes = found[n:], found[:n]
+
+    def pullback(g: Any, need: Sequence[bool]) -> Any:
+        return backward(*kept, *([g] if graph.single else full_tuple(g, shapes)))
+
+    value = found[0] if graph.single else found[:n]
+    node = make_node(OPS["call"], tuple([node_of(t) for t in tensors]), {"graph": graph}, value, True)
+    node.saved = pullback
+    return wrap(value, node) if graph.single else results(node, value)
 
 
 def _jvp_handles(graph: Graph, xs: Sequence[Any], ts: Sequence[Any]) -> list[Any]:

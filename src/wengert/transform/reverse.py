@@ -248,7 +248,7 @@ def _add_grad(old: Any, g: Any, raw: bool) -> Any:
         return g if old is None else old + g
     if old is None:
         # Rules may hand the same array to several inputs, or a view: a gradient must own its memory.
-        return wrap(np.array(g))
+        return wrap(np.array(g, order="C"))
     if old._node is None and old._alias is None and type(old._value) is np.ndarray and old._value.flags.writeable:
         np.add(old._value, g, out=old._value)
         return old
