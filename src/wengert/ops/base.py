@@ -351,7 +351,10 @@ class Reduce(Op):
         return out if out.dtype is dtype else out.astype(dtype)
 
     def spread(self, g: Any, x: Any, axes: tuple[int, ...]) -> Any:
-        return OPS["expand"](g, shape=shape_of(x), axes=axes) if axes else g
+        if not axes:
+            return g
+        expand = OPS["expand"]
+        return (expand if isinstance(g, Handle) else expand.numpy)(g, shape=shape_of(x), axes=axes)
 
     def jvp(self, ts: Sequence[Any], out: Any, xs: Any, **attrs: Any) -> Any:
         axes = attrs["axes"]

@@ -99,8 +99,7 @@ def _add(adjoints: dict[int, Any], n: Node, g: Any) -> None:
 
 def _release(n: Node) -> None:
     """Let go of the values and edges of a node whose adjoint has been passed on."""
-    n.inputs = None  # type: ignore[assignment]
-    n.data = n.saved = None
+    n.inputs = n.data = n.saved = None
 
 
 def _pass_on(n: Node, g: Any, adjoints: dict[int, Any], needed: set[int] | None, raw: bool) -> None:
@@ -153,7 +152,7 @@ def deliver_arrays(root: Node, seed: Any, free: bool) -> None:  # noqa: C901  (f
                     old = adjoints.get(x.seq)
                     adjoints[x.seq] = gx if old is None else old + gx
         if free:
-            _release(n)
+            n.inputs = n.data = n.saved = None
 
 
 def _into_slot(adjoints: dict[int, Any], n: Node, g: Any, needed: set[int] | None) -> None:
@@ -248,7 +247,7 @@ def _add_grad(old: Any, g: Any, raw: bool) -> Any:
         return g if old is None else old + g
     if old is None:
         # Rules may hand the same array to several inputs, or a view: a gradient must own its memory.
-        return wrap(np.array(g, order="C"))
+        return wrap(g.copy() if type(g) is np.ndarray else np.array(g))
     if old._node is None and old._alias is None and type(old._value) is np.ndarray and old._value.flags.writeable:
         np.add(old._value, g, out=old._value)
         return old
