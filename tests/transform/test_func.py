@@ -217,3 +217,17 @@ def test_errors(case):
     run, text = ERRORS[case]
     with pytest.raises(wg.errors.WengertError, match=text):
         run()
+
+
+def test_no_grad_inside_a_traced_function_stays_no_grad_when_replayed():
+    def f(x):
+        with wg.no_grad():
+            scale = x.exp()
+        return (scale * x).sum()
+
+    x = t(0.5, 1.0)
+    want = np.exp(x.numpy())
+    np.testing.assert_allclose(grad(f)(x).numpy(), want)
+    graph = wg.trace(f, x)
+    np.testing.assert_allclose(grad(graph)(x).numpy(), want)
+    np.testing.assert_allclose(vmap(grad(f))(x.reshape(1, 2)).numpy()[0], want)

@@ -21,7 +21,7 @@ from ..errors import ArgumentError, DTypeError, GraphError, ShapeError, TraceErr
 from ..graph.aval import Aval, aval_of
 from ..graph.graph import Graph
 from ..graph.handle import Handle, node_of, of_node, symbol, wrap
-from ..graph.node import ITEM, NO_ATTRS, Node
+from ..graph.node import NO_ATTRS, Node
 from ..graph.trace import Trace, tracing
 from ..ops.base import OPS
 
@@ -256,19 +256,8 @@ def _copied(source: Graph, name: str) -> Graph:
             env[n.seq] = Node(None, (), NO_ATTRS, value, None, False)
             continue
         inputs = tuple([env[x.seq] for x in n.inputs])
-        if _is_stopped(n):
-            inputs = tuple([_stopped(x) if x.requires_grad else x for x in inputs])
         env[n.seq] = Node(n.op, inputs, n.attrs, None, n.aval, n.requires_grad, n.code, n.lasti, n.scope)
     return Graph(tuple(env[n.seq] for n in source.inputs), tuple(env[o.seq] for o in source.outputs), name)
-
-
-def _is_stopped(n: Node) -> bool:
-    """Whether a node was made where grad mode was off."""
-    return not n.requires_grad and n.op is not ITEM and n.op.differentiable and any(x.requires_grad for x in n.inputs)
-
-
-def _stopped(x: Node) -> Node:
-    return Node(OPS["stop_gradient"], (x,), NO_ATTRS, None, x.aval, False)
 
 
 def _key(graph: Graph, name: str) -> Any:

@@ -26,6 +26,14 @@ class Trace:
         self.leaves: list[tuple[Handle, Node]] = []
         self.writes: list[tuple[Handle, Any, Node | None]] = []  # tensors changed in place, with what they were
 
+    def stopped(self, x: Handle) -> Any:
+        """What an op reads of a tensor while grad mode is off: its value as a constant."""
+        if x._node is None or not x._node.requires_grad:
+            return x
+        from ..ops.base import OPS
+
+        return OPS["stop_gradient"](x)
+
     def saw_leaf(self, x: Handle, node: Node) -> None:
         """A tensor from outside was read for the first time; keep it alive with its node."""
         self.leaves.append((x, node))

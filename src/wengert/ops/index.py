@@ -375,6 +375,12 @@ class ScatterAdd(Linear):
             raise out_of_range(self.name, index, n, dim)
         if index.dtype != dt.NP_INT64:
             index = index.astype(np.int64)
+        if index.shape[dim] == 1 and all(
+            k == m for i, (k, m) in enumerate(zip(index.shape, shape, strict=True)) if i != dim
+        ):  # one element a lane, as a loss that picks a class: nothing can meet
+            out = np.zeros(shape, g.dtype)
+            np.put_along_axis(out, index, g, dim)
+            return out
         work = g.astype(np.float32) if g.dtype in dt.HALF_NP else g
         out = sum_rows(work.reshape(-1), lane_index(index, dim, shape).reshape(-1), math.prod(shape))
         return out.astype(g.dtype, copy=False).reshape(shape)
