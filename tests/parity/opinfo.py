@@ -12,7 +12,7 @@ import types
 import unittest
 import warnings
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import ml_dtypes
@@ -39,12 +39,47 @@ def table() -> dict[str, Any]:
     return {".".join(filter(None, (info.name, info.variant_test_name))): info for info in op_db}
 
 
+def unseeded(f: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """In the place of torch's wrapper that seeds its generator before every call."""
+    return f(*args, **kwargs)
+
+
+def in_library(library: Any, f: Any) -> Callable[..., Any]:
+    """One of torch's lambdas, with ``library`` in torch's place."""
+    return types.FunctionType(
+        f.__code__, {"torch": library, "wrapper_set_seed": unseeded}, "op", f.__defaults__, f.__closure__
+    )
+
+
+def is_lambda(info: Any) -> bool:
+    return getattr(info.op, "__name__", "") == "<lambda>"
+
+
+def is_random(info: Any, args: Any, kwargs: Any) -> bool:
+    """Whether two calls of torch's function give different numbers."""
+    import torch
+
+    if info.name.startswith(("empty", "new_empty")):
+        return True
+    if not is_lambda(info) or "wrapper_set_seed" not in info.op.__code__.co_names:
+        return False
+    call = in_library(torch, info.op)
+    outcomes = [attempt(call, *[copied(a) for a in args], **kwargs) for _ in range(2)]
+    if any(kind == "error" for kind, _ in outcomes):
+        return False
+    first, second = (list(leaves(out)) for _, out in outcomes)
+    return any(not np.array_equal(value_of(a), value_of(b), equal_nan=True) for a, b in zip(first, second))
+
+
+def copied(x: Any) -> Any:
+    """Random functions write into their argument."""
+    return x.detach().clone() if hasattr(x, "detach") else x
+
+
 def ours(info: Any) -> Callable[..., Any]:
     """wengert's function behind an OpInfo; torch's small lambdas run with wengert in torch's place."""
-    code = getattr(info.op, "__code__", None)
-    if getattr(info.op, "__name__", "") == "<lambda>":
-        names = {"torch": wg, "wrapper_set_seed": lambda f, *args, **kwargs: f(*args, **kwargs)}
-        return types.FunctionType(code, names, info.name, info.op.__defaults__, info.op.__closure__)
+    if is_lambda(info):
+        return in_library(wg, info.op)
     found: Any = wg
     try:
         for part in info.name.split("."):
@@ -93,8 +128,8 @@ def convert(x: Any) -> Any:
         return {k: convert(v) for k, v in x.items()}
     if isinstance(x, (list, tuple)):
         return type(x)(convert(v) for v in x) if type(x) in (list, tuple) else tuple(convert(v) for v in x)
-    if callable(x) and getattr(x, "__module__", None) == "torch.nn.functional":
-        return getattr(wg.nn.functional, x.__name__)
+    if isinstance(x, torch.nn.PairwiseDistance):
+        return partial(wg.nn.functional.pairwise_distance, p=x.norm, eps=x.eps, keepdim=x.keepdim)
     return x
 
 
@@ -140,6 +175,8 @@ def difference(got: Any, want: Any, tolerance: float | None, loose: bool) -> str
     """What differs between two results; ``loose``: shapes and dtypes only."""
     import torch
 
+    if isinstance(want, torch.Size):
+        return None if tuple(got) == tuple(want) else f"{got} for {want}"
     if not isinstance(want, torch.Tensor):
         if isinstance(want, torch.dtype):
             return None if str(got).split(".")[-1] == str(want).split(".")[-1] else f"{got} for {want}"
@@ -178,11 +215,11 @@ def inputs_of(x: Any) -> list[Any]:
 
 def gradients(outs: Any, args: Any, make: Callable[[np.ndarray], Any], grad: Callable[..., Any]) -> list[Any]:
     """Of the inexact results (weighted) by the tensors that require grad."""
-    outs = [o for o in leaves(outs) if getattr(o, "requires_grad", False)]
+    weighted = [(o, make(adjoint(o, k))) for k, o in enumerate(leaves(outs)) if getattr(o, "requires_grad", False)]
     xs = [t for t in inputs_of(args) if t.requires_grad]
-    if not outs or not xs:
+    if not weighted or not xs:
         return [None] * len(xs)
-    return list(grad(outs, xs, [make(adjoint(o, k)) for k, o in enumerate(outs)], allow_unused=True))
+    return list(grad([o for o, _ in weighted], xs, [w for _, w in weighted], allow_unused=True))
 
 
 def compare_gradients(theirs: tuple[Any, Any], mine: tuple[Any, Any], canonical: Any) -> str | None:

@@ -84,6 +84,22 @@ class Graph:
         """Print the graph as a Python program that makes it again (`wengert.graph.show.from_python`)."""
         print(str(self))
 
+    @staticmethod
+    def from_python(text: str, **objects: Any) -> Graph:
+        """The graph that ``str(graph)`` describes; runs the text, so only read what you trust.
+
+        ``objects``: what the text refers to by name, such as the rule of a custom function (see
+        `wengert.graph.show.objects_of`).
+
+        >>> import wengert as wg
+        >>> g = wg.trace(lambda x: x.exp(), wg.ones(2))
+        >>> len(wg.Graph.from_python(str(g)))
+        1
+        """
+        from .show import from_python
+
+        return from_python(text, **objects)
+
     # -- running it ------------------------------------------------------------------------
 
     def numpy(self, *values: Any) -> Any:

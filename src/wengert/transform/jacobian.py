@@ -129,21 +129,40 @@ def forward_blocks(p: Partial, chunk: int | None = None) -> list[list[Any]]:
     return blocks
 
 
+def indicator_rows(colors: Any) -> Any:
+    """For each colour a row with ones where it stands."""
+    rows = np.zeros((int(colors.max(initial=-1)) + 1, colors.size))
+    marked = np.flatnonzero(colors >= 0)
+    rows[colors[marked], marked] = 1.0
+    return rows
+
+
 def compressed_values(p: Partial, plan: Plan) -> Any:
     """The values of the pairs of the plan's pattern, from sweeps along sums of directions of one colour."""
-    assert plan.pattern is not None and plan.colors is not None
+    assert plan.pattern is not None
     row, column = plan.pattern.pairs()
-    lines = np.zeros((plan.sweeps, plan.colors.size))
-    lines[plan.colors, np.arange(plan.colors.size)] = 1.0
-    if plan.mode == "forward":
-        found = push_rows(p, seeds_for(p.leaves, lines), plan.chunk)
-        index = plan.colors[column] * plan.pattern.rows + row
-    else:
-        found = pull_rows(p, lambda outs: seeds_for(outs, lines), plan.chunk)[1]
-        index = plan.colors[row] * plan.pattern.columns + column
-    flat = [OPS["reshape"](f, shape=(plan.sweeps, f.aval.size // max(plan.sweeps, 1))) for f in found]
+    parts: list[Any] = []
+    index = np.zeros(row.size, np.int64)
+    backward = np.zeros(row.size, bool) if plan.row_colors is None else plan.row_colors[row] >= 0
+    start = 0
+    if plan.column_colors is not None:
+        lines = indicator_rows(plan.column_colors)
+        parts.append(_flat_rows(push_rows(p, seeds_for(p.leaves, lines), plan.chunk), len(lines)))
+        index[~backward] = (plan.column_colors[column] * plan.pattern.rows + row)[~backward]
+        start = len(lines) * plan.pattern.rows
+    if plan.row_colors is not None:
+        lines = indicator_rows(plan.row_colors)
+        parts.append(_flat_rows(pull_rows(p, lambda outs: seeds_for(outs, lines), plan.chunk)[1], len(lines)))
+        index[backward] = start + (plan.row_colors[row] * plan.pattern.columns + column)[backward]
+    whole = parts[0] if len(parts) == 1 else OPS["cat"](*parts, axis=0)
+    return OPS["take_rows"](whole, wrap(index))
+
+
+def _flat_rows(found: Sequence[Any], n: int) -> Any:
+    """Stacked results of n sweeps, each laid out flat and side by side, as one vector."""
+    flat = [OPS["reshape"](f, shape=(n, f.aval.size // max(n, 1))) for f in found]
     whole = flat[0] if len(flat) == 1 else OPS["cat"](*flat, axis=1)
-    return OPS["take_rows"](OPS["reshape"](whole, shape=(whole.aval.size,)), wrap(index))
+    return OPS["reshape"](whole, shape=(whole.aval.size,))
 
 
 def scattered_blocks(p: Partial, plan: Plan, out_avals: Sequence[Any]) -> list[list[Any]]:
@@ -226,7 +245,8 @@ def jacobian(
     Args:
         f: takes and returns nested tensors; must be traceable.
         argnums: which arguments to differentiate.
-        mode: ``"forward"``, ``"reverse"``, or ``"auto"`` for the cheaper one.
+        mode: ``"forward"``, ``"reverse"``, ``"mixed"`` (dense rows in reverse, the rest forward), or ``"auto"``
+            for the cheapest.
         sparse: return SciPy's COO matrix (needs SciPy), outputs by inputs, flattened.
         plan: return the `Plan` (mode, sweeps, entries, bytes) without running a sweep.
         memory_budget: bytes that the sweeps may take at once; 1 GiB by default.
@@ -249,7 +269,7 @@ def jacobian(
             return found
         if sparse:
             return scipy_matrix(p, found)
-        if found.colors is not None:
+        if found.pattern is not None:
             return p.nest(scattered_blocks(p, found, out_avals))
         return p.nest((forward_blocks if found.mode == "forward" else reverse_blocks)(p, found.chunk))
 
@@ -259,7 +279,7 @@ def jacobian(
 def hessian(
     f: F, argnums: ArgNums = 0, *, sparse: bool = False, plan: bool = False, memory_budget: int | None = None
 ) -> F:
-    """The Hessian of a scalar function: the Jacobian of its gradient, forward over reverse.
+    """The Hessian of a scalar function: the planned `jacobian` of its gradient.
 
     Args:
         f, argnums, sparse, plan, memory_budget: as for `jacobian`.
@@ -279,9 +299,7 @@ def hessian(
         found = tree.unflatten(p.structure, pull(OPS["fill"](outs[0], value=1)))
         return found[0] if p.single else found
 
-    return jacobian(
-        gradient, argnums, mode="forward", sparse=sparse, plan=plan, memory_budget=memory_budget
-    )
+    return jacobian(gradient, argnums, sparse=sparse, plan=plan, memory_budget=memory_budget)
 
 
 __all__ = ["hessian", "jacfwd", "jacobian", "jacrev"]

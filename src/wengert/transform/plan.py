@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from ..errors import ArgumentError, TraceError, message
 from ..graph.aval import Aval
 from ..graph.graph import Graph
@@ -23,9 +25,11 @@ PAIRS_LIMIT = 20_000_000  # patterns beyond this are not worth their memory
 class Plan:
     """How a Jacobian will be computed.
 
-    ``mode``: ``"forward"`` or ``"reverse"``. ``sweeps``: how many directions are swept. ``rows``, ``columns``:
-    its size. ``entries``: structural non-zeros (None: not looked for, dense). ``bytes``: about what the sweeps
-    take at once. ``chunk``: directions at once (None: all).
+    ``mode``: ``"forward"``, ``"reverse"``, or ``"mixed"`` (a few dense rows in reverse, the rest forward).
+    ``sweeps``: how many directions are swept. ``rows``, ``columns``: its size. ``entries``: structural non-zeros
+    (None: not looked for, dense). ``bytes``: about what the sweeps take at once. ``chunk``: directions at once
+    (None: all). ``column_colors``: the colour of each column swept forward; ``row_colors``: of each row swept in
+    reverse; -1 for one that the other mode covers.
     """
 
     mode: str
@@ -36,7 +40,8 @@ class Plan:
     bytes: int
     chunk: int | None
     pattern: Pattern | None = None
-    colors: Any = None
+    column_colors: Any = None
+    row_colors: Any = None
 
     def __repr__(self) -> str:
         size = f"{self.rows} x {self.columns}"
@@ -47,6 +52,16 @@ class Plan:
             f"Plan({self.mode} mode, {self.sweeps} sweep{plural} for a {size} Jacobian{entries}{chunk}, "
             f"about {self.bytes} bytes at once)"
         )
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A mode with its colours and the number of its sweeps."""
+
+    mode: str
+    sweeps: int
+    column_colors: Any = None
+    row_colors: Any = None
 
 
 def sparsity(graph: Graph) -> Pattern | None:
@@ -73,8 +88,6 @@ def sparsity(graph: Graph) -> Pattern | None:
 
 
 def _concatenate(keys: Sequence[Any]) -> Any:
-    import numpy as np
-
     return np.concatenate(keys) if keys else np.zeros(0, np.int64)
 
 
@@ -100,8 +113,8 @@ def make_plan(
     force_pattern: bool = False,
 ) -> tuple[Plan, tuple[Aval, ...]]:
     """The plan of the Jacobian of a flat function at arguments of these avals, and the outputs' avals."""
-    if mode not in ("auto", "forward", "reverse"):
-        raise ArgumentError(message("jacobian", "mode must be 'auto', 'forward' or 'reverse'", repr(mode)))
+    if mode not in ("auto", "forward", "reverse", "mixed"):
+        raise ArgumentError(message("jacobian", "mode must be 'auto', 'forward', 'reverse' or 'mixed'", repr(mode)))
     try:
         graph = trace(lambda *ys: list(f(*ys)), [x.aval for x in xs], "jacobian")
     except TraceError as error:
@@ -110,14 +123,16 @@ def make_plan(
     rows = sum(a.size for a in flat.out_avals)
     columns = sum(x.aval.size for x in xs)
     pattern = sparsity(flat) if force_pattern or min(rows, columns) >= SMALL else None
-    choice, sweeps, colors = _choose(mode, pattern, rows, columns)
+    choice = _choose(mode, pattern, rows, columns)
     per_sweep = sum(n.aval.nbytes for n in flat.nodes if isinstance(n.aval, Aval)) or 1
     fits = max(1, (budget or DEFAULT_BUDGET) // per_sweep)
-    chunk = None if fits >= sweeps else int(fits)
-    dense_pattern = pattern is None or (sweeps == (columns if choice == "forward" else rows) and not force_pattern)
+    chunk = None if fits >= choice.sweeps else int(fits)
+    whole = {"forward": columns, "reverse": rows}.get(choice.mode)  # sweeps of a dense Jacobian
+    swept_densely = pattern is None or (choice.sweeps == whole and not force_pattern)
     plan = Plan(
-        choice, sweeps, rows, columns, None if pattern is None else pattern.count, per_sweep * min(sweeps, fits), chunk,
-        None if dense_pattern else pattern, None if dense_pattern else colors,
+        choice.mode, choice.sweeps, rows, columns, None if pattern is None else pattern.count,
+        per_sweep * min(choice.sweeps, fits), chunk, None if swept_densely else pattern,
+        choice.column_colors, choice.row_colors,
     )  # fmt: skip
     return plan, flat.out_avals
 
@@ -128,20 +143,51 @@ def _captured(graph: Graph) -> list[Any]:
     return [of_node(n) for n in graph.captures]
 
 
-def _choose(mode: str, pattern: Pattern | None, rows: int, columns: int) -> tuple[str, int, Any]:
-    """Mode, number of sweeps and colours; a reverse sweep is counted a little dearer than a forward one."""
-    forward, reverse = columns, rows
-    by_column = by_row = None
-    if pattern is not None:
+def _count(colors: Any) -> int:
+    return int(colors.max(initial=-1)) + 1
+
+
+def _choose(mode: str, pattern: Pattern | None, rows: int, columns: int) -> Choice:
+    """Mode, number of sweeps and colours; a reverse sweep is counted dearer than a forward one."""
+    choices: list[Choice] = []
+    if pattern is None:
+        choices = [Choice("forward", columns), Choice("reverse", rows)]
+    else:
         if mode != "reverse":
-            by_column = color(pattern, True)
-            forward = int(by_column.max(initial=-1)) + 1
+            colors = color(pattern, True)
+            choices.append(Choice("forward", _count(colors), colors))
         if mode != "forward":
-            by_row = color(pattern, False)
-            reverse = int(by_row.max(initial=-1)) + 1
-    if mode == "auto":
-        mode = "forward" if forward <= 1.5 * reverse else "reverse"
-    return (mode, forward, by_column) if mode == "forward" else (mode, reverse, by_row)
+            colors = color(pattern, False)
+            choices.append(Choice("reverse", _count(colors), None, colors))
+        if mode in ("auto", "mixed"):
+            choices += _mixed(pattern, min(c.sweeps for c in choices))
+    if mode != "auto":
+        choices = [c for c in choices if c.mode == mode] or choices
+    return min(choices, key=lambda c: c.sweeps if c.mode == "forward" else 1.5 * c.sweeps)
+
+
+def _mixed(pattern: Pattern, best: int) -> list[Choice]:
+    """Splits that sweep the densest rows in reverse and colour the columns of the rest.
+
+    An arrow matrix of size n needs n sweeps in either mode and three in both together.
+    """
+    if best < SMALL:
+        return []
+    row = pattern.pairs()[0]
+    degrees = np.bincount(row, minlength=pattern.rows)
+    found: list[Choice] = []
+    taken = 1
+    while 2 * taken < best and taken < pattern.rows:
+        dense_rows = np.argsort(-degrees, kind="stable")[:taken]
+        is_dense = np.zeros(pattern.rows, bool)
+        is_dense[dense_rows] = True
+        inside = is_dense[row]
+        columns = color(Pattern(pattern.keys[~inside], pattern.rows, pattern.columns), True)
+        lines = color(Pattern(pattern.keys[inside], pattern.rows, pattern.columns), False)
+        row_colors = np.where(is_dense, lines, -1)
+        found.append(Choice("mixed", _count(columns) + _count(row_colors), columns, row_colors))
+        taken *= 2
+    return found
 
 
 __all__ = ["Plan", "make_plan", "sparsity"]
