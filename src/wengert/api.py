@@ -69,6 +69,8 @@ from .functional.indexing import *
 from .functional.joining import *
 from .functional.linalg import *
 from .functional.memory import *
+from .functional.outs import TOP_LEVEL as _TAKE_OUT
+from .functional.outs import accept_out as _accept_out
 from .functional.parts import *
 from .functional.pointwise import *
 from .functional.printing import set_printoptions
@@ -90,3 +92,5 @@ from .transform.checkpoint import checkpoint
 from .transform.reverse import gradients
 
 newaxis = None
+
+_accept_out(globals(), _TAKE_OUT)

@@ -26,9 +26,12 @@ from .functional.fft import (
     rfftfreq,
     rfftn,
 )
+from .functional.outs import FFT, accept_out
 
 __all__ = [
     "fft", "fft2", "fftfreq", "fftn", "fftshift", "hfft", "hfft2", "hfftn", "ifft", "ifft2", "ifftn",
     "ifftshift", "ihfft", "ihfft2", "ihfftn", "irfft", "irfft2", "irfftn", "rfft", "rfft2", "rfftfreq",
     "rfftn",
 ]  # fmt: skip
+
+accept_out(globals(), FFT)

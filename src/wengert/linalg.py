@@ -37,6 +37,7 @@ from .functional.linalg_systems import (
 )
 from .functional.linalg_systems import linalg_lu as lu
 from .functional.linalg_systems import linalg_lu_solve as lu_solve
+from .functional.outs import LINALG, accept_out
 
 __all__ = [
     "LinAlgError", "cholesky", "cholesky_ex", "cond", "cross", "det", "diagonal", "eig", "eigh", "eigvals",
@@ -45,3 +46,5 @@ __all__ = [
     "pinv", "qr", "slogdet", "solve", "solve_ex", "solve_triangular", "svd", "svdvals", "tensorinv",
     "tensorsolve", "vander", "vecdot", "vector_norm",
 ]  # fmt: skip
+
+accept_out(globals(), LINALG)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from .functional.activation import log_softmax, softmax
 from .functional.pointwise import exp2, expm1, log1p, logit, round, sigmoid, sinc
+from .functional.outs import SPECIAL, accept_out
 from .functional.reduction import logsumexp
 from .functional.special import (
     digamma,
@@ -44,3 +45,5 @@ __all__ = [
     "modified_bessel_i0", "modified_bessel_i1", "multigammaln", "ndtr", "ndtri", "polygamma", "psi", "round",
     "sinc", "softmax", "xlog1py", "xlogy", "zeta",
 ]  # fmt: skip
+
+accept_out(globals(), SPECIAL)

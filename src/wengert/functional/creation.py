@@ -17,9 +17,16 @@ from ..ops.base import OPS
 from .front import cast, expand_to
 
 
+def check_device(name: str, device: Any) -> None:
+    """Only the CPU is there; a device or its name."""
+    if str(getattr(device, "type", device)).partition(":")[0] != "cpu":
+        raise DTypeError(message(name, "no such device here", repr(str(device)), "Only 'cpu' is supported"))
 
-def finish(value: Any, requires_grad: bool = False) -> Any:
+
+def finish(value: Any, requires_grad: bool = False, device: Any = None) -> Any:
     """A tensor of an array; under a recording it becomes a leaf there."""
+    if device is not None:
+        check_device("device", device)
     out = wrap(value)
     return out.requires_grad_() if requires_grad else out
 
@@ -93,17 +100,31 @@ def tensor(
     tensor([[1, 2],
             [3, 4]])
     """
-    return finish(_array(data, dtype, copy=True), requires_grad)
+    return finish(_array(data, dtype, copy=True), requires_grad, device)
 
 
 def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Any:
     """A tensor of ``data``, sharing its memory (and history) where possible."""
     if isinstance(data, Handle):
+        if device is not None:
+            check_device("as_tensor", device)
         return data if dtype is None else cast(data, dt.to_dtype(dtype))
-    return finish(_array(data, dtype, copy=False))
+    return finish(_array(data, dtype, copy=False), device=device)
 
 
-asarray = as_tensor
+def asarray(
+    obj: Any, *, dtype: Any = None, device: Any = None, copy: bool | None = None, requires_grad: bool = False
+) -> Any:
+    """A tensor of ``obj``, sharing its memory where possible and ``copy`` does not say otherwise.
+
+    Raises:
+        ArgumentError: ``copy=False``, and the data cannot be shared.
+    """
+    out = tensor(obj, dtype=dtype, device=device) if copy else as_tensor(obj, dtype, device)
+    own = obj._value if isinstance(obj, Handle) else obj
+    if copy is False and not (isinstance(own, np.ndarray) and np.may_share_memory(own, out._value)):
+        raise ArgumentError(message("asarray", "the data cannot be shared", type(obj).__name__, "Use copy=None"))
+    return out.detach().requires_grad_() if requires_grad else out
 
 
 def from_numpy(ndarray: Any) -> Any:
@@ -114,31 +135,64 @@ def from_numpy(ndarray: Any) -> Any:
     return finish(ndarray)
 
 
-def full(size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+def full(
+    size: Any,
+    fill_value: Any,
+    *,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    layout: Any = None,
+    pin_memory: bool = False,
+) -> Any:
     """A tensor of ``size`` filled with one value; the dtype is the value's unless given."""
     if dtype is None:
         dtype = dt.of(fill_value.aval.dtype) if isinstance(fill_value, Handle) else dt.python_dtype(fill_value)
     if isinstance(fill_value, Handle):
         fill_value = fill_value.item()  # type: ignore[attr-defined]
-    return finish(np.full(as_size("full", (size,)), fill_value, _np_dtype(dtype)), requires_grad)
+    return finish(np.full(as_size("full", (size,)), fill_value, _np_dtype(dtype)), requires_grad, device)
 
 
-def zeros(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False, **_: Any) -> Any:
+def zeros(
+    *size: Any,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    layout: Any = None,
+    pin_memory: bool = False,
+) -> Any:
     """Zeros of a shape: ``zeros(2, 3)`` or ``zeros((2, 3))``."""
-    return finish(np.zeros(as_size("zeros", size), _np_dtype(dtype)), requires_grad)
+    return finish(np.zeros(as_size("zeros", size), _np_dtype(dtype)), requires_grad, device)
 
 
-def ones(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False, **_: Any) -> Any:
+def ones(
+    *size: Any,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    layout: Any = None,
+    pin_memory: bool = False,
+) -> Any:
     """Ones of a shape."""
-    return finish(np.ones(as_size("ones", size), _np_dtype(dtype)), requires_grad)
+    return finish(np.ones(as_size("ones", size), _np_dtype(dtype)), requires_grad, device)
 
 
-def empty(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False, **_: Any) -> Any:
+def empty(
+    *size: Any,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    layout: Any = None,
+    pin_memory: bool = False,
+    memory_format: Any = None,
+) -> Any:
     """A tensor whose contents are unspecified (zeros here, so that nothing depends on chance)."""
-    return zeros(*size, dtype=dtype, requires_grad=requires_grad)
+    return zeros(*size, dtype=dtype, device=device, requires_grad=requires_grad)
 
 
-def _like(input: Any, value: Any, dtype: Any, requires_grad: bool) -> Any:
+def _like(input: Any, value: Any, dtype: Any, requires_grad: bool, device: Any) -> Any:
+    if device is not None:
+        check_device("device", device)
     target = input.aval.dtype if dtype is None else dt.to_dtype(dtype).np
     if input._value is not None and not STATE.watchers:
         return finish(np.full(input._value.shape, value, target), requires_grad)
@@ -146,31 +200,76 @@ def _like(input: Any, value: Any, dtype: Any, requires_grad: bool) -> Any:
     return apply(OPS["fill"], (input,), attrs)
 
 
-def zeros_like(input: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, **_: Any) -> Any:
+def zeros_like(
+    input: Any,
+    *,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    layout: Any = None,
+    pin_memory: bool = False,
+    memory_format: Any = None,
+) -> Any:
     """Zeros shaped like a tensor."""
-    return _like(input, 0, dtype, requires_grad)
+    return _like(input, 0, dtype, requires_grad, device)
 
 
-def ones_like(input: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, **_: Any) -> Any:
+def ones_like(
+    input: Any,
+    *,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    layout: Any = None,
+    pin_memory: bool = False,
+    memory_format: Any = None,
+) -> Any:
     """Ones shaped like a tensor."""
-    return _like(input, 1, dtype, requires_grad)
+    return _like(input, 1, dtype, requires_grad, device)
 
 
-def empty_like(input: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, **_: Any) -> Any:
+def empty_like(
+    input: Any,
+    *,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    layout: Any = None,
+    pin_memory: bool = False,
+    memory_format: Any = None,
+) -> Any:
     """A tensor shaped like another; contents are zeros."""
-    return _like(input, 0, dtype, requires_grad)
+    return _like(input, 0, dtype, requires_grad, device)
 
 
 def full_like(
-    input: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, **_: Any
+    input: Any,
+    fill_value: Any,
+    *,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    layout: Any = None,
+    pin_memory: bool = False,
+    memory_format: Any = None,
 ) -> Any:
     """One value shaped like a tensor."""
-    return _like(input, fill_value, dtype, requires_grad)
+    return _like(input, fill_value, dtype, requires_grad, device)
 
 
-def eye(n: int, m: int | None = None, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+def eye(
+    n: int,
+    m: int | None = None,
+    *,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    layout: Any = None,
+    pin_memory: bool = False,
+) -> Any:
     """The identity matrix, n by m."""
-    return finish(np.eye(n, m, dtype=_np_dtype(dtype)), requires_grad)
+    rows, columns = as_size("eye", (n, n if m is None else m))
+    return finish(np.eye(rows, columns, dtype=_np_dtype(dtype)), requires_grad, device)
 
 
 def _number(x: Any) -> Any:
@@ -178,7 +277,15 @@ def _number(x: Any) -> Any:
 
 
 def arange(
-    start: Any, end: Any = None, step: Any = 1, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+    start: Any,
+    end: Any = None,
+    step: Any = 1,
+    *,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    layout: Any = None,
+    pin_memory: bool = False,
 ) -> Any:
     """Numbers from ``start`` up to but without ``end``; int64 for integers, else the default dtype."""
     if end is None:
@@ -191,50 +298,97 @@ def arange(
     if dtype is None:
         dtype = dt.int64 if all(isinstance(x, int) for x in (start, end, step)) else dt.get_default_dtype()
     d = dt.to_dtype(dtype)
-    if d.category == 1 and all(isinstance(x, int) for x in (start, end, step)):
-        return finish(np.arange(start, end, step, dtype=d.np))
+    if d.category == 1:  # as PyTorch, which takes the whole part of the bounds first
+        start, end, step = int(start), int(end), int(step)
+        if step == 0:
+            raise ArgumentError(message("arange", "the step's whole part is zero"))
+        return finish(np.arange(start, end, step, dtype=d.np), device=device)
     n = max(math.ceil((end - start) / step), 0)
     value = start + step * np.arange(n, dtype=np.float64)
-    return finish(value.astype(d.np), requires_grad)
-
-
+    return finish(value.astype(d.np), requires_grad, device)
 
 
 def linspace(
-    start: Any, end: Any, steps: int, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+    start: Any,
+    end: Any,
+    steps: int,
+    *,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    layout: Any = None,
+    pin_memory: bool = False,
 ) -> Any:
     """``steps`` evenly spaced numbers from ``start`` to ``end``, both included; differentiable in tensor ends."""
-    steps = int(_number(steps))
-    if steps < 0:
-        raise ArgumentError(message("linspace", "steps is negative", str(steps)))
-    if isinstance(start, Handle) or isinstance(end, Handle):
-        return _linspace_of_tensors(start, end, steps, dtype)
-    return finish(np.linspace(start, end, steps).astype(_np_dtype(dtype)), requires_grad)
-
-
-def _linspace_of_tensors(start: Any, end: Any, steps: int, dtype: Any) -> Any:
+    steps = _steps("linspace", start, end, steps)
     target = dt.get_default_dtype() if dtype is None else dt.to_dtype(dtype)
+    if target.category < 2:
+        return finish(_spaced_integers(start, end, steps).astype(target.np), device=device)
+    if isinstance(start, Handle) or isinstance(end, Handle):
+        return _linspace_of_tensors(start, end, steps, target)
+    return finish(np.linspace(start, end, steps).astype(target.np), requires_grad, device)
+
+
+def _steps(name: str, start: Any, end: Any, steps: Any) -> int:
+    """The number of points, after checks of the ends."""
+    for x in (start, end):
+        if isinstance(x, Handle) and x.aval.shape:
+            raise ShapeError(message(name, "the ends must be numbers or 0-d tensors", str(x.aval)))
+    steps = _number(steps)
+    if int(steps) != steps or steps < 0:
+        raise ArgumentError(message(name, "steps must be a whole number that is not negative", str(steps)))
+    return int(steps)
+
+
+def _spaced_integers(start: Any, end: Any, steps: int) -> Any:
+    """Evenly spaced between the whole parts of the ends, from both sides, as PyTorch; not yet rounded."""
+    start, end = int(_number(start)), int(_number(end))
+    step, i = (end - start) / max(steps - 1, 1), np.arange(steps)
+    return np.where((i < steps // 2) | (steps == 1), start + step * i, end - step * (steps - 1 - i))
+
+
+def _linspace_of_tensors(start: Any, end: Any, steps: int, target: dt.dtype) -> Any:
     a, b = (cast(x, target) for x in (start, end))
     w = wrap((np.arange(steps) / max(steps - 1, 1)).astype(target.np))
     return a + (b - a) * w
 
 
 def logspace(
-    start: Any, end: Any, steps: int, base: float = 10.0, *, dtype: Any = None, device: Any = None,
+    start: Any,
+    end: Any,
+    steps: int,
+    base: float = 10.0,
+    *,
+    dtype: Any = None,
+    device: Any = None,
     requires_grad: bool = False,
-) -> Any:  # fmt: skip
+    layout: Any = None,
+    pin_memory: bool = False,
+) -> Any:
     """``base`` to the powers of `linspace`."""
-    if isinstance(start, Handle) or isinstance(end, Handle):
+    steps = _steps("logspace", start, end, steps)
+    target = dt.get_default_dtype() if dtype is None else dt.to_dtype(dtype)
+    if target.category >= 2 and (isinstance(start, Handle) or isinstance(end, Handle)):
         from .pointwise import pow
 
-        return pow(base, _linspace_of_tensors(start, end, steps, dtype))
-    value = np.logspace(_number(start), _number(end), int(steps), base=base)
-    return finish(value.astype(_np_dtype(dtype)), requires_grad)
+        return pow(base, _linspace_of_tensors(start, end, steps, target))
+    start, end = _number(start), _number(end)
+    if target.category < 2:
+        start, end = int(start), int(end)
+    return finish(np.logspace(start, end, steps, base=base).astype(target.np), requires_grad, device)
 
 
-def scalar_tensor(s: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+def scalar_tensor(
+    s: Any,
+    *,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    layout: Any = None,
+    pin_memory: bool = False,
+) -> Any:
     """A 0-d tensor of a number, in the default dtype unless given."""
-    return finish(np.asarray(s, _np_dtype(dtype)), requires_grad)
+    return finish(np.asarray(s, _np_dtype(dtype)), requires_grad, device)
 
 
 # -- methods -----------------------------------------------------------------------------------

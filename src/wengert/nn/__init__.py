@@ -4,6 +4,7 @@ from . import functional, init
 from .activation import GELU, LeakyReLU, LogSoftmax, ReLU, Sigmoid, SiLU, Softmax, Tanh
 from .container import ModuleDict, ModuleList, Sequential
 from .conv import Conv1d, Conv2d, Conv3d
+from .crf import CRF
 from .dropout import Dropout
 from .embedding import Embedding
 from .linear import Flatten, Identity, Linear
@@ -14,6 +15,7 @@ from .parameter import Parameter
 from .pooling import MaxPool2d
 
 __all__ = [
+    "CRF",
     "GELU",
     "BCELoss",
     "BCEWithLogitsLoss",

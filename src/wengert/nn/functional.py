@@ -8,5 +8,8 @@ from ..functional.dropout import *
 from ..functional.embedding import *
 from ..functional.loss import *
 from ..functional.norm import *
+from ..functional.outs import NN, accept_out
 from ..functional.pool import *
 from ..functional.resize import *
+
+accept_out(globals(), NN)
