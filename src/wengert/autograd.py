@@ -7,6 +7,7 @@ from typing import Any
 
 from .config import STATE, _GradMode, enable_grad, inference_mode, no_grad, set_grad_enabled, watching
 from .errors import GraphError, message
+from .graph.alias import assign
 from .graph.handle import Handle
 from .ops.custom import Rule, with_rule
 from .transform.backward import backward, grad
@@ -73,6 +74,7 @@ class FunctionCtx:
         self.needs_input_grad: tuple[bool, ...] = ()
         self._materialize = True
         self._not_differentiable: tuple[int, ...] = ()
+        self._dirty: tuple[int, ...] = ()
 
     def save_for_backward(self, *tensors: Any) -> None:
         """Keep tensors for ``backward`` (and ``jvp``): inputs, outputs or others; None is allowed."""
@@ -96,33 +98,49 @@ class FunctionCtx:
         self._not_differentiable = tuple(id(t) for t in tensors)
 
     def mark_dirty(self, *tensors: Any) -> None:
-        """Accepted for PyTorch's sake: values are never changed behind a graph's back here."""
+        """Say which arguments ``forward`` changed in place and returned."""
+        self._dirty = tuple(id(t) for t in tensors)
 
     def set_materialize_grads(self, value: bool) -> None:
-        """Whether ``backward`` gets zeros (True) for outputs without a gradient; they are always given."""
+        """Whether ``backward`` gets zeros (True, the default) or None for outputs without a gradient."""
         self._materialize = value
 
 
 class _FunctionRule(Rule):
     """Derivatives of one call of a `Function`."""
 
-    def __init__(self, cls: Any, ctx: FunctionCtx, places: list[int], n: int, source: list[int | None]) -> None:
+    def __init__(
+        self, cls: Any, ctx: FunctionCtx, places: list[int], n: int, source: list[int | None], spots: list[int], n_out: int
+    ) -> None:
         self.cls, self.ctx, self.places, self.n = cls, ctx, places, n
         self.name = cls.__name__
         self.source = source  # for each saved tensor: None, an output's number, or -1 for a kept one
-        if cls._defines("backward") or cls._defines("vjp"):
-            self.pullback = self._backward
-        if cls._defines("jvp"):
-            self.pushforward = self._jvp
+        self.spots, self.n_out = spots, n_out  # which of the outputs are tensors
+        self.materialize = ctx._materialize
 
-    def _restore(self, outs: Any, kept: Any) -> FunctionCtx:
-        given = iter(kept)
-        self.ctx._saved = tuple(None if s is None else next(given) if s < 0 else outs[s] for s in self.source)
-        return self.ctx
+    @property
+    def pullback(self) -> Callable[..., Any] | None:
+        return self._backward if self.cls._defines("backward") or self.cls._defines("vjp") else None
+
+    @property
+    def pushforward(self) -> Callable[..., Any] | None:
+        return self._jvp if self.cls._defines("jvp") else None
+
+    def _with_saved(self, rule: Callable[..., Any], outs: Any, kept: Any, given: list[Any]) -> Any:
+        """Call a rule with what was saved; ``ctx`` lets go of it again, for the outputs refer to ``ctx``."""
+        rest, before = iter(kept), self.ctx._saved
+        self.ctx._saved = tuple(None if s is None else next(rest) if s < 0 else outs[s] for s in self.source)
+        try:
+            return rule(self.ctx, *given)
+        finally:
+            self.ctx._saved = before
 
     def _backward(self, outs: Any, args: Any, kept: Any, gs: Any) -> list[Any]:
         rule = self.cls.backward if self.cls._defines("backward") else self.cls.vjp
-        found = rule(self._restore(outs, kept), *gs)
+        full: list[Any] = [None] * self.n_out
+        for i, g in zip(self.spots, gs, strict=True):
+            full[i] = g
+        found = self._with_saved(rule, outs, kept, full)
         found = found if isinstance(found, tuple) else (found,)
         if len(found) < self.n or any(f is not None for f in found[self.n :]):
             raise GraphError(
@@ -135,8 +153,9 @@ class _FunctionRule(Rule):
         full: list[Any] = [None] * self.n
         for i, t in zip(self.places, ts, strict=True):
             full[i] = t
-        found = self.cls.jvp(self._restore(outs, kept), *full)
-        return list(found) if isinstance(found, tuple) else [found]
+        found = self._with_saved(self.cls.jvp, outs, kept, full)
+        found = found if isinstance(found, tuple) else (found,)
+        return [found[i] for i in self.spots] if len(found) == self.n_out else list(found)
 
 
 class Function:
@@ -202,16 +221,22 @@ class Function:
                 cls.setup_context(ctx, args, output)
             else:
                 output = cls.forward(ctx, *args, **kwargs)
-        single = isinstance(output, Handle)
-        outs = [output] if single else list(output)
+        single = not isinstance(output, (tuple, list))
+        results = [output] if single else list(output)
+        spots = [i for i, o in enumerate(results) if isinstance(o, Handle)]
+        outs = [results[i] for i in spots]
         numbers = {id(o): i for i, o in enumerate(outs)}
         source = [None if s is None else numbers.get(id(s), -1) for s in ctx._saved]
         kept = [s for s, k in zip(ctx._saved, source, strict=True) if s is not None and k == -1]
-        rule = _FunctionRule(cls, ctx, places, len(args), source)
-        marked = ctx._not_differentiable
-        found = with_rule(rule, outs, tensors, kept) if tensors else tuple(outs)
-        found = tuple(o if id(o) in marked else f for f, o in zip(found, outs, strict=True))
-        return found[0] if single else type(output)(found)
+        ctx._saved = ()
+        rule = _FunctionRule(cls, ctx, places, len(args), source, spots, len(results))
+        found = with_rule(rule, outs, tensors, kept) if tensors and outs else tuple(outs)
+        for i, f, o in zip(spots, found, outs, strict=True):
+            if id(o) in ctx._dirty:
+                results[i] = assign(cls.__name__, o, f)
+            elif id(o) not in ctx._not_differentiable:
+                results[i] = f
+        return results[0] if single else type(output)(results)
 
 
 def once_differentiable(f: Callable[..., Any]) -> Callable[..., Any]:

@@ -76,10 +76,14 @@ class _CustomRule(Rule):
         self.owner, self.places, self.static, self.single = owner, places, static, single
         self.template = [None if i in places else a for i, a in enumerate(args)]
         self.name = owner.forward.__name__
-        if owner._vjp is not None:
-            self.pullback = self._pull
-        if owner._jvp is not None:
-            self.pushforward = self._push
+
+    @property
+    def pullback(self) -> Callable[..., Any] | None:
+        return None if self.owner._vjp is None else self._pull
+
+    @property
+    def pushforward(self) -> Callable[..., Any] | None:
+        return None if self.owner._jvp is None else self._push
 
     def _args(self, tensors: Any) -> list[Any]:
         full = list(self.template)

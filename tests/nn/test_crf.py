@@ -63,7 +63,7 @@ def test_log_likelihood_is_over_all_paths() -> None:
 def test_marginals_are_over_all_paths() -> None:
     crf = layer()
     emissions, _, mask = batch()
-    got = crf.marginals(emissions, mask).numpy()
+    got = crf.marginals(emissions, mask).detach().numpy()
     for b, n in enumerate(LENGTHS):
         found = all_paths(crf, emissions.numpy()[:n, b])
         weights = np.exp([s for s, _ in found] - np.logaddexp.reduce([s for s, _ in found]))

@@ -14,7 +14,7 @@ from ..config import STATE
 from ..graph.alias import assign, check_writable
 from ..graph.handle import Handle, apply, wrap
 from ..ops.base import OPS
-from .creation import as_size, finish
+from .creation import as_size, check_device, finish
 from .front import cast, expand_to
 
 Generator = rng.Generator
@@ -34,6 +34,11 @@ def _draw(name: str, shape: tuple[int, ...], np_dtype: Any, generator: Generator
     return apply(OPS[name], (next_key(generator),), {"shape": shape, "dtype": np_dtype})
 
 
+def _check_device(name: str, device: Any) -> None:
+    if device is not None:
+        check_device(name, device)
+
+
 def _floating(name: str, dtype: Any) -> Any:
     d = dt.get_default_dtype() if dtype is None else dt.to_dtype(dtype)
     if not d.is_floating_point:
@@ -42,7 +47,13 @@ def _floating(name: str, dtype: Any) -> Any:
 
 
 def rand(
-    *size: Any, generator: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False
+    *size: Any,
+    generator: Any = None,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    layout: Any = None,
+    pin_memory: bool = False,
 ) -> Any:
     """Uniform numbers in [0, 1).
 
@@ -51,14 +62,22 @@ def rand(
     >>> bool(((x >= 0) & (x < 1)).all())
     True
     """
+    _check_device("rand", device)
     out = _draw("random_uniform", as_size("rand", size), _floating("rand", dtype), generator)
     return out.requires_grad_() if requires_grad else out
 
 
 def randn(
-    *size: Any, generator: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False
+    *size: Any,
+    generator: Any = None,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    layout: Any = None,
+    pin_memory: bool = False,
 ) -> Any:
     """Standard normal numbers (complex dtypes: variance 1 split between the parts)."""
+    _check_device("randn", device)
     shape = as_size("randn", size)
     if dtype is not None and dt.to_dtype(dtype).is_complex:
         d = dt.to_dtype(dtype)
@@ -73,14 +92,36 @@ def _like_dtype(input: Any, dtype: Any) -> Any:
     return dt.of(input.aval.dtype) if dtype is None else dtype
 
 
-def rand_like(input: Any, *, dtype: Any = None, generator: Any = None, **_: Any) -> Any:
+def rand_like(
+    input: Any,
+    *,
+    generator: Any = None,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    layout: Any = None,
+    pin_memory: bool = False,
+    memory_format: Any = None,
+) -> Any:
     """`rand` in the shape and dtype of a tensor."""
-    return rand(input.aval.shape, dtype=_like_dtype(input, dtype), generator=generator)
+    options = {"device": device, "requires_grad": requires_grad}
+    return rand(input.aval.shape, dtype=_like_dtype(input, dtype), generator=generator, **options)
 
 
-def randn_like(input: Any, *, dtype: Any = None, generator: Any = None, **_: Any) -> Any:
+def randn_like(
+    input: Any,
+    *,
+    generator: Any = None,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    layout: Any = None,
+    pin_memory: bool = False,
+    memory_format: Any = None,
+) -> Any:
     """`randn` in the shape and dtype of a tensor."""
-    return randn(input.aval.shape, dtype=_like_dtype(input, dtype), generator=generator)
+    options = {"device": device, "requires_grad": requires_grad}
+    return randn(input.aval.shape, dtype=_like_dtype(input, dtype), generator=generator, **options)
 
 
 def _integers(low: int, high: int, shape: tuple[int, ...], generator: Any) -> Any:
@@ -92,10 +133,19 @@ def _integers(low: int, high: int, shape: tuple[int, ...], generator: Any) -> An
 
 
 def randint(
-    low: int, high: Any = None, size: Any = None, *, generator: Any = None, dtype: Any = None, device: Any = None,
+    low: int,
+    high: Any = None,
+    size: Any = None,
+    *,
+    generator: Any = None,
+    dtype: Any = None,
+    device: Any = None,
     requires_grad: bool = False,
-) -> Any:  # fmt: skip
+    layout: Any = None,
+    pin_memory: bool = False,
+) -> Any:
     """Uniform integers in [low, high): ``randint(10, (2,))`` or ``randint(5, 10, (2,))``; int64 by default."""
+    _check_device("randint", device)
     if size is None:
         low, high, size = 0, low, high
     low, high = int(low), int(high)
@@ -105,27 +155,63 @@ def randint(
     return out.requires_grad_() if requires_grad else out
 
 
-def randint_like(input: Any, low: int, high: Any = None, *, dtype: Any = None, **_: Any) -> Any:
+def randint_like(
+    input: Any,
+    low: int,
+    high: Any = None,
+    *,
+    generator: Any = None,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    layout: Any = None,
+    pin_memory: bool = False,
+    memory_format: Any = None,
+) -> Any:
     """`randint` in the shape and dtype of a tensor."""
     if high is None:
         low, high = 0, low
-    return randint(low, high, input.aval.shape, dtype=_like_dtype(input, dtype))
+    options = {"device": device, "requires_grad": requires_grad}
+    return randint(low, high, input.aval.shape, dtype=_like_dtype(input, dtype), generator=generator, **options)
 
 
-def randperm(n: int, *, generator: Any = None, dtype: Any = None, device: Any = None, **_: Any) -> Any:
+def randperm(
+    n: int,
+    *,
+    generator: Any = None,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    layout: Any = None,
+    pin_memory: bool = False,
+) -> Any:
     """A random permutation of 0 … n-1."""
+    _check_device("randperm", device)
     bits = _draw("random_bits", (int(n),), np.dtype(np.uint64), generator)
     order = np.argsort(bits._value, kind="stable")
-    return cast(wrap(order), dt.to_dtype(dtype or dt.int64))
+    out = cast(wrap(order), dt.to_dtype(dtype or dt.int64))
+    return out.requires_grad_() if requires_grad else out
 
 
-def normal(mean: Any, std: Any = 1.0, size: Any = None, *, generator: Any = None, dtype: Any = None, **_: Any) -> Any:
+def normal(
+    mean: Any,
+    std: Any = 1.0,
+    size: Any = None,
+    *,
+    generator: Any = None,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    layout: Any = None,
+    pin_memory: bool = False,
+) -> Any:
     """Normal numbers; tensor means and deviations are broadcast, and gradients flow to them."""
     tensors = [x for x in (mean, std) if isinstance(x, Handle)]
     if not tensors:
         if size is None:
             raise ArgumentError(message("normal", "a size is needed when mean and std are numbers"))
-        return randn(as_size("normal", (size,)), dtype=dtype, generator=generator) * std + mean
+        out = randn(as_size("normal", (size,)), dtype=dtype, device=device, generator=generator) * std + mean
+        return out.requires_grad_() if requires_grad else out
     d = dt.of(tensors[0].aval.dtype)
     shape = (tensors[0] if len(tensors) == 1 else tensors[0] + tensors[1]).aval.shape  # type: ignore[operator]
     return randn(shape, dtype=d, generator=generator) * std + mean
@@ -168,6 +254,8 @@ def multinomial(input: Any, num_samples: int, replacement: bool = False, *, gene
     weights = input._concrete("multinomial")
     if weights.ndim not in (1, 2) or weights.dtype not in dt.FLOATING_NP:
         raise ShapeError(message("multinomial", "needs one or two dimensions of floating weights", str(input.aval)))
+    if num_samples <= 0:
+        raise ArgumentError(message("multinomial", "num_samples must be positive", str(num_samples)))
     w = weights.astype(np.float64)
     if not np.isfinite(w).all() or (w < 0).any() or (w.sum(-1) <= 0).any():
         raise ArgumentError(message("multinomial", "weights must be finite, not negative, and not all zero in a row"))
@@ -178,8 +266,10 @@ def multinomial(input: Any, num_samples: int, replacement: bool = False, *, gene
     if replacement:
         u = rand((*w.shape[:-1], num_samples), dtype=dt.float64, generator=generator)._value
         cumulated = np.cumsum(w, -1) / w.sum(-1, keepdims=True)
-        index = (u[..., :, None] >= cumulated[..., None, :]).sum(-1)
-        return wrap(np.minimum(index, w.shape[-1] - 1).astype(np.int64))
+        rows = zip(cumulated.reshape(-1, w.shape[-1]), u.reshape(-1, num_samples))
+        index = np.stack([np.searchsorted(c, v, "right") for c, v in rows]).reshape(u.shape)
+        last = w.shape[-1] - 1 - np.argmax(w[..., ::-1] > 0, -1)  # rounding must not lead behind the last weight
+        return wrap(np.minimum(index, last[..., None]).astype(np.int64))
     u = rand(w.shape, dtype=dt.float64, generator=generator)._value
     with np.errstate(divide="ignore", invalid="ignore"):
         clock = np.where(w > 0, -np.log1p(-u) / w, np.inf)
@@ -196,6 +286,11 @@ def _fill_from(name: str, self: Any, new: Any) -> Any:
 def _unit_like(self: Any, generator: Any) -> Any:
     d = dt.of(self.aval.dtype)
     return rand(self.aval.shape, dtype=d if d.is_floating_point else dt.float32, generator=generator)
+
+
+def _check_positive(name: str, what: str, value: float) -> None:
+    if not value > 0:
+        raise ArgumentError(message(name, f"{what} must be positive", str(value)))
 
 
 def uniform_(self: Any, from_: float = 0.0, to: float = 1.0, *, generator: Any = None, **named: float) -> Any:
@@ -226,6 +321,7 @@ def bernoulli_(self: Any, p: Any = 0.5, *, generator: Any = None) -> Any:
 def exponential_(self: Any, lambd: float = 1.0, *, generator: Any = None) -> Any:
     """Exponential numbers with rate ``lambd``."""
     check_writable("exponential_", self)
+    _check_positive("exponential_", "lambd", lambd)
     return _fill_from("exponential_", self, (1 - _unit_like(self, generator)).log() * (-1.0 / lambd))
 
 
@@ -240,23 +336,32 @@ def geometric_(self: Any, p: float, *, generator: Any = None) -> Any:
 def cauchy_(self: Any, median: float = 0.0, sigma: float = 1.0, *, generator: Any = None) -> Any:
     """Cauchy numbers."""
     check_writable("cauchy_", self)
+    _check_positive("cauchy_", "sigma", sigma)
     return _fill_from("cauchy_", self, ((_unit_like(self, generator) - 0.5) * math.pi).tan() * sigma + median)
 
 
 def log_normal_(self: Any, mean: float = 1.0, std: float = 2.0, *, generator: Any = None) -> Any:
     """Numbers whose logarithm is normal."""
     check_writable("log_normal_", self)
+    _check_positive("log_normal_", "std", std)
     return _fill_from("log_normal_", self, (randn_like(self, generator=generator) * std + mean).exp())
 
 
-def random_(self: Any, from_: int = 0, to: int | None = None, *, generator: Any = None) -> Any:
-    """Uniform integers in [from, to); ``random_(n)`` means [0, n)."""
+# The whole numbers up to here are all there are in a floating dtype.
+_EXACT = {dt.float16: 2**11, dt.bfloat16: 2**8, dt.float32: 2**24, dt.float64: 2**53}
+
+
+def random_(self: Any, from_: int = 0, to: int | None = None, *, generator: Any = None, **named: int) -> Any:
+    """Uniform integers in [from, to); ``random_(n)`` means [0, n); without both, all the dtype can hold."""
     check_writable("random_", self)
+    from_ = named.get("from", from_)
     if to is None and from_:
         from_, to = 0, from_
     d = dt.of(self.aval.dtype)
     if to is None:
-        to = 2**24 if d.is_floating_point else min(dt.iinfo(d).max, 2**62) if d.category == 1 else 2
+        to = _EXACT[d] if d.is_floating_point else min(dt.iinfo(d).max, 2**62) + 1 if d.category == 1 else 2
+    if from_ >= to:
+        raise ArgumentError(message("random_", "the range is empty", f"[{from_}, {to})"))
     return _fill_from("random_", self, _integers(from_, to, self.aval.shape, generator))
 
 

@@ -7,6 +7,18 @@ from .conv import Conv1d, Conv2d, Conv3d
 from .crf import CRF
 from .dropout import Dropout
 from .embedding import Embedding
+from .graph_conv import (
+    GATConv,
+    GCNConv,
+    GINConv,
+    GraphBatch,
+    SAGEConv,
+    batch_graphs,
+    segment_max,
+    segment_mean,
+    segment_softmax,
+    segment_sum,
+)
 from .linear import Flatten, Identity, Linear
 from .loss import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, L1Loss, MSELoss, NLLLoss
 from .module import Module
@@ -15,6 +27,16 @@ from .parameter import Parameter
 from .pooling import MaxPool2d
 
 __all__ = [
+    "GATConv",
+    "GCNConv",
+    "GINConv",
+    "GraphBatch",
+    "SAGEConv",
+    "batch_graphs",
+    "segment_max",
+    "segment_mean",
+    "segment_softmax",
+    "segment_sum",
     "CRF",
     "GELU",
     "BCELoss",

@@ -16,7 +16,7 @@ from ..config import STATE, enable_grad, reentered
 from ..errors import GraphError, message
 from ..graph.aval import Aval
 from ..graph.handle import Handle, apply, wrap
-from .base import OPS, Op, Sample, full_tuple, shape_of
+from .base import OPS, Op, Sample, dtype_of, full_tuple, shape_of
 from .testpoints import floats
 
 Handles = Sequence[Any]
@@ -30,22 +30,33 @@ class Rule:
     """
 
     name = "custom"
-    pullback: Callable[..., Handles] | None = None
-    pushforward: Callable[..., Handles] | None = None
+    materialize = True  # whether the pullback wants zeros, not None, for a result without adjoint
+
+    # Properties: a bound method kept in the rule itself would be a reference cycle.
+    @property
+    def pullback(self) -> Callable[..., Handles] | None:
+        """The reverse rule, None where there is none."""
+        return None
+
+    @property
+    def pushforward(self) -> Callable[..., Handles] | None:
+        """The forward rule, None where there is none."""
+        return None
 
     def pull(self, outs: Handles, args: Handles, kept: Handles, gs: Handles) -> list[Any]:
         """Adjoints of the arguments, from whichever direction is there."""
-        if self.pullback is not None:
-            return list(self.pullback(outs, args, kept, gs))
-        if self.pushforward is None:
+        back, push = self.pullback, self.pushforward
+        if back is not None:
+            return list(back(outs, args, kept, gs))
+        if push is None:
             raise GraphError(message(self.name, "the function defines no derivative"))
-        push = self.pushforward
         return _transpose(lambda *ts: push(outs, args, kept, ts), args, gs)
 
     def push(self, outs: Handles, args: Handles, kept: Handles, ts: Handles) -> list[Any]:
         """Tangents of the results, from whichever direction is there."""
-        if self.pushforward is not None:
-            return list(self.pushforward(outs, args, kept, ts))
+        push = self.pushforward
+        if push is not None:
+            return list(push(outs, args, kept, ts))
         return _transpose(lambda *gs: self.pull(outs, args, kept, gs), outs, ts)
 
 
@@ -118,8 +129,9 @@ class Custom(Op):
         raw = not isinstance(xs[0], Handle)
         _, args, kept = self._parts(xs, attrs)
         outs = [o if isinstance(o, Handle) else wrap(o) for o in out]  # with the rule's own derivative
-        gs = full_tuple(g, out)
-        found = _run(raw, attrs["rule"].pull, outs, args, kept, gs)
+        rule = attrs["rule"]
+        gs = full_tuple(g, out) if rule.materialize or rule.pullback is None else g
+        found = _run(raw, rule.pull, outs, args, kept, gs)
         rest = len(xs) - attrs["n_out"] - attrs["n_args"]
         return [None] * attrs["n_out"] + [_check(attrs["rule"], f, a) for f, a in zip(found, args, strict=True)] + (
             [None] * rest
@@ -131,7 +143,8 @@ class Custom(Op):
         outs = [o if isinstance(o, Handle) else wrap(o) for o in out]
         given = ts[attrs["n_out"] : attrs["n_out"] + attrs["n_args"]]
         full = [OPS["fill"](a, value=0) if t is None else t for t, a in zip(given, args, strict=True)]
-        return tuple(_run(raw, attrs["rule"].push, outs, args, kept, full))
+        found = _run(raw, attrs["rule"].push, outs, args, kept, full)
+        return tuple([_check(attrs["rule"], t, o) for t, o in zip(found, outs, strict=True)])
 
     def batch(self, size: int, xs: Any, dims: Sequence[int | None], **attrs: Any) -> tuple[Any, Any]:
         from .base import to_front
@@ -155,10 +168,19 @@ class _ProductRule(Rule):
     name = "product"
 
     def __init__(self, reverse: bool) -> None:
-        if reverse:
-            self.pullback = lambda outs, args, kept, gs: [gs[0] * args[1], gs[0] * args[0]]
-        else:
-            self.pushforward = lambda outs, args, kept, ts: [ts[0] * args[1] + args[0] * ts[1]]
+        self.reverse = reverse
+
+    @property
+    def pullback(self) -> Callable[..., Handles] | None:
+        return (lambda outs, args, kept, gs: [gs[0] * args[1], gs[0] * args[0]]) if self.reverse else None
+
+    @property
+    def pushforward(self) -> Callable[..., Handles] | None:
+        return None if self.reverse else (lambda outs, args, kept, ts: [ts[0] * args[1] + args[0] * ts[1]])
+
+
+def _handle(x: Any) -> Any:
+    return x if x is None or isinstance(x, Handle) else wrap(np.asarray(x))
 
 
 def _run(raw: bool, f: Callable[..., Any], *parts: Any) -> list[Any]:
@@ -168,7 +190,7 @@ def _run(raw: bool, f: Callable[..., Any], *parts: Any) -> list[Any]:
     grad, STATE.grad = STATE.grad, False
     try:
         with reentered():
-            found = f(*[[p if isinstance(p, Handle) else wrap(np.asarray(p)) for p in part] for part in parts])
+            found = f(*[[_handle(p) for p in part] for part in parts])
     finally:
         STATE.grad = grad
     return [x._value if isinstance(x, Handle) else x for x in found]
@@ -177,9 +199,11 @@ def _run(raw: bool, f: Callable[..., Any], *parts: Any) -> list[Any]:
 def _check(rule: Rule, g: Any, x: Any) -> Any:
     if g is not None and shape_of(g) != shape_of(x):
         raise GraphError(
-            message(rule.name, "a gradient has the wrong shape", f"{list(shape_of(g))} for an input of {x.aval}",
-                    "The derivative rule must return one adjoint an argument, shaped like it")
+            message(rule.name, "a gradient has the wrong shape", f"{list(shape_of(g))} for {x.aval}",
+                    "A derivative rule returns adjoints shaped like the arguments, tangents shaped like the results")
         )  # fmt: skip
+    if g is not None and dtype_of(g) != dtype_of(x):
+        return OPS["cast"](g, dtype=dtype_of(x))  # a gradient has the dtype of its tensor, whatever the user's rule gave
     return g
 
 

@@ -24,7 +24,14 @@ class _Recompute(Rule):
 
     def __init__(self, f: Callable[..., Sequence[Any]], n: int, captured: list[Node], key: tuple[int, int]) -> None:
         self.f, self.n, self.captured, self.key = f, n, captured, key
-        self.pullback, self.pushforward = self._pull, self._push
+
+    @property
+    def pullback(self) -> Callable[..., Any]:
+        return self._pull
+
+    @property
+    def pushforward(self) -> Callable[..., Any]:
+        return self._push
 
     def _again(self, *xs: Any) -> list[Any]:
         generator = rng.default_generator
@@ -70,20 +77,24 @@ def checkpoint(function: Callable[..., Any], *args: Any, use_reentrant: bool | N
     leaves, structure = tree.flatten((args, kwargs))
     where = [i for i, x in enumerate(leaves) if isinstance(x, Handle)]
     tensors = [leaves[i] for i in where]
-    shape: list[Any] = [None]
+    form: list[Any] = [None, None]  # structure of the result, and its leaves that are no tensors
 
     def f(*xs: Any) -> list[Any]:
         full = list(leaves)
         for i, x in zip(where, xs, strict=True):
             full[i] = x
         given, named = tree.unflatten(structure, full)
-        parts, shape[0] = tree.flatten(function(*given, **named))
-        return parts
+        parts, form[0] = tree.flatten(function(*given, **named))
+        form[1] = [None if isinstance(p, Handle) else p for p in parts]
+        return [p for p in parts if isinstance(p, Handle)]
+
+    def result(tensors: Sequence[Any]) -> Any:
+        rest = iter(tensors)
+        return tree.unflatten(form[0], [next(rest) if p is None else p for p in form[1]])
 
     key = rng.default_generator._seed, rng.default_generator._offset
     if not STATE.grad:
-        values = f(*tensors)
-        return tree.unflatten(shape[0], values)
+        return result(f(*tensors))
     start = _next_seq()
     recorded = f(*[t.detach() for t in tensors])  # type: ignore[attr-defined]
     captured = _captured(recorded, start)
@@ -91,8 +102,7 @@ def checkpoint(function: Callable[..., Any], *args: Any, use_reentrant: bool | N
         values = [r.detach() for r in recorded]
     del recorded
     rule = _Recompute(f, len(tensors), captured, key)
-    outs = with_rule(rule, values, [*tensors, *[of_node(n) for n in captured]], [])
-    return tree.unflatten(shape[0], list(outs))
+    return result(with_rule(rule, values, [*tensors, *[of_node(n) for n in captured]], []))
 
 
 def _captured(outs: Sequence[Any], start: int) -> list[Node]:

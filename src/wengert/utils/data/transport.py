@@ -1,0 +1,111 @@
+"""Batches from process to process: small ones through the pipe, arrays of large ones through shared memory.
+
+A batch is pickled with its arrays out of band. One segment of shared memory carries them; the
+receiver copies them out and removes the segment, so none outlives the batch.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+from collections.abc import Sequence
+from multiprocessing import shared_memory
+from typing import Any
+
+import numpy as np
+
+from ...errors import GraphError, message
+from ...graph.handle import wrap
+from ...tensor import Tensor
+
+INLINE = 1 << 15  # bytes; less than a pipe holds, and less than a segment is worth
+ALIGN = 64
+
+
+def _restore(array: Any, requires_grad: bool) -> Any:
+    tensor = wrap(array)
+    return tensor.requires_grad_() if requires_grad else tensor
+
+
+class _Pickler(pickle.Pickler):
+    """Leaves arrays, also those of tensors, out of the stream."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        if type(obj) is Tensor:
+            if obj.requires_grad and not obj.is_leaf:
+                raise GraphError(
+                    message("DataLoader", "only leaves can leave a worker process", str(obj.aval), "Use x.detach()")
+                )
+            return _restore, (np.asarray(obj._concrete("DataLoader"), order="C"), obj.requires_grad)
+        if type(obj) is np.ndarray and not (obj.flags.c_contiguous or obj.flags.f_contiguous):
+            return np.ascontiguousarray(obj).__reduce_ex__(5)
+        return NotImplemented
+
+
+def pack(batch: Any, name: str) -> bytes:
+    """A message that `unpack` turns into the batch; ``name`` is that of the segment, if one is needed."""
+    buffers: list[Any] = []
+    stream = io.BytesIO()
+    _Pickler(stream, 5, buffer_callback=buffers.append).dump(batch)
+    raw = [buffer.raw() for buffer in buffers]
+    sizes = [view.nbytes for view in raw]
+    if sum(sizes) <= INLINE:
+        return pickle.dumps((stream.getvalue(), sizes, [bytes(view) for view in raw]))
+    starts, total = _layout(sizes)
+    segment = shared_memory.SharedMemory(name, create=True, size=total)
+    for start, view in zip(starts, raw):
+        segment.buf[start : start + view.nbytes] = view
+    segment.close()
+    return pickle.dumps((stream.getvalue(), sizes, name))
+
+
+def unpack(data: bytes) -> Any:
+    """The batch of a message; its arrays are this process's own, and can be written to."""
+    stream, sizes, carried = pickle.loads(data)
+    if not isinstance(carried, str):
+        return pickle.loads(stream, buffers=[bytearray(piece) for piece in carried])
+    segment = shared_memory.SharedMemory(carried)
+    try:
+        starts, _ = _layout(sizes)
+        buffers = []
+        for start, size in zip(starts, sizes):
+            buffers.append(np.empty(size, np.uint8))
+            buffers[-1].data[:] = segment.buf[start : start + size]
+    finally:
+        segment.close()
+        segment.unlink()
+    return pickle.loads(stream, buffers=buffers)
+
+
+def discard(name: str) -> None:
+    """Remove a segment that nobody will read; nothing happens where there is none."""
+    try:
+        segment = shared_memory.SharedMemory(name)
+    except FileNotFoundError:
+        return
+    except ValueError:  # its maker was killed before it gave it a size: no bytes, but a name
+        _unlink(name)
+        return
+    segment.close()
+    segment.unlink()
+
+
+def _unlink(name: str) -> None:
+    from multiprocessing import resource_tracker
+
+    try:
+        import _posixshmem  # type: ignore[import-not-found]
+
+        _posixshmem.shm_unlink("/" + name)
+    except (ImportError, FileNotFoundError):
+        return
+    resource_tracker.unregister("/" + name, "shared_memory")
+
+
+def _layout(sizes: Sequence[int]) -> tuple[list[int], int]:
+    """Where each buffer starts, and the size of the whole."""
+    starts, end = [], 0
+    for size in sizes:
+        starts.append(end)
+        end += -(-size // ALIGN) * ALIGN
+    return starts, end

@@ -1,0 +1,157 @@
+"""What runs in a worker process."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import queue
+import signal
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from .fetch import Fetcher
+from .seeding import seed_all
+from .transport import discard, pack
+
+BATCH, SKIPPED, END, ERROR = range(4)
+_LOOK_FOR_PARENT = 1.0  # seconds
+
+
+@dataclass
+class WorkerInfo:
+    """What `get_worker_info` tells: number of this worker and of all, its seed and its copy of the data set."""
+
+    id: int
+    num_workers: int
+    seed: int
+    dataset: Any
+
+
+_info: WorkerInfo | None = None
+
+
+def get_worker_info() -> WorkerInfo | None:
+    """In a worker process, which one it is; None elsewhere.
+
+    An `IterableDataset` asks for it in order to give each worker its own share: every worker
+    has a whole copy of the stream.
+
+    >>> from wengert.utils.data import get_worker_info
+    >>> get_worker_info() is None
+    True
+    """
+    return _info
+
+
+@dataclass
+class Setup:
+    """What a worker needs to know at its start."""
+
+    fetcher: Fetcher
+    init_fn: Callable[[int], None] | None
+    num_workers: int
+
+
+@dataclass
+class Task:
+    """One batch to be read.
+
+    ``place`` is its number in the epoch. Streams have no indices: the first task of an epoch has
+    ``place`` 0, and ``skip`` says that the batch is read and thrown away.
+    """
+
+    base: int
+    place: int
+    indices: Any
+    segment: str
+    skip: bool = False
+
+
+def run(setup: Setup, worker: int, base: int, tasks: Any, results: Any, parent: int, others: list[Any]) -> None:
+    """Answer tasks until the other end of the pipe is closed.
+
+    ``others`` are the parent's ends of pipes, which a fork has copied: they must not stay open here.
+    """
+    global _info
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's; it closes the pipes
+    for end in others:
+        end.close()
+    waiting: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(tasks, waiting, parent), daemon=True).start()
+    _info = WorkerInfo(worker, setup.num_workers, base + worker, setup.fetcher.dataset)
+    trouble: bytes | None = None
+    try:
+        seed_all(base, worker)
+        if setup.init_fn is not None:
+            setup.init_fn(worker)
+    except Exception as error:
+        trouble = _failure(error, worker)
+    try:
+        _answer(setup.fetcher, worker, waiting, results, trouble)
+    except (BrokenPipeError, ConnectionResetError):
+        pass  # the parent wants no more
+    finally:
+        results.close()
+
+
+def _listen(tasks: Any, waiting: queue.SimpleQueue[Task | None], parent: int) -> None:
+    """Empty the pipe at once, so that the parent never waits; leave when the parent is gone."""
+    try:
+        while True:
+            if tasks.poll(_LOOK_FOR_PARENT):
+                waiting.put(tasks.recv())
+            elif os.getppid() != parent:
+                os._exit(1)
+    except (EOFError, OSError):
+        if os.getppid() != parent:
+            os._exit(1)
+        waiting.put(None)
+
+
+def _answer(
+    fetcher: Fetcher, worker: int, waiting: queue.SimpleQueue[Task | None], results: Any, trouble: bytes | None
+) -> None:
+    stream: Iterator[Any] | None = None
+    while (task := waiting.get()) is not None:
+        if trouble is None:
+            try:
+                if fetcher.stream:
+                    seed_all(task.base, worker, task.place)
+                    stream = iter(fetcher.dataset) if task.place == 0 else stream
+                reply = _reply(fetcher, task, stream)
+            except Exception as error:
+                reply = _failure(error, worker)
+        else:
+            reply = trouble
+        try:
+            results.send_bytes(reply)
+        except OSError:
+            discard(task.segment)
+            raise BrokenPipeError from None
+
+
+def _reply(fetcher: Fetcher, task: Task, stream: Iterator[Any] | None) -> bytes:
+    if stream is None:
+        seed_all(task.base, task.place)
+        return bytes([BATCH]) + pack(fetcher.fetch(task.indices), task.segment)
+    try:
+        batch = fetcher.advance(stream)
+    except StopIteration:
+        return bytes([END])
+    return bytes([SKIPPED]) if task.skip else bytes([BATCH]) + pack(batch, task.segment)
+
+
+def _failure(error: Exception, worker: int) -> bytes:
+    """The error's class, where it can travel, and its traceback as text."""
+    text = f"Caught {type(error).__name__} in DataLoader worker process {worker}.\nOriginal "
+    text += "".join(traceback.format_exception(error)).rstrip()
+    kind: type[Exception] | None = type(error)
+    try:
+        body = pickle.dumps((kind, text))
+        pickle.loads(body)
+    except Exception:
+        body = pickle.dumps((None, text))
+    return bytes([ERROR]) + body
