@@ -28,7 +28,7 @@ LAYERS = """
     functional
     transform
     tensor
-    custom  numeric  tracing
+    custom  legacy  numeric  serialization  tracing
     compare
     api
     autograd  fft  func  linalg  signal  special

@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
         return importlib.import_module(f"{__name__}.{name}")
+    if name.startswith("_foreach_"):
+        from .functional.foreach import FUNCTIONS
+
+        if name in FUNCTIONS:
+            return FUNCTIONS[name]
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

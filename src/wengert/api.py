@@ -61,6 +61,7 @@ from .functional.activation import (
     threshold_,
 )
 from .functional.blas import *
+from .functional.compat import *
 from .functional.control import *
 from .functional.creation import *
 from .functional.distance import *
@@ -86,6 +87,8 @@ from .functional.stft import *
 from .graph.graph import Graph
 from .graph.node import Node
 from .graph.trace import Recording, record
+from .legacy import *
+from .serialization import load, save
 from .tensor import Size, Tensor, device, is_complex, is_floating_point, is_tensor
 from .tracing import trace  # of a function; it hands matrices on to the linear algebra's trace
 from .transform.checkpoint import checkpoint

@@ -43,6 +43,7 @@ class State(threading.local):
         self.scope: tuple[str, ...] = ()
         self.recorder: Any = None  # keeps every node and value while set
         self.trace: Any = None  # the trace under way, if any
+        self.key_source: Callable[[Any], Any] | None = None  # hands out the keys of random draws outside of traces
         self.anomaly: bool = False
         self.watchers: int = 0  # how many of the above are active
 

@@ -10,19 +10,18 @@ from __future__ import annotations
 import argparse
 import copy
 import math
-import os
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
 from . import api, nn, optim
 from .errors import MissingExtra, need
 from .nn import functional as F
+from .serialization import write_atomically
 from .tensor import Tensor
 from .utils.data import DataLoader, TensorDataset
 
@@ -146,19 +145,6 @@ def train(net: nn.Module, training: Digits, validation: Digits, epochs: int, lr:
             break
     net.load_state_dict(history.best_weights)
     return history
-
-
-def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
-    """Let ``write`` fill a file that appears under its name only when it is complete."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def save_weights(net: nn.Module, path: Path) -> None:

@@ -8,8 +8,8 @@ tensor([0.5000, 0.9750])
 from __future__ import annotations
 
 from .functional.activation import log_softmax, softmax
-from .functional.pointwise import exp2, expm1, log1p, logit, round, sigmoid, sinc
 from .functional.outs import SPECIAL, accept_out
+from .functional.pointwise import exp2, expm1, log1p, logit, round, sigmoid, sinc
 from .functional.reduction import logsumexp
 from .functional.special import (
     digamma,

@@ -12,9 +12,10 @@ from ..config import STATE
 from ..errors import ArgumentError, DTypeError, ShapeError, message
 from ..graph.aval import Aval, describe
 from ..graph.handle import Handle, apply, make_node, node_of, wrap
-from ..graph.node import NO_ATTRS, Node
+from ..graph.node import NO_ATTRS
 from ..ops.base import OPS, conj
 from .einsum import einsum, permute, reshape
+from .formula import formula
 from .front import apply_elementwise, broadcast_shape, expand_to, promote
 
 _MATMUL, _PERMUTE, _EXPAND, _ADD = OPS["matmul"], OPS["permute"], OPS["expand"], OPS["add"]
@@ -338,12 +339,6 @@ def kron(input: Any, other: Any) -> Any:
 # -- what nn.functional builds on ----------------------------------------------------------------
 
 
-def _affine(x: Any, w: Any, b: Any) -> tuple[Any, Any, Any]:
-    swapped = w.T
-    product = np.matmul(x, swapped)
-    return swapped, product, np.add(product, b)
-
-
 def linear(input: Any, weight: Any, bias: Any = None) -> Any:
     """``input @ weight.T + bias``, as ``torch.nn.functional.linear``.
 
@@ -352,66 +347,11 @@ def linear(input: Any, weight: Any, bias: Any = None) -> Any:
         weight: shape (n, k), or (k) for a single output without a dimension.
         bias: shape (n), or () with a 1-d weight.
     """
-    state = STATE
-    try:
-        x, w, b = input._value, weight._value, bias._value
-        dtype = x.dtype
-        if x.ndim == 2 and w.ndim == 2 and b.ndim == 1 and w.dtype is dtype and b.dtype is dtype and dtype in _DIRECT:
-            if b.shape[0] == w.shape[0]:
-                values = state.run(_affine, x, w, b)
-                out = wrap(values[2])
-                if state.grad:
-                    out._node = _affine_node(input, weight, bias, values)
-                return out
-    except Exception:  # the general path does it again, and names what is wrong
-        pass
-    return _linear(input, weight, bias)
+    return _linear(input, weight) if bias is None else _linear(input, weight, bias)
 
 
-def _affine_node(input: Any, weight: Any, bias: Any, values: tuple[Any, Any, Any]) -> Node | None:
-    """The nodes of a linear layer, made in one go; None if nothing requires grad."""
-    x, w, b = input._node, weight._node, bias._node
-    tx = x is not None and x.requires_grad
-    tw = w is not None and w.requires_grad
-    tb = b is not None and b.requires_grad
-    if not (tx or tw or tb):
-        return None
-    if x is None:
-        x = node_of(input)
-    if w is None:
-        w = node_of(weight)
-    if b is None:
-        b = node_of(bias)
-    swapped, product, value = values
-    here = make_node(_PERMUTE, (w,), _SWAP, swapped, tw)
-    code, lasti, scope = here.code, here.lasti, here.scope
-    n = Node(_MATMUL, (x, here), NO_ATTRS, product, None, tx or tw, code, lasti, scope)
-    attrs = {"shape": value.shape, "axes": (0,)}
-    row = Node(_EXPAND, (b,), attrs, bias._value, Aval(value.shape, value.dtype), tb, code, lasti, scope)
-    out = Node(_ADD, (n, row), NO_ATTRS, value, None, True, code, lasti, scope)
-    if value.dtype not in dt.COMPLEX_NP:  # the rules of these ops over arrays, without their dispatch
-        a = input._value
-        here.saved, row.saved, out.saved = _swapped_back, _summed_rows, _twice
-        n.saved = lambda g, need: (
-            np.matmul(g, swapped.T) if need[0] else None,
-            np.matmul(g.T, a).T if need[1] else None,  # so that the weight's own gradient is contiguous
-        )
-    return out
-
-
-def _swapped_back(g: Any, need: Sequence[bool]) -> tuple[Any]:
-    return (g.T,)
-
-
-def _summed_rows(g: Any, need: Sequence[bool]) -> tuple[Any]:
-    return (np.add.reduce(g, 0),)
-
-
-def _twice(g: Any, need: Sequence[bool]) -> tuple[Any, Any]:
-    return g, g
-
-
-def _linear(x: Any, w: Any, b: Any) -> Any:
+@formula
+def _linear(x: Any, w: Any, b: Any = None) -> Any:
     given = (x, w) if b is None else (x, w, b)
     require_tensors("linear", *given)
     s, t = x.aval.shape, w.aval.shape

@@ -129,7 +129,7 @@ def type_as(self: Any, other: Any) -> Any:
     return cast(self, dt.of(other.aval.dtype))
 
 
-_TYPES = {
+TENSOR_TYPES = {
     "Float": dt.float32, "Double": dt.float64, "Half": dt.float16, "BFloat16": dt.bfloat16, "Long": dt.int64,
     "Int": dt.int32, "Short": dt.int16, "Char": dt.int8, "Byte": dt.uint8, "Bool": dt.bool_,
 }  # fmt: skip
@@ -139,12 +139,13 @@ def type(self: Any, dtype: Any = None, non_blocking: bool = False) -> Any:
     """The tensor in a dtype; without one the name of the type, such as ``'torch.FloatTensor'``."""
     if dtype is None:
         own = dt.of(self.aval.dtype)
-        return f"torch.{next((k for k, d in _TYPES.items() if d is own), own.name)}Tensor"
+        return f"torch.{next((k for k, d in TENSOR_TYPES.items() if d is own), own.name)}Tensor"
     if isinstance(dtype, str) and dtype.endswith("Tensor"):
         name = dtype.rsplit(".", 1)[-1].removesuffix("Tensor")
-        if name not in _TYPES:
-            raise DTypeError(message("type", "no such tensor type", repr(dtype)))
-        dtype = _TYPES[name]
+        if name not in TENSOR_TYPES or ".cuda." in dtype:
+            raise DTypeError(message("type", "no such tensor type here", repr(dtype)))
+        dtype = TENSOR_TYPES[name]
+    dtype = getattr(dtype, "tensor_dtype", dtype)  # of a constructor such as wg.FloatTensor
     return cast(self, dt.to_dtype(dtype))
 
 

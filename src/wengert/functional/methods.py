@@ -13,6 +13,7 @@ from typing import Any
 from . import (
     activation,
     blas,
+    compat,
     creation,
     histogram,
     indexing,
@@ -35,7 +36,7 @@ from .inplace import inplace
 
 FAMILIES = (
     pointwise, special, reduction, statistics, shape, parts, joining, memory, indexing, scatter, scan, sorting, histogram, blas, linalg,
-    creation, random, stft,
+    creation, random, stft, compat,
 )  # fmt: skip
 
 METHODS: dict[str, Callable[..., Any]] = {}

@@ -40,7 +40,7 @@ SPECIAL = """
     sinc xlog1py xlogy
 """.split()
 
-NN = "avg_pool2d avg_pool3d gelu hardshrink linear logsigmoid softplus softshrink".split()
+NN = "avg_pool2d avg_pool3d gelu hardshrink logsigmoid softplus softshrink".split()
 
 
 def _write(name: str, out: Any, result: Any) -> Any:

@@ -9,8 +9,8 @@ import numpy as np
 
 from .. import dtypes as dt
 from .. import random as rng
-from ..errors import ArgumentError, DTypeError, ShapeError, TraceError, message
 from ..config import STATE
+from ..errors import ArgumentError, DTypeError, ShapeError, TraceError, message
 from ..graph.alias import assign, check_writable
 from ..graph.handle import Handle, apply, wrap
 from ..ops.base import OPS
@@ -23,11 +23,10 @@ get_rng_state, set_rng_state = rng.get_rng_state, rng.set_rng_state
 
 
 def next_key(generator: Generator | None = None) -> Any:
-    """The key of the next draw, as a handle; a trace may forbid draws or hand out its own keys."""
-    trace = STATE.trace
-    if trace is not None and trace.key_source is not None:
-        return trace.key_source(generator or rng.default_generator)
-    return wrap((generator or rng.default_generator).next_key())
+    """The key of the next draw, as a handle; a trace or a checkpoint may forbid draws or hand out its own keys."""
+    generator = generator or rng.default_generator
+    source = (STATE if STATE.trace is None else STATE.trace).key_source
+    return wrap(generator.next_key()) if source is None else source(generator)
 
 
 def _draw(name: str, shape: tuple[int, ...], np_dtype: Any, generator: Generator | None) -> Any:

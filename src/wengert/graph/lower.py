@@ -57,12 +57,8 @@ def _call(n: Node, i: int, names: dict[int, str], space: dict[str, Any]) -> str:
     if n.op is ITEM:
         return f"{names[n.inputs[0].seq]}[{n.attrs['index']}]"
     args = ", ".join(names[x.seq] for x in n.inputs)
-    if not n.attrs:
-        space[f"f{i}"] = n.op.kernel(*[x.aval for x in n.inputs])
-        return f"f{i}({args})"
-    space[f"f{i}"] = n.op.numpy
-    space[f"a{i}"] = n.attrs
-    return f"f{i}({args}{', ' if args else ''}**a{i})"
+    space[f"f{i}"] = n.op.kernel([x.aval for x in n.inputs], n.attrs)
+    return f"f{i}({args})"
 
 
 def _last_uses(nodes: Sequence[Node], outputs: Sequence[Node]) -> dict[int, int]:

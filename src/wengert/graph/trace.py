@@ -22,7 +22,7 @@ class Trace:
     def __init__(self) -> None:
         self.start = _next_seq()
         self.outer = STATE.trace
-        self.key_source: Callable[[Any], Any] | None = self.outer.key_source if self.outer is not None else None
+        self.key_source: Callable[[Any], Any] | None = (STATE if self.outer is None else self.outer).key_source
         self.leaves: list[tuple[Handle, Node]] = []
         self.writes: list[tuple[Handle, Any, Node | None]] = []  # tensors changed in place, with what they were
 

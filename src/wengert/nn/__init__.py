@@ -2,6 +2,7 @@
 
 from . import functional, init
 from .activation import GELU, LeakyReLU, LogSoftmax, ReLU, Sigmoid, SiLU, Softmax, Tanh
+from .comparator import Comparator
 from .container import ModuleDict, ModuleList, Sequential
 from .conv import Conv1d, Conv2d, Conv3d
 from .crf import CRF
@@ -25,8 +26,30 @@ from .module import Module
 from .normalization import BatchNorm1d, BatchNorm2d, LayerNorm
 from .parameter import Parameter
 from .pooling import MaxPool2d
+from .positions import RotaryPositions, SinusoidalPositions, apply_rotary, sinusoidal_positions
+from .regularization import (
+    ExponentialMovingAverage,
+    FocalLoss,
+    StochasticDepth,
+    cutmix,
+    mixup,
+    sigmoid_focal_loss,
+    stochastic_depth,
+)
 
 __all__ = [
+    "stochastic_depth",
+    "sigmoid_focal_loss",
+    "mixup",
+    "cutmix",
+    "StochasticDepth",
+    "FocalLoss",
+    "ExponentialMovingAverage",
+    "sinusoidal_positions",
+    "apply_rotary",
+    "SinusoidalPositions",
+    "RotaryPositions",
+    "Comparator",
     "GATConv",
     "GCNConv",
     "GINConv",

@@ -1,4 +1,4 @@
-"""Convolution layers."""
+"""Convolution layers, and transposed ones."""
 
 from __future__ import annotations
 
@@ -58,15 +58,18 @@ class _Conv(Module):
         self.stride = self._sizes("stride", stride, 1)
         self.dilation = self._sizes("dilation", dilation, 1)
         self.padding = padding if isinstance(padding, str) else self._sizes("padding", padding)
+        self.output_padding = (0,) * self.dims
         self.padding_mode = padding_mode
         self._check()
-        shape = (self.out_channels, self.in_channels // self.groups, *self.kernel_size)
-        self.weight = Parameter(api.empty(*shape, device=device, dtype=dtype))
+        self.weight = Parameter(api.empty(*self._weight_shape(), device=device, dtype=dtype))
         if bias:
             self.bias = Parameter(api.empty(self.out_channels, device=device, dtype=dtype))
         else:
             self.register_parameter("bias", None)
         self.reset_parameters()
+
+    def _weight_shape(self) -> tuple[int, ...]:
+        return (self.out_channels, self.in_channels // self.groups, *self.kernel_size)
 
     def _size(self, name: str, value: Any, least: int = 0) -> int:
         return check_size(type(self).__name__, name, value, least)
@@ -127,6 +130,8 @@ class _Conv(Module):
             text += f", padding={self.padding}"
         if self.dilation != (1,) * self.dims:
             text += f", dilation={self.dilation}"
+        if self.output_padding != (0,) * self.dims:
+            text += f", output_padding={self.output_padding}"
         if self.groups != 1:
             text += f", groups={self.groups}"
         if self.bias is None:
@@ -164,6 +169,100 @@ class Conv2d(_Conv):
 
 class Conv3d(_Conv):
     """Slides a window over volumes or videos.
+
+    Shape:
+        input (N, in_channels, D, H, W) or (in_channels, D, H, W), output with out_channels and the new size.
+    """
+
+    dims = 3
+
+
+class _ConvTranspose(_Conv):
+    """What transposed convolutions share: `_Conv` read backwards, so that sizes grow with the stride.
+
+    Args:
+        output_padding: how much is added at the far end of the output, whose size a stride leaves open.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int, ...],
+        stride: int | tuple[int, ...] = 1,
+        padding: int | tuple[int, ...] = 0,
+        output_padding: int | tuple[int, ...] = 0,
+        groups: int = 1,
+        bias: bool = True,
+        dilation: int | tuple[int, ...] = 1,
+        padding_mode: str = "zeros",
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        if padding_mode != "zeros" or isinstance(padding, str):
+            name, seen = type(self).__name__, padding if isinstance(padding, str) else padding_mode
+            raise ArgumentError(message(name, "padding must be numbers of zeros", repr(seen)))
+        super().__init__(
+            in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode,
+            device, dtype,
+        )  # fmt: skip
+        self.output_padding = self._sizes("output_padding", output_padding)
+
+    def _weight_shape(self) -> tuple[int, ...]:
+        return (self.in_channels, self.out_channels // self.groups, *self.kernel_size)
+
+    def _added(self, input: Tensor, output_size: Any) -> tuple[int, ...]:
+        """The output padding that gives the wanted size."""
+        if output_size is None:
+            return self.output_padding
+        wanted = tuple(output_size)[-self.dims :]
+        least = [
+            (n - 1) * self.stride[i] - 2 * int(self.padding[i]) + self.dilation[i] * (self.kernel_size[i] - 1) + 1
+            for i, n in enumerate(input.shape[-self.dims :])
+        ]
+        if len(wanted) != self.dims or any(
+            not low <= size < low + step for size, low, step in zip(wanted, least, self.stride, strict=True)
+        ):
+            most = [low + step - 1 for low, step in zip(least, self.stride, strict=True)]
+            raise ArgumentError(
+                message(type(self).__name__, f"output_size must be between {least} and {most}", str(tuple(output_size)))
+            )
+        return tuple(size - low for size, low in zip(wanted, least, strict=True))
+
+    def forward(self, input: Tensor, output_size: Any = None) -> Tensor:
+        convolve = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)[self.dims - 1]
+        added = self._added(input, output_size)
+        return convolve(input, self.weight, self.bias, self.stride, self.padding, added, self.groups, self.dilation)
+
+
+class ConvTranspose1d(_ConvTranspose):
+    """The transpose of `Conv1d`.
+
+    Shape:
+        input (N, in_channels, L) or (in_channels, L), output with out_channels and the new length.
+    """
+
+    dims = 1
+
+
+class ConvTranspose2d(_ConvTranspose):
+    """The transpose of `Conv2d`: what a convolution with the same settings makes small, it makes large again.
+
+    Shape:
+        input (N, in_channels, H, W) or (in_channels, H, W), output with out_channels and the new size
+        ``(H - 1)·stride - 2·padding + dilation·(kernel_size - 1) + output_padding + 1``.
+
+    >>> import wengert as wg
+    >>> layer = wg.nn.ConvTranspose2d(6, 1, 4, stride=2, padding=1)
+    >>> layer(wg.randn(5, 6, 8, 8)).shape
+    wengert.Size([5, 1, 16, 16])
+    """
+
+    dims = 2
+
+
+class ConvTranspose3d(_ConvTranspose):
+    """The transpose of `Conv3d`.
 
     Shape:
         input (N, in_channels, D, H, W) or (in_channels, D, H, W), output with out_channels and the new size.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from .. import api
@@ -104,3 +105,75 @@ class Flatten(Module):
 
     def extra_repr(self) -> str:
         return f"start_dim={self.start_dim}, end_dim={self.end_dim}"
+
+
+class Unflatten(Module):
+    """Splits one dimension into several.
+
+    >>> import wengert as wg
+    >>> wg.nn.Unflatten(1, (2, 3))(wg.zeros(5, 6)).shape
+    wengert.Size([5, 2, 3])
+    """
+
+    def __init__(self, dim: int, unflattened_size: Sequence[int]) -> None:
+        super().__init__()
+        self.dim, self.unflattened_size = dim, unflattened_size
+
+    def forward(self, input: Tensor) -> Tensor:
+        return input.unflatten(self.dim, tuple(self.unflattened_size))
+
+    def extra_repr(self) -> str:
+        return f"dim={self.dim}, unflattened_size={self.unflattened_size}"
+
+
+class Bilinear(Module):
+    """``y_k = x1ᵀ A_k x2 + b_k``.
+
+    Args:
+        in1_features: size of the last dimension of the first input.
+        in2_features: that of the second.
+        out_features: size of the output's last dimension.
+        bias: whether there is a ``b``.
+
+    Shape:
+        inputs (*, in1_features) and (*, in2_features), output (*, out_features), weight
+        (out_features, in1_features, in2_features). All start uniform over ±1/√in1_features.
+    """
+
+    weight: Parameter
+    bias: Parameter | None
+
+    def __init__(
+        self,
+        in1_features: int,
+        in2_features: int,
+        out_features: int,
+        bias: bool = True,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__()
+        self.in1_features = check_size("Bilinear", "in1_features", in1_features, 1)
+        self.in2_features = check_size("Bilinear", "in2_features", in2_features)
+        self.out_features = check_size("Bilinear", "out_features", out_features)
+        shape = (self.out_features, self.in1_features, self.in2_features)
+        self.weight = Parameter(api.empty(*shape, device=device, dtype=dtype))
+        offset = Parameter(api.empty(self.out_features, device=device, dtype=dtype)) if bias else None
+        self.register_parameter("bias", offset)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw weight and bias anew."""
+        bound = 1 / math.sqrt(self.in1_features)
+        init.uniform_(self.weight, -bound, bound)
+        if self.bias is not None:
+            init.uniform_(self.bias, -bound, bound)
+
+    def forward(self, input1: Tensor, input2: Tensor) -> Tensor:
+        return F.bilinear(input1, input2, self.weight, self.bias)
+
+    def extra_repr(self) -> str:
+        return (
+            f"in1_features={self.in1_features}, in2_features={self.in2_features}, "
+            f"out_features={self.out_features}, bias={self.bias is not None}"
+        )

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 from ..errors import ArgumentError, message
 from ..tensor import Tensor
 from . import functional as F
 from .module import Module
 
-_REDUCTIONS = ("none", "mean", "sum")
-
 
 class _Loss(Module):
     """``reduction``: ``"mean"`` over all elements, ``"sum"``, or ``"none"``."""
+
+    reductions: tuple[str, ...] = ("none", "mean", "sum")
 
     def __init__(self, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean") -> None:
         super().__init__()
         if size_average is not None or reduce is not None:
             reduction = _old_reduction(size_average, reduce)
-        if reduction not in _REDUCTIONS:
-            raise ArgumentError(
-                message(type(self).__name__, "not a reduction", repr(reduction), "Use 'none', 'mean' or 'sum'")
-            )
+        if reduction not in self.reductions:
+            known = ", ".join(map(repr, self.reductions[:-1])) + f" or {self.reductions[-1]!r}"
+            raise ArgumentError(message(type(self).__name__, "not a reduction", repr(reduction), f"Use {known}"))
         self.reduction = reduction
 
 
@@ -161,4 +161,122 @@ class BCEWithLogitsLoss(_WeightedLoss):
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         return F.binary_cross_entropy_with_logits(
             input, target, weight=self.weight, pos_weight=self.pos_weight, reduction=self.reduction
+        )
+
+
+class SmoothL1Loss(_Loss):
+    """Quadratic where the difference is below ``beta``, linear elsewhere."""
+
+    def __init__(
+        self,
+        size_average: bool | None = None,
+        reduce: bool | None = None,
+        reduction: str = "mean",
+        beta: float = 1.0,
+    ) -> None:
+        super().__init__(size_average, reduce, reduction)
+        self.beta = beta
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        return F.smooth_l1_loss(input, target, reduction=self.reduction, beta=self.beta)
+
+
+class HuberLoss(_Loss):
+    """`SmoothL1Loss` times ``delta``. Source: Huber 1964."""
+
+    def __init__(self, reduction: str = "mean", delta: float = 1.0) -> None:
+        super().__init__(reduction=reduction)
+        self.delta = delta
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        return F.huber_loss(input, target, reduction=self.reduction, delta=self.delta)
+
+
+class KLDivLoss(_Loss):
+    """The Kullback–Leibler divergence of the input, log-probabilities, from the target's probabilities.
+
+    Args:
+        reduction: "batchmean" divides the sum by the size of the batch, which is the divergence itself.
+        log_target: whether the target holds log-probabilities as well.
+    """
+
+    reductions = ("none", "mean", "sum", "batchmean")
+
+    def __init__(
+        self,
+        size_average: bool | None = None,
+        reduce: bool | None = None,
+        reduction: str = "mean",
+        log_target: bool = False,
+    ) -> None:
+        super().__init__(size_average, reduce, reduction)
+        self.log_target = log_target
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        return F.kl_div(input, target, reduction=self.reduction, log_target=self.log_target)
+
+
+class PoissonNLLLoss(_Loss):
+    """Minus the log-likelihood of counts, Poisson with mean ``exp(input)``, or ``input`` itself.
+
+    Args:
+        log_input: whether the input is the mean's logarithm.
+        full: whether Stirling's approximation of ``log(target!)`` is added.
+        eps: added to the input under the logarithm.
+    """
+
+    def __init__(
+        self,
+        log_input: bool = True,
+        full: bool = False,
+        size_average: bool | None = None,
+        eps: float = 1e-8,
+        reduce: bool | None = None,
+        reduction: str = "mean",
+    ) -> None:
+        super().__init__(size_average, reduce, reduction)
+        self.log_input, self.full, self.eps = log_input, full, eps
+
+    def forward(self, log_input: Tensor, target: Tensor) -> Tensor:
+        return F.poisson_nll_loss(
+            log_input, target, self.log_input, self.full, eps=self.eps, reduction=self.reduction
+        )
+
+
+class GaussianNLLLoss(_Loss):
+    """Minus the log-likelihood of the target, normal with mean ``input`` and variance ``var``.
+
+    Args:
+        full: whether the constant ``log(2π) / 2`` is added.
+        eps: the least variance.
+    """
+
+    def __init__(self, *, full: bool = False, eps: float = 1e-6, reduction: str = "mean") -> None:
+        super().__init__(reduction=reduction)
+        self.full, self.eps = full, eps
+
+    def forward(self, input: Tensor, target: Tensor, var: Any) -> Tensor:
+        return F.gaussian_nll_loss(input, target, var, full=self.full, eps=self.eps, reduction=self.reduction)
+
+
+class CTCLoss(_Loss):
+    """Minus the log-probability of a sequence of labels under all its alignments.
+
+    Source: Graves et al. 2006.
+
+    Args:
+        blank: the number of the label that stands for none.
+        zero_infinity: make the loss zero where no alignment exists.
+
+    Shape:
+        log_probs (T, N, C) or (T, C), targets (N, S) or all in a row, and the lengths of both (N).
+    """
+
+    def __init__(self, blank: int = 0, reduction: str = "mean", zero_infinity: bool = False) -> None:
+        super().__init__(reduction=reduction)
+        self.blank, self.zero_infinity = blank, zero_infinity
+
+    def forward(self, log_probs: Tensor, targets: Tensor, input_lengths: Any, target_lengths: Any) -> Tensor:
+        return F.ctc_loss(
+            log_probs, targets, input_lengths, target_lengths, self.blank, self.reduction, self.zero_infinity
         )

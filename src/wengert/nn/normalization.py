@@ -7,13 +7,14 @@ from typing import Any
 
 from .. import api
 from ..config import no_grad
-from ..errors import ShapeError, message
+from ..errors import ArgumentError, ShapeError, message
 from ..tensor import Tensor
 from . import functional as F
 from . import init
 from .linear import check_size
 from .module import Module
 from .parameter import Parameter
+from .plain import Plain
 
 
 class LayerNorm(Module):
@@ -69,8 +70,8 @@ class LayerNorm(Module):
         return f"{text}, bias={self.bias is not None}"
 
 
-class _BatchNorm(Module):
-    """What batch normalisations share; `BatchNorm2d` describes the arguments."""
+class _RunningNorm(Module):
+    """What batch and instance normalisations share: weight, bias and running averages."""
 
     input_dims: tuple[int, ...] = ()
     weight: Parameter | None
@@ -122,10 +123,23 @@ class _BatchNorm(Module):
         if self.bias is not None:
             init.zeros_(self.bias)
 
-    def forward(self, input: Tensor) -> Tensor:
+    def _check_input(self, input: Tensor) -> None:
         if input.ndim not in self.input_dims:
             wanted = " or ".join(f"{dims}D" for dims in self.input_dims)
             raise ShapeError(message(type(self).__name__, f"expected {wanted} input", f"shape {tuple(input.shape)}"))
+
+    def extra_repr(self) -> str:
+        return (
+            f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
+            f"bias={self.bias is not None}, track_running_stats={self.track_running_stats}"
+        )
+
+
+class _BatchNorm(_RunningNorm):
+    """What batch normalisations share; `BatchNorm2d` describes the arguments."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        self._check_input(input)
         share = self.momentum
         if self.training and self.track_running_stats and self.num_batches_tracked is not None:
             with no_grad():
@@ -136,12 +150,6 @@ class _BatchNorm(Module):
         mean, var = (self.running_mean, self.running_var) if use_averages else (None, None)
         by_batch = self.training or mean is None
         return F.batch_norm(input, mean, var, self.weight, self.bias, by_batch, share or 0.0, self.eps)
-
-    def extra_repr(self) -> str:
-        return (
-            f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
-            f"bias={self.bias is not None}, track_running_stats={self.track_running_stats}"
-        )
 
 
 class BatchNorm1d(_BatchNorm):
@@ -179,3 +187,209 @@ class BatchNorm2d(_BatchNorm):
     """
 
     input_dims = (4,)
+
+
+class BatchNorm3d(_BatchNorm):
+    """`BatchNorm2d` for volumes.
+
+    Shape:
+        input (N, C, D, H, W).
+    """
+
+    input_dims = (5,)
+
+
+class _InstanceNorm(_RunningNorm):
+    """What instance normalisations share; `InstanceNorm2d` describes the arguments."""
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float = 0.1,
+        affine: bool = False,
+        track_running_stats: bool = False,
+        device: Any = None,
+        dtype: Any = None,
+        *,
+        bias: bool = True,
+    ) -> None:
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, bias=bias)
+
+    def forward(self, input: Tensor) -> Tensor:
+        self._check_input(input)
+        single = input.ndim == self.input_dims[0]
+        batch = input.unsqueeze(0) if single else input
+        if batch.shape[1] != self.num_features and self.affine:
+            raise ShapeError(
+                message(type(self).__name__, f"expected {self.num_features} channels", f"shape {tuple(input.shape)}")
+            )
+        by_instance = self.training or not self.track_running_stats
+        out = F.instance_norm(
+            batch, self.running_mean, self.running_var, self.weight, self.bias, by_instance, self.momentum or 0.0,
+            self.eps,
+        )  # fmt: skip
+        return out.squeeze(0) if single else out
+
+
+class InstanceNorm1d(_InstanceNorm):
+    """`InstanceNorm2d` for sequences.
+
+    Shape:
+        input (N, C, L) or (C, L).
+    """
+
+    input_dims = (2, 3)
+
+
+class InstanceNorm2d(_InstanceNorm):
+    """Brings each channel of each image to mean 0 and variance 1. Source: Ulyanov et al. 2016.
+
+    Args:
+        num_features: channels of the input.
+        eps: added to the variance.
+        momentum: what part of the running averages the newest batch is.
+        affine: whether there are a weight and a bias for each channel.
+        track_running_stats: whether averages are kept, which are then used in evaluation mode.
+
+    Shape:
+        input (N, C, H, W) or (C, H, W).
+    """
+
+    input_dims = (3, 4)
+
+
+class InstanceNorm3d(_InstanceNorm):
+    """`InstanceNorm2d` for volumes.
+
+    Shape:
+        input (N, C, D, H, W) or (C, D, H, W).
+    """
+
+    input_dims = (4, 5)
+
+
+class GroupNorm(Plain):
+    """Brings each group of channels of each sample to mean 0 and variance 1, then scales and shifts.
+
+    Source: Wu & He 2018.
+
+    Args:
+        num_groups: into how many groups the channels are split.
+        num_channels: channels of the input (N, C, *).
+        eps: added to the variance.
+        affine: whether there are a weight and a bias for each channel.
+    """
+
+    shown = ("eps", "affine")
+    weight: Parameter | None
+    bias: Parameter | None
+
+    def __init__(
+        self,
+        num_groups: int,
+        num_channels: int,
+        eps: float = 1e-5,
+        affine: bool = True,
+        device: Any = None,
+        dtype: Any = None,
+        *,
+        bias: bool = True,
+    ) -> None:
+        super().__init__()
+        self.num_groups = check_size("GroupNorm", "num_groups", num_groups, 1)
+        self.num_channels = check_size("GroupNorm", "num_channels", num_channels)
+        if self.num_channels % self.num_groups:
+            seen = f"{num_channels} and {num_groups}"
+            raise ArgumentError(message("GroupNorm", "num_channels must be divisible by num_groups", seen))
+        self.eps, self.affine = eps, affine
+        for name, wanted in (("weight", affine), ("bias", affine and bias)):
+            values = api.empty(self.num_channels, device=device, dtype=dtype) if wanted else None
+            self.register_parameter(name, None if values is None else Parameter(values))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Set the weight to ones and the bias to zeros."""
+        if self.weight is not None:
+            init.ones_(self.weight)
+        if self.bias is not None:
+            init.zeros_(self.bias)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
+
+    def extra_repr(self) -> str:
+        return f"{self.num_groups}, {self.num_channels}, {super().extra_repr()}"
+
+
+class RMSNorm(Plain):
+    """Divides the last dimensions of each sample by their root mean square, then scales.
+
+    Source: Zhang & Sennrich 2019.
+
+    Args:
+        normalized_shape: sizes of the last dimensions.
+        eps: added to the mean square; by default the dtype's rounding unit.
+        elementwise_affine: whether there is a weight for each position.
+
+    >>> import wengert as wg
+    >>> wg.nn.RMSNorm(2)(wg.tensor([1.0, 7.0]))
+    tensor([0.2000, 1.4000], grad_fn=<MulBackward0>)
+    """
+
+    shown = ("normalized_shape", "eps", "elementwise_affine")
+    weight: Parameter | None
+
+    def __init__(
+        self,
+        normalized_shape: int | Sequence[int],
+        eps: float | None = None,
+        elementwise_affine: bool = True,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__()
+        sizes = normalized_shape if isinstance(normalized_shape, Sequence) else (normalized_shape,)
+        self.normalized_shape = tuple(check_size("RMSNorm", "normalized_shape", size) for size in sizes)
+        self.eps, self.elementwise_affine = eps, elementwise_affine
+        values = api.empty(*self.normalized_shape, device=device, dtype=dtype) if elementwise_affine else None
+        self.register_parameter("weight", None if values is None else Parameter(values))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Set the weight to ones."""
+        if self.weight is not None:
+            init.ones_(self.weight)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.rms_norm(input, self.normalized_shape, self.weight, self.eps)
+
+
+class LocalResponseNorm(Plain):
+    """Divides by ``(k + alpha · mean of squares)^beta``, the mean over ``size`` neighbouring channels.
+
+    Source: Krizhevsky et al. 2012.
+    """
+
+    shown = ("alpha", "beta", "k")
+
+    def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> None:
+        super().__init__()
+        self.size, self.alpha, self.beta, self.k = size, alpha, beta, k
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.local_response_norm(input, self.size, self.alpha, self.beta, self.k)
+
+    def extra_repr(self) -> str:
+        return f"{self.size}, {super().extra_repr()}"
+
+
+class CrossMapLRN2d(LocalResponseNorm):
+    """`LocalResponseNorm` with a window that is centred for even sizes as well."""
+
+    def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1) -> None:
+        super().__init__(size, alpha, beta, k)
+
+    def forward(self, input: Tensor) -> Tensor:
+        window = 2 * ((self.size + 1) // 2) - 1  # an even window loses its last channel, but not its divisor
+        return F.local_response_norm(input, window, self.alpha * window / self.size, self.beta, self.k)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -365,6 +365,9 @@ class Where(Linear):
         OPS["add"].infer(*[a.with_dtype(avals[1].dtype) for a in avals])
         return avals[1]
 
+    def kernel(self, avals: Sequence[Aval], attrs: dict[str, Any]) -> Callable[..., Any]:
+        return np.where
+
     def numpy(self, *xs: Any, **attrs: Any) -> Any:
         return np.where(*xs)
 
@@ -398,6 +401,10 @@ class Cast(Linear):
 
     def infer(self, *avals: Aval, **attrs: Any) -> Aval:
         return avals[0].with_dtype(attrs["dtype"])
+
+    def kernel(self, avals: Sequence[Aval], attrs: dict[str, Any]) -> Callable[..., Any]:
+        source, dtype = avals[0].dtype, attrs["dtype"]
+        return super().kernel(avals, attrs) if source in dt.COMPLEX_NP else lambda x: x.astype(dtype)
 
     def numpy(self, *xs: Any, **attrs: Any) -> Any:
         x, dtype = xs[0], attrs["dtype"]

@@ -8,6 +8,7 @@ the derivative itself is recorded or traced, bare arrays when nobody looks at it
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -98,9 +99,9 @@ class Op:
     def numpy(self, *xs: Any, **attrs: Any) -> Any:
         raise NotImplementedError(self.name)
 
-    def kernel(self, *avals: Aval) -> Callable[..., Any]:
-        """The function that generated code calls for operands of these avals: `numpy`, or what is quicker."""
-        return self.numpy
+    def kernel(self, avals: Sequence[Aval], attrs: dict[str, Any]) -> Callable[..., Any]:
+        """What generated code calls for operands of these avals: `numpy` with the attributes, or what is quicker."""
+        return partial(self.numpy, **attrs) if attrs else self.numpy
 
     def vjp(self, g: Any, out: Any, xs: Any, need: Sequence[bool], **attrs: Any) -> Sequence[Any]:
         raise NotImplementedError(self.name)
@@ -214,10 +215,10 @@ class Elementwise(Op):
             return self.ufunc(*xs, **attrs)
         return self.scalar(NUMPY, *xs, **attrs)
 
-    def kernel(self, *avals: Aval) -> Callable[..., Any]:
+    def kernel(self, avals: Sequence[Aval], attrs: dict[str, Any]) -> Callable[..., Any]:
         """NumPy's ufunc itself, where it gives the right dtype."""
-        if self.ufunc is None:
-            return self.numpy
+        if self.ufunc is None or attrs:
+            return super().kernel(avals, attrs)
         dtypes = tuple([a.dtype for a in avals])
         try:
             with np.errstate(all="ignore"):

@@ -19,7 +19,7 @@ from ..graph.handle import Handle, apply, make_node, node_of, of_node, results, 
 from ..graph.lower import straight_line
 from ..graph.node import Node, ancestors
 from ..graph.trace import trace, tracing
-from .base import OPS, Op, Sample, full_tuple, items
+from .base import OPS, Op, Sample, dtype_of, full_tuple, items, shape_of, to_front
 from .testpoints import floats
 
 
@@ -61,7 +61,7 @@ class Call(Op):
     def vjp(self, g: Any, out: Any, xs: Any, need: Sequence[bool], **attrs: Any) -> Sequence[Any]:
         graph: Graph = attrs["graph"]
         if not isinstance(xs[0], Handle):
-            return self.forward_with_pullback(xs, attrs, need)[1](g, need)
+            return Call.forward_with_pullback(self, xs, attrs, need)[1](g, need)
         from ..transform.flat import vjp_flat
 
         chosen = [x for x, n in zip(xs, need, strict=True) if n]
@@ -97,6 +97,27 @@ class Call(Op):
         nested = trace(lambda x, y: OPS["mul"](OPS["call"](x, y, graph=one), x), [aval, aval], "nested")
         for graph in (one, two, nested):
             yield Sample(floats(3), floats(3, seed=1), attrs={"graph": graph}, label=graph.name)
+
+
+class Checkpoint(Call):
+    """A call that keeps nothing but its arguments: the reverse sweep computes the body again."""
+
+    name = "checkpoint"
+    forward_with_pullback = None  # type: ignore[assignment]
+
+    def batch(self, size: int, xs: Any, dims: Sequence[int | None], **attrs: Any) -> tuple[Any, Any]:
+        from ..transform.vmap import batch_graph
+
+        graph: Graph = attrs["graph"]
+        axes = tuple([None if d is None else 0 for d in dims])
+        moved = [x if d is None else to_front(x, d, size) for x, d in zip(xs, dims, strict=True)]
+        key = ("batch", size, axes)
+        batched = graph.derived.get(key)
+        if batched is None:
+            avals = [Aval(shape_of(x), dtype_of(x)) for x in moved]
+            batched = trace(lambda *ys: batch_graph(graph, size, ys, axes), avals, graph.name)
+            graph.derived[key] = batched
+        return self(*moved, *[of_node(n) for n in batched.captures], graph=batched), 0
 
 
 def call_on_arrays(graph: Graph, tensors: Sequence[Any], values: Sequence[Any]) -> Any:

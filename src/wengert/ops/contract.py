@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -58,6 +58,9 @@ class MatMul(Linear):
             cure = "Perhaps y.mT is meant" if x.shape[-1] == y.shape[-1] else ""
             raise ShapeError(message("matmul", "inner sizes differ", f"{x} @ {y}", cure))
         return x.with_shape((*x.shape[:-1], y.shape[-1]))
+
+    def kernel(self, avals: Sequence[Aval], attrs: dict[str, Any]) -> Callable[..., Any]:
+        return self.numpy if avals[0].dtype in dt.HALF_NP else np.matmul
 
     def numpy(self, *xs: Any, **attrs: Any) -> Any:
         x, y = xs

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -45,6 +45,20 @@ class Expand(Movement):
         if kept != x.shape:
             raise ShapeError(message("expand", "shapes do not fit", f"{x} to {list(shape)} by new axes {list(axes)}"))
         return x.with_shape(shape)
+
+    def kernel(self, avals: Sequence[Aval], attrs: dict[str, Any]) -> Callable[..., Any]:
+        shape, axes, kept = attrs["shape"], attrs["axes"], len(avals[0].shape)
+        if axes != tuple(range(len(axes))) or not kept:
+            return super().kernel(avals, attrs)
+        nothing = (0,) * len(axes)
+
+        def lead(x: Any) -> Any:
+            try:
+                return np.ndarray(shape, x.dtype, x, 0, nothing + x.strides)
+            except (ValueError, TypeError, BufferError):
+                return np.broadcast_to(x, shape)
+
+        return lead
 
     def numpy(self, *xs: Any, **attrs: Any) -> Any:
         x, shape, axes = xs[0], attrs["shape"], attrs["axes"]
@@ -90,6 +104,10 @@ class Reshape(Movement):
             )  # fmt: skip
         return x.with_shape(shape)
 
+    def kernel(self, avals: Sequence[Aval], attrs: dict[str, Any]) -> Callable[..., Any]:
+        shape = attrs["shape"]
+        return lambda x: x.reshape(shape)
+
     def numpy(self, *xs: Any, **attrs: Any) -> Any:
         return xs[0].reshape(attrs["shape"])
 
@@ -119,6 +137,10 @@ class Permute(Movement):
         if sorted(order) != list(range(x.ndim)):
             raise ShapeError(message("permute", "not an order of the dimensions", f"{x}, order {list(order)}"))
         return x.with_shape(tuple(x.shape[i] for i in order))
+
+    def kernel(self, avals: Sequence[Aval], attrs: dict[str, Any]) -> Callable[..., Any]:
+        order = attrs["order"]
+        return lambda x: x.transpose(order)
 
     def numpy(self, *xs: Any, **attrs: Any) -> Any:
         return xs[0].transpose(attrs["order"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,14 @@ class Sum(Reduce):
     """Sum over axes; half precision is summed in float32."""
 
     name = "sum"
+
+    def kernel(self, avals: Sequence[Aval], attrs: dict[str, Any]) -> Callable[..., Any]:
+        axes, dtype = attrs["axes"], avals[0].dtype
+        if dtype not in (dt.NP_FLOAT32, dt.NP_FLOAT64) or not axes:
+            return super().kernel(avals, attrs)
+        add = np.add.reduce
+        axis = axes[0] if len(axes) == 1 else axes
+        return lambda x: add(x, axis)
 
     def reduce(self, x: Any, axes: tuple[int, ...]) -> Any:
         x = widened(x)

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
+import numpy as np
+
+from .. import dtypes as dt
 from .. import random as rng
 from .. import tree
 from ..config import STATE, enable_grad, no_grad
-from ..graph.handle import Handle, node_of, of_node
+from ..functional.random import next_key
+from ..graph.aval import Aval
+from ..graph.graph import Graph
+from ..graph.handle import Handle, apply, node_of, of_node, symbol, wrap
 from ..graph.node import Node, _next_seq, ancestors
+from ..graph.trace import tracing
+from ..ops.base import OPS
 from ..ops.custom import Rule, with_rule
 from .backward import leaf_handle, own_node
 from .flat import jvp_flat, vjp_flat, zeros_of
@@ -18,7 +28,7 @@ from .reverse import run_reverse
 
 
 class _Recompute(Rule):
-    """Runs the function again, with the same random numbers, and sweeps what it records."""
+    """Runs the function again, with the keys it drew (``kept``), and sweeps what it records."""
 
     name = "checkpoint"
 
@@ -33,31 +43,32 @@ class _Recompute(Rule):
     def pushforward(self) -> Callable[..., Any]:
         return self._push
 
-    def _again(self, *xs: Any) -> list[Any]:
-        generator = rng.default_generator
+    def _again(self, kept: Sequence[Any], *xs: Any) -> list[Any]:
+        generator, keys = rng.default_generator, iter(kept)
         now = generator._seed, generator._offset
         generator._seed, generator._offset = self.key
         try:
-            return list(self.f(*xs))
+            with keys_from(lambda g, before: next(keys)):
+                return list(self.f(*xs))
         finally:
             generator._seed, generator._offset = now
 
     def _pull(self, outs: Any, args: Any, kept: Any, gs: Any) -> list[Any]:
         if not self.captured:
-            return vjp_flat(self._again, args)[1](*gs)
+            return vjp_flat(partial(self._again, kept), args)[1](*gs)
         with enable_grad():
             ys = [leaf_handle(x) for x in args[: self.n]]
-            found = self._again(*ys)
+            found = self._again(kept, *ys)
         wrt = [own_node(y) for y in ys] + self.captured
         pairs = [(o, g) for o, g in zip(found, gs, strict=True) if o._node is not None and o._node.requires_grad]
         return run_reverse([o for o, _ in pairs], [g for _, g in pairs], wrt, STATE.grad)
 
     def _push(self, outs: Any, args: Any, kept: Any, ts: Any) -> list[Any]:
         if not self.captured:
-            return jvp_flat(self._again, args, ts)[1]
+            return jvp_flat(partial(self._again, kept), args, ts)[1]
         with enable_grad():
             ys = [leaf_handle(x) for x in args[: self.n]]
-            found = self._again(*ys)
+            found = self._again(kept, *ys)
             tangents = run_forward(found, [own_node(y) for y in ys] + self.captured, ts)
         return [zeros_of(o) if t is None else t for t, o in zip(tangents, found, strict=True)]
 
@@ -92,17 +103,52 @@ def checkpoint(function: Callable[..., Any], *args: Any, use_reentrant: bool | N
         rest = iter(tensors)
         return tree.unflatten(form[0], [next(rest) if p is None else p for p in form[1]])
 
-    key = rng.default_generator._seed, rng.default_generator._offset
     if not STATE.grad:
         return result(f(*tensors))
+    if STATE.trace is not None:
+        graph, keys = _closed(f, [t.aval for t in tensors])
+        outside = [of_node(n) for n in graph.captures]
+        return result(apply(OPS["checkpoint"], (*tensors, *keys, *outside), {"graph": graph}))
+    key = rng.default_generator._seed, rng.default_generator._offset
     start = _next_seq()
-    recorded = f(*[t.detach() for t in tensors])  # type: ignore[attr-defined]
+    drawn: list[Any] = []
+    with keys_from(lambda g, before: _noted(drawn, wrap(g.next_key()) if before is None else before(g))):
+        recorded = f(*[t.detach() for t in tensors])  # type: ignore[attr-defined]
     captured = _captured(recorded, start)
     with no_grad():
         values = [r.detach() for r in recorded]
     del recorded
     rule = _Recompute(f, len(tensors), captured, key)
-    return result(with_rule(rule, values, [*tensors, *[of_node(n) for n in captured]], []))
+    return result(with_rule(rule, values, [*tensors, *[of_node(n) for n in captured]], drawn))
+
+
+def _closed(f: Callable[..., Sequence[Any]], avals: Sequence[Aval]) -> tuple[Graph, list[Any]]:
+    """The graph of a function of arguments and of the keys it draws; and such keys."""
+    asked: list[tuple[Any, Any]] = []
+    with tracing() as state:
+        xs = [symbol(a, a.dtype in dt.INEXACT_NP) for a in avals]
+        state.key_source = lambda g: _noted(asked, (g, symbol(Aval((2,), np.dtype(np.uint64)), False)))[1]
+        outs = tuple([node_of(o) for o in f(*xs)])
+        inputs = tuple([node_of(x) for x in (*xs, *[key for _, key in asked])])
+        graph = Graph(inputs, outs, "checkpoint", start=state.start)
+    return graph, [next_key(g) for g, _ in asked]
+
+
+@contextmanager
+def keys_from(source: Callable[[Any, Any], Any]) -> Generator[None]:
+    """Let ``source(generator, source before)`` hand out the keys of random draws."""
+    holder = STATE if STATE.trace is None else STATE.trace
+    before = holder.key_source
+    holder.key_source = lambda g: source(g, before)
+    try:
+        yield
+    finally:
+        holder.key_source = before
+
+
+def _noted(drawn: list[Any], key: Any) -> Any:
+    drawn.append(key)
+    return key
 
 
 def _captured(outs: Sequence[Any], start: int) -> list[Node]:
