@@ -255,6 +255,7 @@ class Variable:
     """PyTorch's old name of a tensor that may require grad: ``Variable(x, requires_grad=True)``."""
 
     def __new__(cls, data: Any, requires_grad: bool = False) -> Any:
+        """A tensor, not an object of this class."""
         out = data.detach() if requires_grad else data
         return out.requires_grad_() if requires_grad else out
 

@@ -133,6 +133,7 @@ class no_grad(_GradMode):
     __slots__ = ()
 
     def __new__(cls, f: Callable[..., Any] | None = None) -> Any:
+        """A context manager, or the decorated function."""
         self = object.__new__(cls)
         if f is None:
             return self
@@ -161,6 +162,7 @@ class inference_mode(no_grad):
     __slots__ = ()
 
     def __new__(cls, mode: Any = True) -> Any:
+        """A context manager, or the decorated function."""
         self = object.__new__(cls)
         if not callable(mode):
             return self

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from . import dtypes as dt
-from .config import STATE
 from .errors import DTypeError, GraphError, TraceError, message
 from .functional import pointwise as pw
 from .functional.methods import METHODS
@@ -122,6 +121,7 @@ class Tensor(Handle):
     _alias: Any
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        """An empty handle; `__init__`, a copy or an unpickling fills it."""
         self = object.__new__(cls)
         self._value = self._node = self._alias = None
         return self

@@ -51,6 +51,13 @@ def floating(name: str, *xs: Any) -> None:
             raise DTypeError(message(name, "needs floating tensors", seen, "Convert with x.float()"))
 
 
+def inexact(name: str, x: Any) -> Any:
+    """The tensor with floating or complex numbers; integers in the default dtype."""
+    if not isinstance(x, Handle):
+        raise DTypeError(message(name, "needs a tensor", type(x).__name__, "Wrap it with wg.tensor(...)"))
+    return x if x.aval.dtype in dt.INEXACT_NP else cast(x, dt.get_default_dtype())
+
+
 def filled(x: Any, value: float) -> Any:
     """A constant like ``x``."""
     return OPS["fill"](x, value=value)
@@ -371,20 +378,19 @@ def _logsigmoid(x: Any) -> Any:
 
 
 def softsign(input: Any) -> Any:
-    """``x / (1 + |x|)``."""
-    floating("softsign", input)
-    return _softsign(input)
+    """``x / (1 + |x|)``; integers become floating, complex numbers stay complex."""
+    return _softsign(inexact("softsign", input))
 
 
 @wide_formula
 def _softsign(x: Any) -> Any:
-    return x / (OPS["abs"](x) + 1.0)
+    size = OPS["abs"](x) + 1.0
+    return x / (cast(size, dt.of(x.aval.dtype)) if x.aval.dtype in dt.COMPLEX_NP else size)
 
 
 def tanhshrink(input: Any) -> Any:
-    """``x - tanh(x)``."""
-    floating("tanhshrink", input)
-    return _tanhshrink(input)
+    """``x - tanh(x)``; integers become floating, complex numbers stay complex."""
+    return _tanhshrink(inexact("tanhshrink", input))
 
 
 @wide_formula

@@ -16,7 +16,7 @@ from ..graph.node import NO_ATTRS
 from ..ops.base import OPS, conj
 from .einsum import einsum, permute, reshape
 from .formula import formula
-from .front import apply_elementwise, broadcast_shape, expand_to, promote
+from .front import apply_elementwise, broadcast_shape, cast, expand_to, promote
 
 _MATMUL, _PERMUTE, _EXPAND, _ADD = OPS["matmul"], OPS["permute"], OPS["expand"], OPS["add"]
 _DIRECT = frozenset(np.dtype(d) for d in ("float32", "float64", "complex64", "complex128"))
@@ -245,7 +245,8 @@ def addmv(input: Any, mat: Any, vec: Any, *, beta: Any = 1, alpha: Any = 1) -> A
 
 def addr(input: Any, vec1: Any, vec2: Any, *, beta: Any = 1, alpha: Any = 1) -> Any:
     """``beta * input + alpha * outer(vec1, vec2)``."""
-    return _combine("addr", input, outer(vec1, vec2), beta, alpha)
+    out = _combine("addr", input, outer(vec1, vec2), beta, alpha)
+    return cast(out, dt.bool_) if input.aval.dtype == dt.NP_BOOL else out
 
 
 def baddbmm(input: Any, batch1: Any, batch2: Any, *, beta: Any = 1, alpha: Any = 1) -> Any:

@@ -87,7 +87,7 @@ def alpha_dropout(input: Any, p: float = 0.5, training: bool = False, inplace: b
 def feature_alpha_dropout(input: Any, p: float = 0.5, training: bool = False, inplace: bool = False) -> Any:
     """`alpha_dropout` of whole channels: (N, C, ...)."""
     shape = input.aval.shape
-    if len(shape) < 2:
+    if len(shape) < 2 and training and p:
         raise ArgumentError(message("feature_alpha_dropout", "needs at least 2 dimensions", str(input.aval)))
     mask_shape = (*shape[:2], *([1] * (len(shape) - 2)))
     return _alpha_drop("feature_alpha_dropout", input, p, training, mask_shape, inplace)

@@ -59,15 +59,21 @@ def formula(f: Callable[..., Any]) -> Callable[..., Any]:
         found = tuple(key)
         body = bodies.get(found)
         if body is None:
-            body = bodies[found] = _trace_body(f, args, kwargs, tensors)
-            if len(bodies) > _LIMIT:
-                bodies.popitem(last=False)
+            body = _remember(bodies, found, _trace_body(f, args, kwargs, tensors))
         if state.watchers:
             return apply(_CALL, tuple(tensors), {"graph": body})
         return call_on_arrays(body, tensors, values)
 
     call.is_formula = True  # type: ignore[attr-defined]
     return call
+
+
+def _remember(bodies: OrderedDict[Any, Graph], key: Any, body: Graph) -> Graph:
+    """Keep a traced body, and not too many of them."""
+    bodies[key] = body
+    if len(bodies) > _LIMIT:
+        bodies.popitem(last=False)
+    return body
 
 
 def _trace_body(f: Callable[..., Any], args: Any, kwargs: dict[str, Any], tensors: list[Any]) -> Graph:

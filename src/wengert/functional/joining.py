@@ -149,10 +149,11 @@ def constant_pad_nd(input: Any, pad: Any, value: Any = 0) -> Any:
 # -- order along a dimension -----------------------------------------------------------------
 
 
-def flip(input: Any, *dims: Any) -> Any:
-    """Reverse the order along dimensions."""
+def flip(input: Any, *axes: Any, dims: Any = ()) -> Any:
+    """Reverse the order along dimensions: ``flip(x, 0, 1)``, ``flip(x, (0, 1))`` or ``flip(x, dims=(0, 1))``."""
     shape = input.aval.shape
-    axes = [normal_dim("flip", d, len(shape)) for d in ints("flip", dims)]
+    dims = axes or (dims,)
+    axes = tuple(normal_dim("flip", d, len(shape)) for d in ints("flip", dims))
     if len(set(axes)) != len(axes):
         raise ArgumentError(message("flip", "a dimension appears twice", repr(dims)))
     spec = tuple((n - 1, None, -1) if i in axes and n else (0, n, 1) for i, n in enumerate(shape))
@@ -184,9 +185,11 @@ def roll(input: Any, shifts: Any, dims: Any = None) -> Any:
     if len(axes) != len(steps):
         raise ArgumentError(message("roll", "needs one shift a dimension", f"{shifts} and {dims}"))
     out = input
+    if not input.aval.shape:
+        raise ShapeError(message("roll", "dims are given, but the tensor has no dimensions", str(input.aval)))
     for step, dim in zip(steps, axes, strict=True):
         d = normal_dim("roll", dim, len(input.aval.shape))
-        n = input.aval.shape[d] if input.aval.shape else 1
+        n = input.aval.shape[d]
         k = -step % n if n else 0
         if k:
             whole = [(0, m, 1) for m in input.aval.shape]

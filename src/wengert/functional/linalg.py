@@ -21,6 +21,7 @@ from ..ops.linalg import eye_like, lower, mH, mm
 from .blas import batched_product as product
 from .blas import require_tensors
 from .dims import operand
+from .front import cast
 from .einsum import reshape
 from .linalg_products import cdist, chain_matmul, renorm
 from .linalg_products import cross_first as cross
@@ -211,7 +212,10 @@ def matrix_exp(A: Any) -> Any:
     tensor([[1., 0.],
             [0., 1.]])
     """
-    return apply(OPS["matrix_exp"], (checked("matrix_exp", A, True),))
+    x = operand("matrix_exp", A)
+    if x.aval.dtype in dt.HALF_NP:
+        return cast(matrix_exp(cast(x, dt.float32)), dt.of(x.aval.dtype))
+    return apply(OPS["matrix_exp"], (checked("matrix_exp", x, True),))
 
 
 def matrix_power(A: Any, n: int) -> Any:

@@ -81,8 +81,8 @@ def cross_first(input: Any, other: Any, dim: int | None = None) -> Any:
 def vander(x: Any, *, N: int | None = None) -> Any:
     """The powers 0 to N - 1 of each element, as a new last axis; N is the size of the last by default."""
     x = operand("vander", x)
-    if not x.aval.ndim:
-        raise ShapeError(message("vander", "needs at least one dimension", str(x.aval)))
+    if not x.aval.ndim and N is None:
+        raise ShapeError(message("vander", "needs at least one dimension, or N", str(x.aval)))
     if N is not None and N <= 1:
         raise ArgumentError(message("vander", "N must be greater than 1", str(N)))
     if x.aval.dtype not in dt.INEXACT_NP:

@@ -409,11 +409,10 @@ def vector_norm_formula(x: Any, ord: float, axes: tuple[int, ...]) -> Any:
 
 def _power(size: Any, p: float) -> Any:
     """The power ``size ** p`` with derivative 0 at 0."""
-    if p < 0:
-        return size**p
     where, fill = OPS["where"], OPS["fill"]
     zero = size == 0
-    return where(zero, size, where(zero, fill(size, value=1), size) ** p)
+    at_zero = size if p > 0 else fill(size, value=float("inf"))
+    return where(zero, at_zero, where(zero, fill(size, value=1), size) ** p)
 
 
 def _nuclear(name: str, x: Any, dim: Any, keepdim: bool) -> Any:

@@ -220,11 +220,13 @@ def gradient(input: Any, *, spacing: Any = 1, dim: Any = None, edge_order: int =
         raise ArgumentError(message("gradient", "edge_order must be 1 or 2", str(edge_order)))
     dims = range(rank) if dim is None else [dim] if isinstance(dim, int) else dim
     axes = [normal_dim("gradient", d, rank) for d in dims]
+    if len(set(axes)) != len(axes):
+        raise ArgumentError(message("gradient", "a dimension appears twice", repr(dim)))
     for axis in axes:
         if not rank or x.aval.shape[axis] < edge_order + 1:
             raise ShapeError(message("gradient", f"needs {edge_order + 1} elements along each dimension", str(x.aval)))
     out: list[Any] = []
-    for axis, h in zip(axes, _spacings(spacing, axes, x)):
+    for axis, h in zip(axes, _spacings(1 if spacing is None else spacing, axes, x)):
         ends = [_border(x, axis, h, edge_order, at_end) for at_end in (False, True)]
         out.append(apply(OPS["cat"], (ends[0], _inner(x, axis, h), ends[1]), {"axis": axis}))
     return tuple(out)

@@ -113,6 +113,9 @@ def gather(input: Any, dim: int, index: Any, *, sparse_grad: bool = False) -> An
         IndexRangeError: an index outside of 0 ... n - 1.
         ShapeError: the index is larger than the input in another dimension.
     """
+    if not index.aval.size and len(index.aval.shape) != len(input.aval.shape):
+        normal_dim("gather", dim, len(input.aval.shape))
+        return wrap(np.zeros(index.aval.shape, input.aval.dtype))
     x, d, i, _ = _lane_args("gather", input, dim, index)
     if not i.aval.size:
         i = apply(_RESHAPE, (i,), {"shape": i.aval.shape})
@@ -123,6 +126,12 @@ def gather(input: Any, dim: int, index: Any, *, sparse_grad: bool = False) -> An
     return out if index.aval.shape else apply(_RESHAPE, (out,), {"shape": ()})
 
 
+def _any_negative(index: Any) -> bool:
+    """Whether indices count from the end, as far as they are known."""
+    value = index._value
+    return value is not None and value.dtype.kind == "i" and bool((value < 0).any())
+
+
 def take_along_dim(input: Any, indices: Any, dim: int | None = None) -> Any:
     """`gather` with broadcasting; without ``dim`` from the flat input."""
     if dim is None:
@@ -131,6 +140,7 @@ def take_along_dim(input: Any, indices: Any, dim: int | None = None) -> Any:
     if a.ndim != b.ndim:
         raise ShapeError(message("take_along_dim", "needs equally many dimensions", describe((a, b))))
     d = normal_dim("take_along_dim", dim, a.ndim)
+    indices = indices % a.shape[d] if a.shape[d] and _any_negative(indices) else indices
     hole = [x.with_shape((*x.shape[:d], 1, *x.shape[d + 1 :])) for x in (a, b)]
     shape = broadcast_shape("take_along_dim", hole)
     x = expand_to(input, (*shape[:d], a.shape[d], *shape[d + 1 :]))
@@ -402,9 +412,7 @@ def masked_fill(input: Any, mask: Any, value: Any) -> Any:
     if isinstance(value, Handle) and value.aval.shape:
         raise ShapeError(message("masked_fill", "the value must be a number or a 0-d tensor", str(value.aval)))
     given = dt.of(value.aval.dtype) if isinstance(value, Handle) else dt.python_dtype(value)
-    if given.category > own.category and not (
-        own.category == 1 and given.category == 2 and not isinstance(value, Handle)
-    ):
+    if given.category > max(own.category, 1 if isinstance(value, Handle) else 2):
         raise DTypeError(message("masked_fill", f"cannot store {given.name} in {own.name}", str(input.aval)))
     shape = broadcast_shape("masked_fill", (input.aval, mask.aval))
     parts = (expand_to(mask, shape), expand_to(cast(value, own), shape), expand_to(input, shape))

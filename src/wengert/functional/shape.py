@@ -324,7 +324,7 @@ def sum_to_size(self: Any, *size: Any) -> Any:
     if extra < 0 or any(n not in (1, m) for n, m in zip(target, shape[extra:], strict=True)):
         raise ShapeError(message("sum_to_size", "the size does not broadcast to the shape", f"{self.aval}, {target}"))
     axes = [i for i, m in enumerate(shape) if i < extra or target[i - extra] != m]
-    return reshape(self.sum(axes), target) if axes else self
+    return reshape(self.sum(axes), target) if axes or not target else self
 
 
 # -- order of dimensions ----------------------------------------------------------------------

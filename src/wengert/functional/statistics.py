@@ -327,6 +327,8 @@ def _weights(fweights: Any, aweights: Any, observations: int, kind: dt.dtype) ->
         if (name == "fweights") == (w.aval.dtype in dt.INEXACT_NP):
             wanted = "integers" if name == "fweights" else "floating numbers"
             raise DTypeError(message("cov", f"{name} must be {wanted}", str(w.aval)))
+        if w._value is not None and bool((w._value < 0).any()):
+            raise ArgumentError(message("cov", f"{name} must not be negative", str(w._value.min())))
         w = cast(w, kind)
         out = w if out is None else out * w
     return out

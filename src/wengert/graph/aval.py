@@ -21,10 +21,12 @@ class Aval(NamedTuple):
 
     @property
     def ndim(self) -> int:
+        """Number of dimensions."""
         return len(self.shape)
 
     @property
     def size(self) -> int:
+        """Number of elements."""
         n = 1
         for k in self.shape:
             n *= k
@@ -32,15 +34,18 @@ class Aval(NamedTuple):
 
     @property
     def nbytes(self) -> int:
+        """Bytes of the value."""
         return self.size * self.dtype.itemsize
 
     def __str__(self) -> str:
         return f"{dt.of(self.dtype).short}[{','.join(map(str, self.shape))}]"
 
     def with_shape(self, shape: tuple[int, ...]) -> Aval:
+        """The same dtype under another shape."""
         return Aval(shape, self.dtype)
 
     def with_dtype(self, dtype: np.dtype[Any]) -> Aval:
+        """The same shape in another dtype (NumPy's)."""
         return Aval(self.shape, dtype)
 
 

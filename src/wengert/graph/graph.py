@@ -53,14 +53,17 @@ class Graph:
 
     @property
     def in_avals(self) -> tuple[Aval, ...]:
+        """Avals of the inputs, captures last."""
         return tuple(n.aval for n in self.inputs)
 
     @property
     def out_avals(self) -> tuple[Aval, ...]:
+        """Avals of the outputs."""
         return tuple(n.aval for n in self.outputs)
 
     @property
     def constants(self) -> tuple[Node, ...]:
+        """The leaves with a value inside the graph."""
         return tuple(n for n in self.nodes if n.op is None)
 
     def users(self, node: Node) -> list[Node]:

@@ -89,10 +89,12 @@ class Node:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """Shape of the value."""
         return self.aval.shape
 
     @property
     def dtype(self) -> Any:
+        """NumPy's dtype of the value."""
         return self.aval.dtype
 
     @property
@@ -108,14 +110,17 @@ class Node:
 
     @property
     def is_leaf(self) -> bool:
+        """Whether no op made the node."""
         return self.op is None
 
     @property
     def freed(self) -> bool:
+        """Whether a backward pass has let go of its inputs."""
         return self.inputs is None
 
     @property
     def name(self) -> str:
+        """The op, or the formula, that made it."""
         return "leaf" if self.op is None else self.op.label(self.attrs)
 
     @property
@@ -172,12 +177,15 @@ class ItemOp:
     traits: frozenset[str] = frozenset()
 
     def infer(self, x: Any, *, index: int) -> Aval:
+        """Aval of the result."""
         return x[index]
 
     def numpy(self, x: Any, *, index: int) -> Any:
+        """The result itself."""
         return x[index]
 
     def label(self, attrs: dict[str, Any]) -> str:
+        """What the node is called."""
         return self.name
 
     def __repr__(self) -> str:

@@ -61,14 +61,18 @@ class Comparator(Module):
         return self._logits(self.encoder(a), self.encoder(b))
 
     def _logits(self, a: Any, b: Any) -> Any:
-        # Both orders as one batch: the same sums in the same order, hence exactly antisymmetric.
-        pairs = api.stack([api.cat([a, b], -1), api.cat([b, a], -1)])
-        values = self.compare(pairs)
-        if tuple(values.shape) != (*pairs.shape[:-1], 1):
+        # Two calls, not one batch: a product's rounding may depend on where in the batch a row stands, while
+        # the same call gives the same bits.
+        forth, back = self._value(a, b), self._value(b, a)
+        return forth - back
+
+    def _value(self, a: Any, b: Any) -> Any:
+        pair = api.cat([a, b], -1)
+        value = self.compare(pair)
+        if tuple(value.shape) != (*pair.shape[:-1], 1):
             wanted = "the comparison must give one number for each pair"
-            raise ShapeError(message("Comparator", wanted, f"shape {tuple(values.shape)}"))
-        values = values.squeeze(-1)
-        return values[0] - values[1]
+            raise ShapeError(message("Comparator", wanted, f"shape {tuple(value.shape)}"))
+        return value.squeeze(-1)
 
     def loss(self, a: Tensor, b: Tensor, after: Tensor) -> Tensor:
         """Mean cross-entropy where ``after`` (N) says how probably a comes after b: 0, 1, or 0.5 for a tie."""
@@ -91,7 +95,7 @@ class Comparator(Module):
         """
         with no_grad():
             logits = self.matrix(items)
-            logits = logits - logits.T  # rounding may differ between rows of one batch
+            logits = logits - logits.T  # rounding may differ between the rows of one product
             wins = ((logits > 0).to(api.float64) + (logits >= 0).to(api.float64)).sum(1)
             # The sum of probabilities is less than n, so it never outweighs a win.
             rank = wins + logits.to(api.float64).sigmoid().sum(1) / (len(wins) + 1)

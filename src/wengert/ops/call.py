@@ -117,7 +117,8 @@ class Checkpoint(Call):
             avals = [Aval(shape_of(x), dtype_of(x)) for x in moved]
             batched = trace(lambda *ys: batch_graph(graph, size, ys, axes), avals, graph.name)
             graph.derived[key] = batched
-        return self(*moved, *[of_node(n) for n in batched.captures], graph=batched), 0
+        out = self(*moved, *[of_node(n) for n in batched.captures], graph=batched)
+        return (out[0] if graph.single else out), 0
 
 
 def call_on_arrays(graph: Graph, tensors: Sequence[Any], values: Sequence[Any]) -> Any:
