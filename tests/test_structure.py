@@ -31,7 +31,9 @@ LAYERS = """
     custom  legacy  numeric  serialization  tracing
     compare
     api
-    autograd  fft  func  linalg  signal  special
+    func
+    autograd_functional
+    autograd  fft  linalg  signal  special
     optimize
     schedule
     codegen

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
+    if name == "vmap":
+        return importlib.import_module(f"{__name__}.func").vmap
     if name in _LAZY:
         return importlib.import_module(f"{__name__}.{name}")
     if name.startswith("_foreach_"):

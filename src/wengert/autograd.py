@@ -260,6 +260,14 @@ class Variable:
         return out.requires_grad_() if requires_grad else out
 
 
+def __getattr__(name: str) -> Any:
+    if name == "functional":  # built on wengert.func, which is loaded when first used
+        from . import autograd_functional
+
+        return autograd_functional
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 __all__ = [
     "Function", "FunctionCtx", "Variable", "backward", "detect_anomaly", "enable_grad", "grad", "gradients",
     "inference_mode", "no_grad", "once_differentiable", "set_detect_anomaly", "set_grad_enabled",

@@ -234,6 +234,10 @@ class Tensor(Handle):
             raise GraphError(message("grad", "must be a tensor like the tensor itself", f"{seen} for {self.aval}"))
         self._sink().grad = value
 
+    @grad.deleter
+    def grad(self) -> None:
+        self.grad = None
+
     def _sink(self) -> Sink:
         node = node_of(self)
         if node.sink is None:

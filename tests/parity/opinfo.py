@@ -64,11 +64,11 @@ def is_random(info: Any, args: Any, kwargs: Any) -> bool:
     if not is_lambda(info) or "wrapper_set_seed" not in info.op.__code__.co_names:
         return False
     call = in_library(torch, info.op)
-    outcomes = [attempt(call, *[copied(a) for a in args], **kwargs) for _ in range(2)]
+    outcomes = [attempt(call, *[copied(a) for a in args], **kwargs) for _ in range(8)]
     if any(kind == "error" for kind, _ in outcomes):
         return False
-    first, second = (list(leaves(out)) for _, out in outcomes)
-    return any(not np.array_equal(value_of(a), value_of(b), equal_nan=True) for a, b in zip(first, second))
+    first, *others = ([value_of(t) for t in leaves(out) if hasattr(t, "detach")] for _, out in outcomes)
+    return any(not np.array_equal(a, b, equal_nan=True) for other in others for a, b in zip(first, other))
 
 
 def copied(x: Any) -> Any:

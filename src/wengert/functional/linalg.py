@@ -21,8 +21,8 @@ from ..ops.linalg import eye_like, lower, mH, mm
 from .blas import batched_product as product
 from .blas import require_tensors
 from .dims import operand
-from .front import cast
 from .einsum import reshape
+from .front import cast
 from .linalg_products import cdist, chain_matmul, renorm
 from .linalg_products import cross_first as cross
 from .linalg_products import vander_top as vander

@@ -89,7 +89,7 @@ def vander(x: Any, *, N: int | None = None) -> Any:
         x = cast(x, dt.int64)
     n = x.aval.shape[-1] if N is None else N
     powers = np.arange(n).astype(dt.of(x.aval.dtype).to_real().np)
-    return reshape(x, (*x.aval.shape, 1)) ** wrap(powers.astype(x.aval.dtype))
+    return reshape(x, (*(x.aval.shape or (1,)), 1)) ** wrap(powers.astype(x.aval.dtype))
 
 
 def vander_top(x: Any, N: int | None = None, increasing: bool = False) -> Any:

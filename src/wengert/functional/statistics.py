@@ -348,6 +348,8 @@ def cov(input: Any, *, correction: int = 1, fweights: Any = None, aweights: Any 
     if len(input.aval.shape) > 2:
         raise ShapeError(message("cov", "needs a matrix or a vector", str(input.aval)))
     x = input if input.aval.dtype in dt.INEXACT_NP else cast(input, dt.get_default_dtype())
+    if isinstance(aweights, Handle) and aweights.aval.dtype in dt.FLOATING_NP:
+        x = cast(x, dt.promote_types(dt.of(x.aval.dtype), dt.of(aweights.aval.dtype)))
     rows, n = (1, x.aval.size) if len(x.aval.shape) < 2 else x.aval.shape
     x = apply(OPS["reshape"], (x,), {"shape": (rows, n)})
     real = dt.of(x.aval.dtype).to_real()

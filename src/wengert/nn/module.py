@@ -17,7 +17,7 @@ from ..tensor import Tensor
 from . import state
 from .convert import converter
 from .hooks import RemovableHandle
-from .parameter import Parameter
+from .parameter import Buffer, Parameter
 
 _TABLES = ("_parameters", "_buffers", "_modules")
 
@@ -201,6 +201,10 @@ class Module:
         if isinstance(value, Module):
             self._drop(name, "module", "_modules")
             self._put_module(name, value)
+            return
+        if isinstance(value, Buffer):
+            self._drop(name, "buffer", "_buffers")
+            self.register_buffer(name, value, value.persistent)
             return
         own = self.__dict__
         if name in own.get("_parameters", ()):

@@ -17,7 +17,7 @@ from .. import api
 from ..config import no_grad
 from ..errors import WengertError, message
 from ..tensor import Tensor
-from .parameter import Parameter
+from .parameter import Parameter, is_lazy
 
 if TYPE_CHECKING:
     from .module import Module
@@ -74,7 +74,7 @@ def collect(module: Module, into: OrderedDict[str, Any], prefix: str, keep_vars:
     for path, child in module.named_modules(prefix=prefix.removesuffix("."), remove_duplicate=False):
         start = f"{path}." if path else ""
         for name, tensor in own_state(child):
-            into[start + name] = tensor if keep_vars else tensor.detach()
+            into[start + name] = tensor if keep_vars or is_lazy(tensor) else tensor.detach()
         if hasattr(type(child), "get_extra_state"):
             into[start + EXTRA_STATE] = child.get_extra_state()  # type: ignore[operator]
 
@@ -113,7 +113,7 @@ def _plan_one(plan: LoadPlan, module: Module, name: str, key: str, target: Tenso
             )
             return
         value = api.as_tensor(np.asarray(value))
-    if tuple(value.shape) != tuple(target.shape):
+    if not is_lazy(target) and tuple(value.shape) != tuple(target.shape):
         plan.errors.append(
             f"size mismatch for {key}: copying a param with shape {_shape(value)} from checkpoint, "
             f"the shape in current model is {_shape(target)}."
@@ -154,6 +154,8 @@ def write(plan: LoadPlan, assign: bool) -> None:
     """Copy the planned values in (or, with ``assign``, put the given tensors in their place)."""
     with no_grad():
         for module, name, target, value in plan.writes:
+            if is_lazy(target):
+                target.materialize(value.shape)  # type: ignore[attr-defined]
             if not assign:
                 target.copy_(value)
             elif name in module._parameters:

@@ -370,6 +370,11 @@ class Bitcast(Op):
         yield Sample(np.arange(2, dtype=np.int32), attrs={"dtype": np.dtype("uint8")}, label="narrower")
 
 
+def dense_order(x: Any) -> Any:
+    """In which order to copy an array: as it lies, but row by row where elements were repeated, as PyTorch."""
+    return "C" if 0 in x.strides else "K"
+
+
 class Clone(Linear):
     """The same values in memory of their own; ``contiguous`` lays them out in row-major order."""
 
@@ -382,7 +387,7 @@ class Clone(Linear):
         return avals[0]
 
     def numpy(self, *xs: Any, **attrs: Any) -> Any:
-        return np.array(xs[0], order="C" if attrs.get("contiguous") else "K")
+        return np.array(xs[0], order="C" if attrs.get("contiguous") else dense_order(xs[0]))
 
     def transpose(self, g: Any, i: int, *xs: Any, **attrs: Any) -> Any:
         return g

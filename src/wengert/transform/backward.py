@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..config import STATE, quietly
+from .. import dtypes as dt
+from ..config import STATE, quietly, set_grad_enabled
 from ..errors import ArgumentError, GraphError, ShapeError, message
 from ..graph.handle import Handle, lift, node_of, wrap
 from ..graph.node import Node
@@ -29,6 +30,11 @@ def _seeds(name: str, outs: Sequence[Handle], given: Any) -> list[Any]:
                 raise GraphError(
                     message(name, "a gradient is needed for an output that is not a scalar", str(aval),
                             "Reduce it first, for example loss.sum(), or pass gradient=")
+                )  # fmt: skip
+            if aval.dtype in dt.COMPLEX_NP:
+                raise GraphError(
+                    message(name, "a gradient is needed for a complex output", str(aval),
+                            "Make it real first, for example with .abs(), or pass gradient=")
                 )  # fmt: skip
             checked.append(None)
             continue
@@ -75,7 +81,7 @@ def backward(
     if grad_tensors is None and inputs is None and not create_graph and isinstance(tensors, Handle):
         node, value = tensors._node, tensors._value
         if value is not None and value.size == 1 and node is not None and node.requires_grad:
-            if not STATE.watchers:
+            if not STATE.watchers and value.dtype.kind != "c":
                 quietly(deliver_arrays, node, seed_for(tensors), not retain_graph)
                 return
     outs = _sequence(tensors)
@@ -86,7 +92,7 @@ def backward(
     if inputs is None:
         run_reverse(outs, seeds, None, create_graph, free)
         return
-    targets = _sequence(inputs)
+    targets = list({id(t): t for t in _sequence(inputs)}.values())
     if not targets:
         raise ArgumentError(message("backward", "inputs is empty", cure="Leave it out to reach all leaves"))
     _check_inputs("backward", targets)
@@ -114,6 +120,7 @@ def grad(
     create_graph: bool = False,
     allow_unused: bool | None = None,
     materialize_grads: bool = False,
+    is_grads_batched: bool = False,
 ) -> tuple[Any, ...]:
     """Gradients of ``outputs`` with respect to ``inputs``, without touching ``.grad``.
 
@@ -124,6 +131,7 @@ def grad(
         create_graph: record the gradients, to differentiate them again.
         allow_unused: give None for an input the outputs do not depend on, instead of an error.
         materialize_grads: give zeros for such an input.
+        is_grads_batched: ``grad_outputs`` has a first axis of adjoints to sweep at once; so have the results.
 
     Returns:
         One tensor (or None) an input.
@@ -137,13 +145,41 @@ def grad(
     outs, targets = _sequence(outputs), _sequence(inputs)
     _check_outputs("grad", outs)
     _check_inputs("grad", targets)
-    seeds = _seeds("grad", outs, grad_outputs)
-    retain = create_graph if retain_graph is None else retain_graph
-    free = not retain and STATE.recorder is None and STATE.trace is None
-    found = run_reverse(outs, seeds, [node_of(t) for t in targets], create_graph, free)
+    if is_grads_batched:
+        found = _grad_batched(outs, _sequence(grad_outputs), targets, create_graph)
+    else:
+        seeds = _seeds("grad", outs, grad_outputs)
+        retain = create_graph if retain_graph is None else retain_graph
+        free = not retain and STATE.recorder is None and STATE.trace is None
+        found = run_reverse(outs, seeds, [node_of(t) for t in targets], create_graph, free)
     return tuple(
         _present(g, t, i, allow_unused, materialize_grads) for i, (g, t) in enumerate(zip(found, targets, strict=True))
     )
+
+
+def _grad_batched(outs: list[Any], seeds: list[Any], targets: list[Any], create_graph: bool) -> list[Any]:
+    """`run_reverse` under vmap over the first axis of the adjoints."""
+    from .flat import vmap_flat
+
+    if len(seeds) != len(outs) or not all(
+        isinstance(s, Handle) and s.aval.shape[1:] == o.aval.shape and s.aval.shape
+        for s, o in zip(seeds, outs, strict=False)
+    ):
+        raise ShapeError(
+            message("grad", "batched adjoints need one more axis, in front, than their outputs",
+                    ", ".join(str(o.aval) for o in outs))
+        )  # fmt: skip
+    wrt = [node_of(t) for t in targets]
+    reached: list[bool] = []
+
+    def pull(*gs: Any) -> list[Any]:
+        found = run_reverse(outs, _seeds("grad", outs, list(gs)), wrt, create_graph)
+        reached[:] = [g is not None for g in found]
+        return [g for g in found if g is not None]
+
+    with set_grad_enabled(create_graph):
+        rows = iter(vmap_flat(pull, seeds, [0] * len(seeds)))
+    return [next(rows) if there else None for there in reached]
 
 
 def _present(g: Any, target: Handle, i: int, allow_unused: bool | None, materialize: bool) -> Any:

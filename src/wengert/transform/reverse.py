@@ -16,6 +16,7 @@ import numpy as np
 
 from ..config import STATE, quietly
 from ..errors import AnomalyError, GraphError, message
+from ..graph.alias import origin_of, owned_base
 from ..graph.handle import Handle, has_nan, node_of, of_node, wrap
 from ..graph.node import ITEM, Node, Sink
 
@@ -232,13 +233,21 @@ def _deliver(n: Node, sink: Sink, g: Any, raw: bool, accumulate: bool) -> Any:
         for hook in tuple(sink.hooks.values()):
             changed = hook(handle)
             if changed is not None:
-                handle = changed
+                handle = _checked(n, changed)
         g = handle._value if raw else handle
     if sink.retain and accumulate:
         sink.grad = _add_grad(sink.grad, g, raw)
         for hook in tuple(sink.after.values()):
             hook(sink.grad)
     return g
+
+
+def _checked(n: Node, changed: Any) -> Any:
+    """What a hook gave instead of the adjoint of a node."""
+    if not isinstance(changed, Handle) or changed.aval != n.aval:
+        seen = str(changed.aval) if isinstance(changed, Handle) else type(changed).__name__
+        raise GraphError(message("hook", "must return None or a tensor like the gradient", f"{seen} for {n.aval}"))
+    return changed
 
 
 def _add_grad(old: Any, g: Any, raw: bool) -> Any:
@@ -251,7 +260,19 @@ def _add_grad(old: Any, g: Any, raw: bool) -> Any:
     if old._node is None and old._alias is None and type(old._value) is np.ndarray and old._value.flags.writeable:
         np.add(old._value, g, out=old._value)
         return old
-    return old + wrap(np.asarray(g))
+    if not _is_written_in_place(old):
+        return old + wrap(np.asarray(g))
+    owned_base(old)
+    np.add(old._value, g, out=old._value)
+    return old
+
+
+def _is_written_in_place(grad: Handle) -> bool:
+    """Whether the next adjoint goes into the memory of ``.grad``: also when it is a part of a flat buffer."""
+    node, base = grad._node, origin_of(grad)[0]._node
+    if any(n is not None and n.requires_grad for n in (node, base)) or STATE.watchers:
+        return False
+    return type(grad._value) is np.ndarray and 0 not in grad._value.strides
 
 
 # -- entries ---------------------------------------------------------------------------------
