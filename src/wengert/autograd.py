@@ -110,7 +110,14 @@ class _FunctionRule(Rule):
     """Derivatives of one call of a `Function`."""
 
     def __init__(
-        self, cls: Any, ctx: FunctionCtx, places: list[int], n: int, source: list[int | None], spots: list[int], n_out: int
+        self,
+        cls: Any,
+        ctx: FunctionCtx,
+        places: list[int],
+        n: int,
+        source: list[int | None],
+        spots: list[int],
+        n_out: int,
     ) -> None:
         self.cls, self.ctx, self.places, self.n = cls, ctx, places, n
         self.name = cls.__name__

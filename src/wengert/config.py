@@ -10,6 +10,7 @@ every op (a recording, a trace, anomaly detection) ``run`` is replaced by a func
 from __future__ import annotations
 
 import contextvars
+import functools
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -108,9 +109,9 @@ class _GradMode:
         STATE.grad = self.previous.pop()
 
     def __call__(self, f: Callable[..., Any]) -> Callable[..., Any]:
-        import functools
-
         mode = self.mode
+        if getattr(f, "__code__", None) is not None and f.__code__.co_flags & _GENERATOR:
+            return functools.wraps(f)(lambda *args, **kwargs: _steps(f(*args, **kwargs), mode))
 
         @functools.wraps(f)
         def wrapper(*args: Any, **kwargs: Any) -> Any:
@@ -118,6 +119,28 @@ class _GradMode:
                 return f(*args, **kwargs)
 
         return wrapper
+
+
+_GENERATOR = 0x20  # inspect.CO_GENERATOR, without importing inspect
+
+
+def _steps(generator: Generator[Any, Any, Any], mode: bool) -> Generator[Any, Any, Any]:
+    """Run each step of a generator, and nothing between the steps, in a grad mode."""
+    step: Callable[[], Any] = functools.partial(next, generator)
+    while True:
+        try:
+            with _GradMode(mode):
+                item = step()
+        except StopIteration as stop:
+            return stop.value
+        try:
+            step = functools.partial(generator.send, (yield item))
+        except GeneratorExit:
+            with _GradMode(mode):
+                generator.close()
+            raise
+        except BaseException as error:
+            step = functools.partial(generator.throw, error)
 
 
 class no_grad(_GradMode):

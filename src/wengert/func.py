@@ -42,6 +42,13 @@ def _result(name: str, leaves: Sequence[Any]) -> list[Any]:
     return list(leaves)
 
 
+def _shaped_like(name: str, wrong: str, given: list[Any], shapes: Sequence[tuple[int, ...]]) -> list[Any]:
+    for g, shape in zip(given, shapes, strict=True):
+        if g.aval.shape != shape:
+            raise ArgumentError(message(name, f"a {wrong}", f"{g.aval} for {list(shape)}"))
+    return given
+
+
 class _Flat:
     """A function of nested arguments as one of flat handles; remembers the structure of its result."""
 
@@ -77,14 +84,15 @@ def vjp(f: F, *primals: Any, has_aux: bool = False) -> Any:
     g = _Flat("vjp", f, structure, has_aux)
     outs, pull = flat.vjp_flat(g, _tensors("vjp", leaves))
     assert g.out is not None
-    out_structure = g.out
+    out_structure, out_shapes = g.out, [o.aval.shape for o in outs]
 
     def vjp_fn(*cotangents: Any) -> Any:
         given = cotangents[0] if len(cotangents) == 1 else cotangents
         parts, s = tree.flatten(given)
         if s != out_structure and len(parts) != len(outs):
             raise ArgumentError(message("vjp", "cotangents must be nested like the output", f"{s} for {out_structure}"))
-        return tree.unflatten(structure, pull(*_tensors("vjp", parts)))
+        gs = _shaped_like("vjp", "cotangent is not shaped like its output", _tensors("vjp", parts), out_shapes)
+        return tree.unflatten(structure, pull(*gs))
 
     out = tree.unflatten(out_structure, outs)
     return (out, vjp_fn, g.aux) if has_aux else (out, vjp_fn)
@@ -105,10 +113,9 @@ def jvp(f: F, primals: Any, tangents: Any, *, strict: bool = False, has_aux: boo
     moving, s = tree.flatten(tuple(tangents))
     if s != structure:
         raise ArgumentError(message("jvp", "tangents must be nested like the arguments", f"{s} for {structure}"))
-    xs, ts = _tensors("jvp", leaves), _tensors("jvp", moving)
-    for x, t in zip(xs, ts, strict=True):
-        if x.aval.shape != t.aval.shape:
-            raise ArgumentError(message("jvp", "a tangent is not shaped like its argument", f"{t.aval} for {x.aval}"))
+    xs = _tensors("jvp", leaves)
+    shapes = [x.aval.shape for x in xs]
+    ts = _shaped_like("jvp", "tangent is not shaped like its argument", _tensors("jvp", moving), shapes)
     g = _Flat("jvp", f, structure, has_aux)
     outs, found = flat.jvp_flat(g, xs, ts)
     assert g.out is not None
@@ -123,15 +130,18 @@ def linearize(f: F, *primals: Any) -> Any:
     """
     leaves, structure = tree.flatten(primals)
     g = _Flat("linearize", f, structure, False)
-    outs, push = flat.linearize_flat(g, _tensors("linearize", leaves))
+    xs = _tensors("linearize", leaves)
+    outs, push = flat.linearize_flat(g, xs)
     assert g.out is not None
-    out_structure = g.out
+    out_structure, shapes = g.out, [x.aval.shape for x in xs]
 
     def jvp_fn(*tangents: Any) -> Any:
         parts, s = tree.flatten(tangents)
         if s != structure:
             raise ArgumentError(message("linearize", "tangents must be nested like the arguments", str(s)))
-        return tree.unflatten(out_structure, push(*_tensors("linearize", parts)))
+        ts = _tensors("linearize", parts)
+        ts = _shaped_like("linearize", "tangent is not shaped like its argument", ts, shapes)
+        return tree.unflatten(out_structure, push(*ts))
 
     return tree.unflatten(out_structure, outs), jvp_fn
 

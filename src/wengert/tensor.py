@@ -15,7 +15,7 @@ from . import dtypes as dt
 from .errors import DTypeError, GraphError, TraceError, message
 from .functional import pointwise as pw
 from .functional.methods import METHODS
-from .graph.alias import detached, separate
+from .graph.alias import become_leaf, detached, separate
 from .graph.handle import Handle, node_of, set_handle_class, wrap
 from .graph.node import NO_ATTRS, Node, Sink
 from .transform.backward import backward as _backward
@@ -183,7 +183,7 @@ class Tensor(Handle):
                 message("requires_grad_", "only floating and complex tensors can require grad", str(self.aval),
                         "Convert with x.float()")
             )  # fmt: skip
-        if requires_grad:
+        if requires_grad and not become_leaf(self):
             separate(self)
         if self._value is not None and not isinstance(self._value, np.ndarray):
             self._value = np.array(self._value)
@@ -194,6 +194,7 @@ class Tensor(Handle):
         self._node = fresh
         if self._alias is not None:
             self._alias.pin(fresh)
+            self._alias.leaf = fresh.sink if self._alias.base is not None else None
         return self
 
     @property
@@ -280,6 +281,8 @@ class Tensor(Handle):
     def detach_(self) -> Tensor:
         """Drop the history of this tensor."""
         self._node = None
+        if self._alias is not None:
+            self._alias.leaf = None
         return self
 
     def retain_grad(self) -> None:

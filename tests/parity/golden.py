@@ -9,6 +9,7 @@ Everything is computed in float64 by one thread.
 from __future__ import annotations
 
 import json
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -16,86 +17,11 @@ from typing import Any
 import numpy as np
 import torch
 
+sys.path.insert(0, str(Path(__file__).parent))
+
+from golden_nn import CALLS, LAYERS, LOSSES
+
 TESTS = Path(__file__).resolve().parents[1]
-
-# Modules with the shape of their input, or the input itself.
-# Written as text, because wengert evaluates the same text.
-LAYERS = [
-    ("nn.Linear(3, 2)", (4, 3)),
-    ("nn.Linear(3, 2, bias=False)", (2, 2, 3)),
-    ("nn.Identity()", (3,)),
-    ("nn.Flatten()", (2, 2, 3)),
-    ("nn.Flatten(0, 1)", (2, 2, 3)),
-    ("nn.ReLU()", (3, 4)),
-    ("nn.Tanh()", (3, 4)),
-    ("nn.Sigmoid()", (3, 4)),
-    ("nn.GELU()", (3, 4)),
-    ("nn.GELU(approximate='tanh')", (3, 4)),
-    ("nn.SiLU()", (3, 4)),
-    ("nn.LeakyReLU()", (3, 4)),
-    ("nn.LeakyReLU(0.3)", (3, 4)),
-    ("nn.Softmax(dim=-1)", (3, 4)),
-    ("nn.Softmax(dim=0)", (3, 4)),
-    ("nn.LogSoftmax(dim=1)", (3, 4)),
-    ("nn.Dropout(0.5).eval()", (3, 4)),
-    ("nn.Sequential(nn.Linear(2, 16), nn.Tanh(), nn.Linear(16, 16), nn.Tanh(), nn.Linear(16, 1))", (5, 2)),
-    (
-        "nn.Sequential(nn.Flatten(), nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 3), nn.LogSoftmax(dim=1))",
-        (2, 2, 3),
-    ),
-    ("nn.Conv1d(2, 3, 2)", (2, 2, 4)),
-    ("nn.Conv2d(2, 2, 2)", (1, 2, 3, 4)),
-    ("nn.Conv2d(2, 4, (2, 1), stride=(1, 2), padding=(1, 0), groups=2, bias=False)", (1, 2, 3, 4)),
-    ("nn.Conv2d(1, 1, 2, padding='same', dilation=2)", (1, 1, 3, 4)),
-    ("nn.Conv2d(1, 1, 3, padding=1, padding_mode='reflect')", (1, 1, 3, 3)),
-    ("nn.Conv2d(1, 1, (2, 3), padding='same', padding_mode='circular')", (1, 1, 3, 4)),
-    ("nn.Conv3d(1, 1, 2)", (1, 1, 2, 3, 2)),
-    ("nn.MaxPool2d(2)", (1, 2, 4, 5)),
-    ("nn.MaxPool2d(3, stride=2, padding=1)", (1, 1, 4, 4)),
-    ("nn.LayerNorm(4)", (3, 4)),
-    ("nn.LayerNorm((2, 3), eps=0.1, bias=False)", (2, 2, 3)),
-    ("nn.LayerNorm(4, elementwise_affine=False)", (2, 4)),
-    ("nn.BatchNorm1d(3)", (4, 3)),
-    ("nn.BatchNorm1d(2, momentum=None, eps=0.1)", (3, 2, 2)),
-    ("nn.BatchNorm1d(3).eval()", (4, 3)),
-    ("nn.BatchNorm2d(2, momentum=0.3)", (2, 2, 2, 2)),
-    ("nn.BatchNorm2d(2, affine=False, track_running_stats=False)", (2, 2, 2, 2)),
-    ("nn.Embedding(4, 2)", [[0, 3], [2, 3]]),
-    ("nn.Embedding(4, 2, padding_idx=3)", [[0, 3], [2, 3]]),
-    ("nn.Embedding(4, 2, scale_grad_by_freq=True)", [[0, 3], [2, 3]]),
-]
-
-# Losses with input, target and the named tensors that the text uses. "p" stands for probabilities.
-CLASSES = [0, 2, 1, 2]
-LOSSES = [
-    *[(f"nn.MSELoss(reduction='{r}')", (4, 3), (4, 3), {}) for r in ("none", "mean", "sum")],
-    *[(f"nn.L1Loss(reduction='{r}')", (4, 3), (4, 3), {}) for r in ("none", "mean", "sum")],
-    *[(f"nn.NLLLoss(reduction='{r}')", (4, 3), CLASSES, {}) for r in ("none", "mean", "sum")],
-    ("nn.NLLLoss(weight=w)", (4, 3), CLASSES, {"w": [0.5, 2.0, 1.0]}),
-    ("nn.NLLLoss(ignore_index=1)", (2, 3, 2), [[0, 2], [1, 2]], {}),
-    *[(f"nn.CrossEntropyLoss(reduction='{r}')", (4, 3), CLASSES, {}) for r in ("none", "mean", "sum")],
-    ("nn.CrossEntropyLoss()", (3,), 1, {}),
-    ("nn.CrossEntropyLoss()", (4, 3), "p(4, 3)", {}),
-    ("nn.CrossEntropyLoss(weight=w)", (4, 3), CLASSES, {"w": [0.5, 2.0, 1.0]}),
-    ("nn.CrossEntropyLoss(ignore_index=2)", (4, 3), CLASSES, {}),
-    ("nn.CrossEntropyLoss(label_smoothing=0.1)", (4, 3), CLASSES, {}),
-    (
-        "nn.CrossEntropyLoss(weight=w, label_smoothing=0.2, ignore_index=0)",
-        (4, 3),
-        CLASSES,
-        {"w": [0.5, 2.0, 1.0]},
-    ),
-    ("nn.CrossEntropyLoss()", (2, 3, 2), [[0, 2], [1, 2]], {}),
-    *[(f"nn.BCELoss(reduction='{r}')", "p(4, 3)", "p(4, 3)", {}) for r in ("none", "mean", "sum")],
-    ("nn.BCELoss(weight=w)", "p(4, 3)", "p(4, 3)", {"w": [0.5, 2.0, 1.0]}),
-    *[(f"nn.BCEWithLogitsLoss(reduction='{r}')", (4, 3), "p(4, 3)", {}) for r in ("none", "mean", "sum")],
-    (
-        "nn.BCEWithLogitsLoss(weight=w, pos_weight=q)",
-        (4, 3),
-        "p(4, 3)",
-        {"w": [0.5, 2.0, 1.0], "q": [3.0, 1.0, 0.1]},
-    ),
-]
 
 GAINS = [
     "init.calculate_gain('linear')",
@@ -152,7 +78,7 @@ def draw(rng: np.random.Generator, spec: Any) -> torch.Tensor:
     if isinstance(spec, str):
         logits = np.round(rng.standard_normal(eval(spec[1:])), 3)
         return torch.tensor(np.round(np.exp(logits) / np.exp(logits).sum(-1, keepdims=True), 3))
-    return torch.tensor(spec)
+    return torch.tensor(np.array(spec))
 
 
 def layers() -> list[dict[str, Any]]:
@@ -160,11 +86,9 @@ def layers() -> list[dict[str, Any]]:
     cases = []
     for text, shape in LAYERS:
         rng = np.random.default_rng(len(cases))
-        module = eval(text, {"nn": torch.nn}).double()
-        for p in module.parameters():
-            p.data = draw(rng, tuple(p.shape))
-        state = {name: v.tolist() for name, v in module.state_dict().items()}
         x = draw(rng, shape)
+        module = build(text, rng, (x,) if "Lazy" in text else None)
+        state = {name: v.tolist() for name, v in module.state_dict().items()}
         if x.is_floating_point():
             x.requires_grad_()
         y = module(x)
@@ -183,6 +107,50 @@ def layers() -> list[dict[str, Any]]:
                 "input_grad": x.grad.tolist() if x.requires_grad else None,
                 "grads": grads,
                 "buffers": after,
+            }
+        )
+    return cases
+
+
+def build(text: str, rng: np.random.Generator, warm_up: Any = None) -> torch.nn.Module:
+    """The module in float64 with drawn parameters, called once before if it is lazy."""
+    torch.manual_seed(0)
+    module = eval(text, {"nn": torch.nn}).double()
+    if warm_up is not None:
+        module(*warm_up)
+    for p in module.parameters():
+        p.data = draw(rng, tuple(p.shape))
+    return module
+
+
+def flat(values: Any) -> list[torch.Tensor]:
+    """All tensors in nested tuples, in order."""
+    return [y for part in values for y in flat(part)] if isinstance(values, tuple) else [values]
+
+
+def calls() -> list[dict[str, Any]]:
+    """Outputs of modules with several inputs, and the gradients of the sum of their sines."""
+    cases = []
+    for text, call, inputs in CALLS:
+        rng = np.random.default_rng(200 + len(cases))
+        module = build(text, rng)
+        state = {name: v.tolist() for name, v in module.state_dict().items()}
+        given = {name: draw(rng, spec) for name, spec in inputs.items()}
+        stored = {name: x.tolist() for name, x in given.items()}
+        for x in given.values():
+            x.requires_grad_(x.is_floating_point())
+        outputs = flat(eval(call, {"nn": torch.nn, "m": module, **given}))
+        sum((k + 1) * y.sin().sum() for k, y in enumerate(outputs) if y.is_floating_point()).backward()
+        cases.append(
+            {
+                "module": text,
+                "call": call,
+                "repr": repr(module).replace("NonDynamicallyQuantizableLinear", "Linear"),
+                "state": state,
+                "inputs": stored,
+                "outputs": [y.tolist() for y in outputs],
+                "input_grads": {name: x.grad.tolist() for name, x in given.items() if x.grad is not None},
+                "grads": {name: None if p.grad is None else p.grad.tolist() for name, p in module.named_parameters()},
             }
         )
     return cases
@@ -281,6 +249,15 @@ def curve() -> dict[str, Any]:
     return {"state": state, "input": x.tolist(), "target": y.tolist(), "losses": losses}
 
 
+def short(value: Any) -> Any:
+    """The same with twelve digits, which is finer than what the tests compare and half as long."""
+    if isinstance(value, dict):
+        return {name: short(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [short(part) for part in value]
+    return float(f"{value:.12g}") if isinstance(value, float) else value
+
+
 def make() -> dict[str, dict[str, Any]]:
     """All results by the folder of the tests that they belong to."""
     torch.set_num_threads(1)
@@ -289,8 +266,9 @@ def make() -> dict[str, dict[str, Any]]:
         return {
             "nn": {
                 "torch": torch.__version__,
-                "layers": layers(),
-                "losses": losses(),
+                "layers": short(layers()),
+                "losses": short(losses()),
+                "calls": short(calls()),
                 "gains": gains(),
                 "curve": curve(),
             },

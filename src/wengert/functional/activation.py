@@ -215,6 +215,7 @@ def elu(input: Any, alpha: float = 1.0, inplace: bool = False) -> Any:
 def celu(input: Any, alpha: float = 1.0, inplace: bool = False) -> Any:
     """``x`` where positive, ``alpha * (exp(x / alpha) - 1)`` elsewhere."""
     floating("celu", input)
+    alpha = float(alpha)
     if alpha == 0:
         raise ArgumentError(message("celu", "alpha must not be 0"))
     return finish("celu_", input, _elu(input, alpha, 1.0, 1.0 / alpha), inplace)
@@ -356,7 +357,7 @@ def softplus(input: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:
     tensor([ 0.6931, 30.0000])
     """
     floating("softplus", input)
-    return _softplus(input, beta, threshold)
+    return _softplus(input, float(beta), float(threshold))
 
 
 @wide_formula

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -35,7 +36,10 @@ def as_size(name: str, size: Sequence[Any]) -> tuple[int, ...]:
     """``f(2, 3)`` and ``f((2, 3))`` to a tuple of ints."""
     if len(size) == 1 and isinstance(size[0], (tuple, list)):
         size = size[0]
-    shape = tuple(int(n) for n in size)
+    try:
+        shape = tuple([operator.index(n) for n in size])
+    except TypeError:
+        raise DTypeError(message(name, "sizes must be integers", repr(size))) from None
     if any(n < 0 for n in shape):
         raise ShapeError(message(name, "a size is negative", str(list(shape))))
     return shape
@@ -394,18 +398,73 @@ def scalar_tensor(
 # -- methods -----------------------------------------------------------------------------------
 
 
-def _new(maker: Any) -> Any:
-    def method(self: Any, *size: Any, dtype: Any = None, **options: Any) -> Any:
-        return maker(*size, dtype=dt.of(self.aval.dtype) if dtype is None else dtype, **options)
+def _new(maker: Any, size: tuple[Any, ...], self: Any, dtype: Any, options: dict[str, Any]) -> Any:
+    return maker(*size, dtype=dt.of(self.aval.dtype) if dtype is None else dtype, **options)
 
-    method.__name__ = f"new_{maker.__name__}"
-    method.__doc__ = f"`{maker.__name__}` with this tensor's dtype."
-    return method
+
+def new_zeros(
+    self: Any,
+    *shape: Any,
+    size: Any = None,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    layout: Any = None,
+    pin_memory: bool = False,
+) -> Any:
+    """`zeros` with this tensor's dtype."""
+    options = {"device": device, "requires_grad": requires_grad}
+    return _new(zeros, shape if size is None else (size,), self, dtype, options)
+
+
+def new_ones(
+    self: Any,
+    *shape: Any,
+    size: Any = None,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    layout: Any = None,
+    pin_memory: bool = False,
+) -> Any:
+    """`ones` with this tensor's dtype."""
+    options = {"device": device, "requires_grad": requires_grad}
+    return _new(ones, shape if size is None else (size,), self, dtype, options)
+
+
+def new_empty(
+    self: Any,
+    *shape: Any,
+    size: Any = None,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    layout: Any = None,
+    pin_memory: bool = False,
+) -> Any:
+    """`empty` with this tensor's dtype."""
+    options = {"device": device, "requires_grad": requires_grad}
+    return _new(empty, shape if size is None else (size,), self, dtype, options)
+
+
+def new_full(
+    self: Any,
+    size: Any,
+    fill_value: Any,
+    *,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    layout: Any = None,
+    pin_memory: bool = False,
+) -> Any:
+    """`full` with this tensor's dtype."""
+    return _new(full, (size, fill_value), self, dtype, {"device": device, "requires_grad": requires_grad})
 
 
 def new_tensor(self: Any, data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
     """`tensor` with this tensor's dtype."""
-    return tensor(data, dtype=dt.of(self.aval.dtype) if dtype is None else dtype, requires_grad=requires_grad)
+    return _new(tensor, (data,), self, dtype, {"device": device, "requires_grad": requires_grad})
 
 
 def fill_(self: Any, value: Any) -> Any:
@@ -432,10 +491,10 @@ def copy_(self: Any, src: Any, non_blocking: bool = False) -> Any:
 
 
 EXTRA_METHODS = {
-    "new_zeros": _new(zeros),
-    "new_ones": _new(ones),
-    "new_empty": _new(empty),
-    "new_full": _new(full),
+    "new_zeros": new_zeros,
+    "new_ones": new_ones,
+    "new_empty": new_empty,
+    "new_full": new_full,
     "new_tensor": new_tensor,
     "fill_": fill_,
     "zero_": zero_,

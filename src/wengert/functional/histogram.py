@@ -136,7 +136,7 @@ def _weight(name: str, x: Any, weight: Any) -> Any:
 
 
 def histogram(
-    input: Any, bins: Any, *, range: Sequence[float] | None = None, weight: Any = None, density: bool = False
+    input: Any, bins: Any = 100, *, range: Sequence[float] | None = None, weight: Any = None, density: bool = False
 ) -> Any:
     """Histogram of all elements.
 

@@ -342,12 +342,14 @@ def _triangle(name: str, x: Any, keep: Any) -> Any:
 
 def tril(input: Any, diagonal: int = 0) -> Any:
     """The lower triangle of matrices, zeros elsewhere; ``diagonal`` counts upwards from the main one."""
-    return _triangle("tril", input, lambda i, j: j - i <= diagonal)
+    k = operator.index(diagonal)
+    return _triangle("tril", input, lambda i, j: j - i <= k)
 
 
 def triu(input: Any, diagonal: int = 0) -> Any:
     """The upper triangle of matrices, zeros elsewhere; ``diagonal`` counts upwards from the main one."""
-    return _triangle("triu", input, lambda i, j: j - i >= diagonal)
+    k = operator.index(diagonal)
+    return _triangle("triu", input, lambda i, j: j - i >= k)
 
 
 def diag_embed(input: Any, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Any:
@@ -359,6 +361,7 @@ def diag_embed(input: Any, offset: int = 0, dim1: int = -2, dim2: int = -1) -> A
     a, b = normal_dim("diag_embed", dim1, n), normal_dim("diag_embed", dim2, n)
     if a == b:
         raise ArgumentError(message("diag_embed", "needs two different dimensions", f"{dim1} and {dim2}"))
+    offset = operator.index(offset)
     side = shape[-1] + abs(offset)
     rest = iter(shape[:-1])
     full = tuple(side if i in (a, b) else next(rest) for i in range(n))
@@ -377,7 +380,8 @@ def diag(input: Any, diagonal: int = 0) -> Any:
     ndim = len(input.aval.shape)
     if ndim not in (1, 2):
         raise ShapeError(message("diag", "needs a vector or a matrix", str(input.aval)))
-    return diag_embed(input, diagonal) if ndim == 1 else apply(_CLONE, (_diagonal(input, diagonal),))
+    k = operator.index(diagonal)
+    return diag_embed(input, k) if ndim == 1 else apply(_CLONE, (_diagonal(input, k),))
 
 
 _diagonal = diagonal

@@ -72,7 +72,7 @@ def linalg_cholesky(A: Any, *, upper: bool = False) -> Any:
 
 
 def cholesky(input: Any, upper: bool = False) -> Any:
-    """See `wengert.linalg.cholesky`."""
+    """The Cholesky factor of a positive definite matrix; see `wengert.linalg.cholesky`."""
     return linalg_cholesky(input, upper=upper)
 
 
@@ -189,7 +189,7 @@ def linalg_slogdet(A: Any) -> Any:
 
 
 def slogdet(input: Any) -> Any:
-    """See `wengert.linalg.slogdet`."""
+    """Sign and logarithm of the determinant; see `wengert.linalg.slogdet`."""
     return _slogdet_top(*linalg_slogdet(input))
 
 

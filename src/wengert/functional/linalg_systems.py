@@ -88,7 +88,7 @@ def pinv(A: Any, rcond: Any = None, hermitian: bool = False, *, atol: Any = None
 
 
 def pinverse(input: Any, rcond: float = 1e-15) -> Any:
-    """See `wengert.linalg.pinv`."""
+    """The pseudoinverse of a matrix; see `wengert.linalg.pinv`."""
     return pinv(input, rtol=rcond)
 
 

@@ -97,7 +97,7 @@ def _is_dtype(x: Any) -> bool:
     return isinstance(x, (dt.dtype, np.dtype)) or x in (bool, int, float, complex)
 
 
-def to(self: Any, *args: Any, dtype: Any = None, device: Any = None, non_blocking: bool = False,
+def to(self: Any, *args: Any, other: Any = None, dtype: Any = None, device: Any = None, non_blocking: bool = False,
        copy: bool = False, memory_format: Any = None) -> Any:  # fmt: skip
     """The tensor with another dtype (or that of another tensor); the device can only be the CPU.
 
@@ -109,6 +109,8 @@ def to(self: Any, *args: Any, dtype: Any = None, device: Any = None, non_blockin
     tensor([1., 2.])
     """
     flags: list[Any] = []
+    if other is not None:
+        args = (other, *args)
     for a in args:
         if isinstance(a, Handle):
             dtype = dt.of(a.aval.dtype)

@@ -54,6 +54,7 @@ def _write(name: str, out: Any, result: Any) -> Any:
     return make(written)
 
 
+@functools.cache  # a function that two modules offer stays one function
 def with_out(function: Callable[..., Any]) -> Callable[..., Any]:
     """Give a function the keyword ``out``: a tensor, or a tuple of them, to write the result into."""
 

@@ -293,7 +293,7 @@ def _check_positive(name: str, what: str, value: float) -> None:
 
 
 def uniform_(self: Any, from_: float = 0.0, to: float = 1.0, *, generator: Any = None, **named: float) -> Any:
-    """Uniform numbers in [from, to)."""
+    """Fill with uniform numbers in [from, to)."""
     check_writable("uniform_", self)
     low, high = named.get("from", from_), named.get("b", to)
     low = named.get("a", low)
@@ -303,7 +303,7 @@ def uniform_(self: Any, from_: float = 0.0, to: float = 1.0, *, generator: Any =
 
 
 def normal_(self: Any, mean: float = 0.0, std: float = 1.0, *, generator: Any = None) -> Any:
-    """Normal numbers."""
+    """Fill with normal numbers of the given mean and standard deviation."""
     check_writable("normal_", self)
     if std < 0:
         raise ArgumentError(message("normal_", "std is negative", str(std)))
@@ -318,14 +318,14 @@ def bernoulli_(self: Any, p: Any = 0.5, *, generator: Any = None) -> Any:
 
 
 def exponential_(self: Any, lambd: float = 1.0, *, generator: Any = None) -> Any:
-    """Exponential numbers with rate ``lambd``."""
+    """Fill with exponential numbers of rate ``lambd``."""
     check_writable("exponential_", self)
     _check_positive("exponential_", "lambd", lambd)
     return _fill_from("exponential_", self, (1 - _unit_like(self, generator)).log() * (-1.0 / lambd))
 
 
 def geometric_(self: Any, p: float, *, generator: Any = None) -> Any:
-    """Number of trials up to the first success of probability ``p``."""
+    """Fill with the number of trials up to the first success of probability ``p``."""
     check_writable("geometric_", self)
     if not 0 < p < 1:
         raise ArgumentError(message("geometric_", "p must lie in (0, 1)", str(p)))
@@ -333,14 +333,14 @@ def geometric_(self: Any, p: float, *, generator: Any = None) -> Any:
 
 
 def cauchy_(self: Any, median: float = 0.0, sigma: float = 1.0, *, generator: Any = None) -> Any:
-    """Cauchy numbers."""
+    """Fill with numbers of the Cauchy distribution."""
     check_writable("cauchy_", self)
     _check_positive("cauchy_", "sigma", sigma)
     return _fill_from("cauchy_", self, ((_unit_like(self, generator) - 0.5) * math.pi).tan() * sigma + median)
 
 
 def log_normal_(self: Any, mean: float = 1.0, std: float = 2.0, *, generator: Any = None) -> Any:
-    """Numbers whose logarithm is normal."""
+    """Fill with numbers whose logarithm is normal."""
     check_writable("log_normal_", self)
     _check_positive("log_normal_", "std", std)
     return _fill_from("log_normal_", self, (randn_like(self, generator=generator) * std + mean).exp())

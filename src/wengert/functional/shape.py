@@ -178,6 +178,8 @@ def flatten(input: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
     """
     shape = input.aval.shape
     if not shape:
+        for dim in (start_dim, end_dim):
+            normal_dim("flatten", dim, 1)
         return reshape(input, (1,))
     a, b = normal_dim("flatten", start_dim, len(shape)), normal_dim("flatten", end_dim, len(shape))
     if a > b:

@@ -61,6 +61,7 @@ def polygamma(n: int, input: Any) -> Any:
 
 
 def _polygamma_method(input: Any, n: int) -> Any:
+    """The n-th derivative of `digamma` at the elements of the tensor."""
     return polygamma(n, input)
 
 

@@ -25,7 +25,7 @@ import numpy as np
 from ..config import STATE
 from ..errors import GraphError, ShapeError, message
 from .handle import Handle, apply, of_node, set_lender, wrap
-from .node import NO_ATTRS, Node
+from .node import NO_ATTRS, Node, Sink
 
 Path = tuple[tuple[Any, dict[str, Any]], ...]  # movements from the base to a view: (op, attrs) each
 
@@ -36,15 +36,20 @@ class Alias:
     ``borrowers`` are results that only happen to lie in this memory (an op returned a part of its input
     instead of a copy): they keep their values when this memory is written. ``lender`` says, for such a
     result, whose memory it lies in.
+
+    A view may be a leaf of its own (``requires_grad_()`` on a view): ``leaf`` is where its gradient goes.
+    ``through`` says, for a view of such a leaf, which one it is and how long its path is.
     """
 
-    __slots__ = ("base", "borrowers", "grad", "lender", "path", "pins", "views")
+    __slots__ = ("base", "borrowers", "grad", "leaf", "lender", "path", "pins", "through", "views")
 
     def __init__(self, base: Handle | None, path: Path, lender: Alias | None = None) -> None:
         self.base = base  # None for a base; strong for a view, as PyTorch's ._base
         self.path = path
         self.lender = lender
         self.grad = STATE.grad  # whether a view, made again from its base, is recorded
+        self.leaf: Sink | None = None
+        self.through: tuple[Handle, int] | None = None
         if base is None:
             self.views: list[weakref.ref[Handle]] = []
             self.borrowers: list[weakref.ref[Handle]] = []
@@ -115,8 +120,10 @@ def view_along(x: Handle, path: Path) -> Any:
 def share(x: Handle, out: Handle, path: Path) -> Any:
     """Register ``out`` as a view of ``x`` along ``path``."""
     alias = x._alias
+    through = None
     if alias is not None and alias.base is not None:
         base, path = alias.base, alias.path + path
+        through = alias.through if alias.leaf is None else (x, len(alias.path))
     else:
         base = x
         alias = _own_alias(x)
@@ -124,6 +131,7 @@ def share(x: Handle, out: Handle, path: Path) -> Any:
     if out._alias is not None:
         release(out)  # the op took it for a borrower
     out._alias = Alias(base, path)
+    out._alias.through = through
     _add(owner.views, out)
     return out
 
@@ -147,10 +155,11 @@ def follow(x: Any, path: Path) -> Any:
 
 def check_writable(name: str, x: Handle) -> None:
     """Raise where PyTorch forbids an in-place change, before anything is computed."""
-    base, path = origin_of(x)
+    root, path = origin_of(x)
+    base, rest = _leaf_behind(x) or (root, path)
     node = base._node
     if STATE.grad and node is not None and node.op is None and node.requires_grad and x._value is not None:
-        if not _is_detached(path):
+        if not _is_detached(rest):
             what = "a leaf that requires grad" if base is x else "a view of a leaf that requires grad"
             raise GraphError(
                 message(name, f"cannot change {what} in place", str(x.aval),
@@ -161,6 +170,16 @@ def check_writable(name: str, x: Handle) -> None:
             message(name, "cannot write to an expanded tensor, several elements share memory", str(x.aval),
                     "Call .clone() first")
         )  # fmt: skip
+
+
+def _leaf_behind(x: Handle) -> tuple[Handle, Path] | None:
+    """For a view that is a leaf, or a view of one: that leaf, and the path from there."""
+    alias = x._alias
+    if alias is None or alias.base is None:
+        return None
+    if alias.leaf is not None:
+        return x, ()
+    return None if alias.through is None else (alias.through[0], alias.path[alias.through[1] :])
 
 
 def _repeats(op: Any, attrs: dict[str, Any]) -> bool:
@@ -195,11 +214,21 @@ def assign(name: str, x: Handle, new: Handle) -> Any:
     _lay_out_like(base, value)
     if STATE.trace is not None:
         STATE.trace.saw_write(base)
+    _hand_over(base._node, value._node)
     base._value, base._node = value._value, value._node
     if base._alias is not None:
         base._alias.lender = None
     refresh(base)
     return x
+
+
+def _hand_over(old: Node | None, new: Node | None) -> None:
+    """What `retain_grad` asked for belongs to the tensor, so it goes on to its new node; hooks stay, as in PyTorch."""
+    if old is None or new is None or old is new or old.op is None or old.sink is None or not old.sink.retain:
+        return
+    new.sink = new.sink or Sink()
+    new.sink.retain, new.sink.grad = True, old.sink.grad
+    old.sink.retain, old.sink.grad = False, None
 
 
 def _needs_node(base: Handle, new: Handle) -> bool:
@@ -249,6 +278,14 @@ def _split(x: Handle, k: int) -> None:
         if m is not root:
             m._alias = Alias(root, path)
             _add(root._alias.views, m)
+
+
+def become_leaf(x: Handle) -> bool:
+    """Whether a tensor may become a leaf without leaving the memory that it shares."""
+    base, path = origin_of(x)
+    if not path or _is_detached(path) or type(x._value) is not np.ndarray:
+        return not path
+    return base._node is None or not base._node.requires_grad
 
 
 def separate(x: Handle) -> None:
@@ -417,10 +454,26 @@ def refresh(base: Handle) -> None:
             view = ref()
             if view is not None:
                 STATE.grad = view._alias.grad
-                again = follow(of_node(base._node) if base._node is not None else wrap(base._value), view._alias.path)
-                view._value, view._node = again._value, again._node
+                _refresh_view(base, view)
     finally:
         STATE.grad = grad
+
+
+def _refresh_view(base: Handle, view: Handle) -> None:
+    """Make one view again; a leaf stays one, and its own views come from it."""
+    alias = view._alias
+    start, path = (base, alias.path)
+    if alias.through is not None:
+        start, path = alias.through[0], alias.path[alias.through[1] :]
+    again = follow(of_node(start._node) if start._node is not None else wrap(start._value), path)
+    node = again._node
+    if alias.leaf is not None and again._value is not None:
+        node = Node(None, (), NO_ATTRS, again._value, None, True)
+        node.sink = alias.leaf
+        alias.pin(node)
+    else:
+        _hand_over(view._node, node)
+    view._value, view._node = again._value, node
 
 
 def detached(x: Handle) -> Any:
@@ -435,8 +488,8 @@ def detached(x: Handle) -> Any:
 
 
 __all__ = [
-    "Alias", "assign", "check_writable", "detached", "follow", "is_pinned", "is_recorded", "make_view", "move_to_copy",
-    "origin_of", "owned_base", "refresh", "release", "separate", "share", "view_along",
+    "Alias", "assign", "become_leaf", "check_writable", "detached", "follow", "is_pinned", "is_recorded", "make_view",
+    "move_to_copy", "origin_of", "owned_base", "refresh", "release", "separate", "share", "view_along",
 ]  # fmt: skip
 
 set_lender(lend)

@@ -162,7 +162,8 @@ class EmbeddingBag(Module):
         """A layer with the given table (rows, columns), which is not trained unless ``freeze`` is False."""
         if embeddings.ndim != 2:
             raise ShapeError(message("EmbeddingBag", "embeddings must be a matrix", f"shape {tuple(embeddings.shape)}"))
-        bag = cls(*embeddings.shape, _weight=embeddings, **options)
+        rows, columns = embeddings.shape
+        bag = cls(rows, columns, _weight=embeddings, **options)
         bag.weight.requires_grad_(not freeze)
         return bag
 

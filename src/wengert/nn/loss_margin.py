@@ -9,6 +9,7 @@ from ..errors import ArgumentError, message
 from ..tensor import Tensor
 from . import functional as F
 from .loss import _Loss, _WeightedLoss
+from .resize import PairwiseDistance
 
 
 class _MarginLoss(_Loss):
@@ -147,7 +148,7 @@ class TripletMarginWithDistanceLoss(_Loss):
         if margin <= 0:
             name = "TripletMarginWithDistanceLoss"
             raise ArgumentError(message(name, "expected margin to be greater than 0", str(margin)))
-        self.distance_function = distance_function or F.pairwise_distance
+        self.distance_function = distance_function or PairwiseDistance()
         self.margin, self.swap = margin, swap
 
     def forward(self, anchor: Tensor, positive: Tensor, negative: Tensor) -> Tensor:

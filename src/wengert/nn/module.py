@@ -17,7 +17,7 @@ from ..tensor import Tensor
 from . import state
 from .convert import converter
 from .hooks import RemovableHandle
-from .parameter import Buffer, Parameter
+from .parameter import Buffer, Parameter, is_lazy
 
 _TABLES = ("_parameters", "_buffers", "_modules")
 
@@ -452,6 +452,9 @@ class Module:
             for module in self.modules():
                 for name, buffer in module._buffers.items():
                     if buffer is None:
+                        continue
+                    if is_lazy(buffer):
+                        buffer.data = fn(buffer.data)
                         continue
                     if id(buffer) not in done:
                         done[id(buffer)] = fn(buffer)

@@ -319,7 +319,7 @@ class GroupNorm(Plain):
         return F.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
-        return f"{self.num_groups}, {self.num_channels}, {super().extra_repr()}"
+        return f"{self.num_groups}, {self.num_channels}, {super().extra_repr()}, bias={self.bias is not None}"
 
 
 class RMSNorm(Plain):
@@ -333,11 +333,11 @@ class RMSNorm(Plain):
         elementwise_affine: whether there is a weight for each position.
 
     >>> import wengert as wg
-    >>> wg.nn.RMSNorm(2)(wg.tensor([1.0, 7.0]))
-    tensor([0.2000, 1.4000], grad_fn=<MulBackward0>)
+    >>> wg.nn.RMSNorm(2)(wg.tensor([1.0, 7.0])).detach()
+    tensor([0.2000, 1.4000])
     """
 
-    shown = ("normalized_shape", "eps", "elementwise_affine")
+    shown = ("eps", "elementwise_affine")
     weight: Parameter | None
 
     def __init__(
@@ -364,6 +364,9 @@ class RMSNorm(Plain):
     def forward(self, input: Tensor) -> Tensor:
         return F.rms_norm(input, self.normalized_shape, self.weight, self.eps)
 
+    def extra_repr(self) -> str:
+        return f"{self.normalized_shape}, {super().extra_repr()}"
+
 
 class LocalResponseNorm(Plain):
     """Divides by ``(k + alpha · mean of squares)^beta``, the mean over ``size`` neighbouring channels.
@@ -382,14 +385,3 @@ class LocalResponseNorm(Plain):
 
     def extra_repr(self) -> str:
         return f"{self.size}, {super().extra_repr()}"
-
-
-class CrossMapLRN2d(LocalResponseNorm):
-    """`LocalResponseNorm` with a window that is centred for even sizes as well."""
-
-    def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1) -> None:
-        super().__init__(size, alpha, beta, k)
-
-    def forward(self, input: Tensor) -> Tensor:
-        window = 2 * ((self.size + 1) // 2) - 1  # an even window loses its last channel, but not its divisor
-        return F.local_response_norm(input, window, self.alpha * window / self.size, self.beta, self.k)

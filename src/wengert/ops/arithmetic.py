@@ -54,7 +54,7 @@ class Sub(Elementwise):
 
 
 class Mul(Elementwise):
-    """x y."""
+    """The product x y, element by element."""
 
     name = "mul"
     traits = frozenset({"commutative", "associative", "identity:1", "zero:0", "preserves_zero"})
@@ -89,7 +89,7 @@ class Div(Elementwise):
 
 
 class Neg(Elementwise):
-    """-x."""
+    """The negative, -x."""
 
     name = "neg"
     traits = frozenset({"involution", "odd", "monotone", "decreasing", "preserves_zero"})
@@ -334,7 +334,7 @@ class Sqrt(Elementwise):
 
 
 class Tanh(Elementwise):
-    """Hyperbolic tangent."""
+    """Hyperbolic tangent, sinh(x) / cosh(x)."""
 
     name = "tanh"
     traits = frozenset({"monotone", "odd", "preserves_zero"})
@@ -410,7 +410,7 @@ class Cast(Linear):
         x, dtype = xs[0], attrs["dtype"]
         if x.dtype in dt.COMPLEX_NP and dtype not in dt.COMPLEX_NP and dtype != dt.NP_BOOL:
             x = x.real
-        return x.astype(dtype)
+        return x.astype(dtype, order="C" if 0 in x.strides else "K")  # repeated elements: row by row, as PyTorch
 
     def jvp(self, ts: Any, out: Any, xs: Any, **attrs: Any) -> Any:
         return self(ts[0], **attrs) if attrs["dtype"] in dt.INEXACT_NP else None

@@ -203,7 +203,7 @@ def _check(rule: Rule, g: Any, x: Any) -> Any:
                     "A derivative rule returns adjoints shaped like the arguments, tangents shaped like the results")
         )  # fmt: skip
     if g is not None and dtype_of(g) != dtype_of(x):
-        return OPS["cast"](g, dtype=dtype_of(x))  # a gradient has the dtype of its tensor, whatever the user's rule gave
+        return OPS["cast"](g, dtype=dtype_of(x))  # whatever the user's rule gave
     return g
 
 

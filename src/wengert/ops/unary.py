@@ -62,7 +62,7 @@ class Positive(Word):
 
 
 class Sin(Word):
-    """Sine."""
+    """Sine of an angle in radians."""
 
     name = word = "sin"
     traits = frozenset({"odd", "preserves_zero"})
@@ -70,7 +70,7 @@ class Sin(Word):
 
 
 class Cos(Word):
-    """Cosine."""
+    """Cosine of an angle in radians."""
 
     name = word = "cos"
     traits = frozenset({"even"})
@@ -78,7 +78,7 @@ class Cos(Word):
 
 
 class Tan(Word):
-    """Tangent."""
+    """Tangent of an angle in radians."""
 
     name = word = "tan"
     traits = frozenset({"odd", "preserves_zero"})
@@ -103,7 +103,7 @@ class ArcCos(Bounded):
 
 
 class ArcTan(Word):
-    """Arc tangent."""
+    """Arc tangent, in radians from -pi/2 to pi/2."""
 
     name, word = "atan", "arctan"
     traits = frozenset({"odd", "monotone", "preserves_zero"})
@@ -111,7 +111,7 @@ class ArcTan(Word):
 
 
 class Sinh(Word):
-    """Hyperbolic sine."""
+    """Hyperbolic sine, (exp(x) - exp(-x)) / 2."""
 
     name = word = "sinh"
     traits = frozenset({"odd", "monotone", "preserves_zero"})
@@ -119,7 +119,7 @@ class Sinh(Word):
 
 
 class Cosh(Word):
-    """Hyperbolic cosine."""
+    """Hyperbolic cosine, (exp(x) + exp(-x)) / 2."""
 
     name = word = "cosh"
     traits = frozenset({"even"})

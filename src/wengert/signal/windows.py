@@ -52,6 +52,7 @@ def exponential(
     dtype: Any = None,
     device: Any = None,
     requires_grad: bool = False,
+    layout: Any = None,
 ) -> Any:
     """``exp(-|n - center| / tau)``; a symmetric window has its centre in the middle."""
     d = _check("exponential", M, dtype)
@@ -62,7 +63,9 @@ def exponential(
     return _finish(np.exp(-np.abs(np.arange(M) - middle) / tau), d, requires_grad)
 
 
-def cosine(M: int, *, sym: bool = True, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+def cosine(
+    M: int, *, sym: bool = True, dtype: Any = None, device: Any = None, requires_grad: bool = False, layout: Any = None
+) -> Any:
     """``sin(pi (n + 1/2) / M)``."""
     d = _check("cosine", M, dtype)
     points = M + 1 if not sym and M > 1 else M
@@ -77,6 +80,7 @@ def gaussian(
     dtype: Any = None,
     device: Any = None,
     requires_grad: bool = False,
+    layout: Any = None,
 ) -> Any:
     """``exp(-(n - middle)**2 / (2 std**2))``."""
     d = _check("gaussian", M, dtype)
@@ -93,6 +97,7 @@ def kaiser(
     dtype: Any = None,
     device: Any = None,
     requires_grad: bool = False,
+    layout: Any = None,
 ) -> Any:
     """``I0(beta sqrt(1 - t**2)) / I0(beta)`` for t from -1 to 1 (Kaiser and Schafer 1980)."""
     d = _check("kaiser", M, dtype)
@@ -107,7 +112,9 @@ def kaiser(
     return _finish(top / whole * np.exp(root - beta), d, requires_grad)
 
 
-def bartlett(M: int, *, sym: bool = True, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+def bartlett(
+    M: int, *, sym: bool = True, dtype: Any = None, device: Any = None, requires_grad: bool = False, layout: Any = None
+) -> Any:
     """The triangle ``1 - |2 n / (M - 1) - 1|``."""
     d = _check("bartlett", M, dtype)
     if M == 1:
@@ -123,6 +130,7 @@ def general_cosine(
     dtype: Any = None,
     device: Any = None,
     requires_grad: bool = False,
+    layout: Any = None,
 ) -> Any:
     """The sum of ``(-1)**i a[i] cos(2 pi i n / (M - 1))``.
 
@@ -151,17 +159,22 @@ def general_hamming(
     dtype: Any = None,
     device: Any = None,
     requires_grad: bool = False,
+    layout: Any = None,
 ) -> Any:
     """``alpha - (1 - alpha) cos(2 pi n / (M - 1))``."""
     return general_cosine(M, a=(alpha, 1.0 - alpha), sym=sym, dtype=dtype, requires_grad=requires_grad)
 
 
-def hamming(M: int, *, sym: bool = True, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+def hamming(
+    M: int, *, sym: bool = True, dtype: Any = None, device: Any = None, requires_grad: bool = False, layout: Any = None
+) -> Any:
     """``0.54 - 0.46 cos(2 pi n / (M - 1))``."""
     return general_hamming(M, sym=sym, dtype=dtype, requires_grad=requires_grad)
 
 
-def hann(M: int, *, sym: bool = True, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+def hann(
+    M: int, *, sym: bool = True, dtype: Any = None, device: Any = None, requires_grad: bool = False, layout: Any = None
+) -> Any:
     """``0.5 - 0.5 cos(2 pi n / (M - 1))``.
 
     >>> import wengert as wg
@@ -171,12 +184,16 @@ def hann(M: int, *, sym: bool = True, dtype: Any = None, device: Any = None, req
     return general_hamming(M, alpha=0.5, sym=sym, dtype=dtype, requires_grad=requires_grad)
 
 
-def blackman(M: int, *, sym: bool = True, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+def blackman(
+    M: int, *, sym: bool = True, dtype: Any = None, device: Any = None, requires_grad: bool = False, layout: Any = None
+) -> Any:
     """Three terms: 0.42, 0.5, 0.08."""
     return general_cosine(M, a=(0.42, 0.5, 0.08), sym=sym, dtype=dtype, requires_grad=requires_grad)
 
 
-def nuttall(M: int, *, sym: bool = True, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+def nuttall(
+    M: int, *, sym: bool = True, dtype: Any = None, device: Any = None, requires_grad: bool = False, layout: Any = None
+) -> Any:
     """Four terms, the minimum 4-term Blackman-Harris window of Nuttall (1981)."""
     a = (0.3635819, 0.4891775, 0.1365995, 0.0106411)
     return general_cosine(M, a=a, sym=sym, dtype=dtype, requires_grad=requires_grad)
