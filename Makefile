@@ -21,7 +21,7 @@ test quick parity: export OPENBLAS_NUM_THREADS := 1
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test quick lint format types parity bench docs-table size wheel clean
+.PHONY: help venv demo examples test quick lint format types parity bench docs-table size wheel clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' Makefile
@@ -39,6 +39,9 @@ venv: $(call with,dev)  ## everything a developer needs, in $(VENV)
 
 demo: $(call with,data+plot)  ## train a network on handwritten digits
 	$(BIN)/python -m wengert.demo
+
+examples: $(call with,data)  ## train all examples in full, and print what they reach
+	$(BIN)/python tools/examples.py
 
 test: $(call with,test)  ## all tests, the examples of the docstrings, the code of the README
 	$(PYTEST)

@@ -2,8 +2,9 @@
 
     python examples/char_gpt.py [--smoke]
 
-Data: the texts of `help()` topics in the standard library's `pydoc_data.topics`, the last tenth held out. Should
-reach 2.1 nats a letter on the held-out text (letters by their frequency alone: about 3.2), and writes a few lines.
+Data: the texts of `help()` topics in the standard library's `pydoc_data.topics`, each paragraph once, the last
+tenth held out. Should reach 1.8 nats a letter on the held-out text (by the frequency of letters: 3.2, of pairs: 2.4),
+and writes a few lines.
 """
 
 import sys
@@ -24,7 +25,8 @@ def windows(text, count):
 
 def main(smoke=False):
     wg.manual_seed(0)
-    text = "\n".join(topics[name] for name in sorted(topics))
+    paragraphs = "\n\n".join(topics[name] for name in sorted(topics)).split("\n\n")
+    text = "\n\n".join(dict.fromkeys(paragraphs))  # some topics repeat others: what is held out must be new
     text = "".join(c for c in text if c == "\n" or " " <= c <= "~")
     letters = sorted(set(text))
     number = {c: i for i, c in enumerate(letters)}
@@ -53,8 +55,8 @@ def main(smoke=False):
     written = net.generate(start, 20 if smoke else 300, temperature=0.8, top_p=0.95)[0]
     print("".join(letters[i] for i in written.tolist()))
     reached = sum(losses) / len(losses)
-    print(f"held-out text {reached:.3f} nats a letter (wanted 2.1)")
-    return smoke or reached <= 2.1
+    print(f"held-out text {reached:.3f} nats a letter (wanted 1.8)")
+    return smoke or reached <= 1.8
 
 
 if __name__ == "__main__":

@@ -83,7 +83,11 @@ NOT_TAKEN = {
 }
 
 # PyTorch's documented names, where its schema has others.
-_SECTIONS = {"sections": "indices_or_sections", "indices": "indices_or_sections", "tensor_indices_or_sections": "indices_or_sections"}
+_SECTIONS = {
+    "sections": "indices_or_sections",
+    "indices": "indices_or_sections",
+    "tensor_indices_or_sections": "indices_or_sections",
+}
 DOCUMENTED = {
     "cholesky_solve": {"input2": "L"},
     "dsplit": _SECTIONS,

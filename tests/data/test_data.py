@@ -375,13 +375,6 @@ def test_streams() -> None:
     assert len(DataLoader(Stream(5), batch_size=2, drop_last=True)) == 2
 
 
-def test_workers_are_refused_and_not_ignored() -> None:
-    with pytest.raises(
-        NotImplementedError, match=r"worker processes are not there yet: num_workers=2\. Use num_workers=0"
-    ):
-        DataLoader(Squares(3), num_workers=2)
-
-
 @pytest.mark.parametrize(
     ("dataset", "arguments", "words"),
     [
@@ -389,6 +382,7 @@ def test_workers_are_refused_and_not_ignored() -> None:
         (Squares(3), {"timeout": -1}, "timeout option should be non-negative: -1"),
         (Squares(3), {"prefetch_factor": 2}, "prefetch_factor needs num_workers > 0: 2"),
         (Squares(3), {"persistent_workers": True}, "persistent_workers needs num_workers > 0: True"),
+        (Squares(3), {"num_workers": 1, "prefetch_factor": 0}, "prefetch_factor should be positive: 0"),
         (Squares(3), {"sampler": [1], "shuffle": True}, "sampler option is mutually exclusive with shuffle"),
         (
             Squares(3),

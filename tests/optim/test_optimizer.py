@@ -13,6 +13,7 @@ import wengert as wg
 from wengert import nn, optim
 
 METHODS = pytest.mark.parametrize("method", [optim.SGD, optim.Adam, optim.AdamW, optim.RMSprop, optim.Adagrad])
+EVERY = [getattr(optim, name) for name in optim.__all__ if name not in ("Optimizer", "lr_scheduler", "swa_utils", "minimize")]
 
 
 def parameter(*values: float) -> nn.Parameter:
@@ -235,8 +236,8 @@ def test_own_method_by_step() -> None:
     p = parameter()
     p.grad = wg.ones(2)
     optimizer = Plain([p], {"lr": 0.5})
-    optim.lr_scheduler.StepLR(optimizer, 1).step()  # no warning: nobody knows whether it has stepped
     optimizer.step()
+    optim.lr_scheduler.StepLR(optimizer, 1).step()  # no warning: it has stepped
     assert p.tolist() == pytest.approx([0.95, 1.95])
 
 

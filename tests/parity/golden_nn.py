@@ -83,7 +83,7 @@ LAYERS: list[tuple[str, Any]] = [
     ("nn.AvgPool2d(2, divisor_override=3)", (1, 4, 4)),
     ("nn.AvgPool3d(2)", (1, 1, 2, 2, 4)),
     ("nn.LPPool1d(2, 2)", (1, 2, 4)),
-    ("nn.LPPool2d(3.0, 2, stride=1)", (1, 1, 3, 3)),
+    ("nn.LPPool2d(4.0, 2, stride=1)", (1, 1, 3, 3)),
     ("nn.LPPool3d(2, 2)", (1, 1, 2, 2, 4)),
     ("nn.AdaptiveAvgPool1d(3)", (1, 2, 5)),
     ("nn.AdaptiveAvgPool2d((2, None))", (1, 1, 3, 4)),

@@ -13,7 +13,7 @@ import numpy as np
 
 from .. import dtypes as dt
 from ..config import STATE
-from ..errors import DTypeError, ShapeError, message
+from ..errors import ArgumentError, DTypeError, ShapeError, message
 from ..graph.alias import assign, check_writable, is_pinned
 from ..graph.handle import Handle, apply
 from ..ops.base import OPS
@@ -170,12 +170,23 @@ def into(name: str, out: Handle, result: Handle) -> Any:
     return assign(name, out, fit(name, out, result))
 
 
+def _write_results(name: str, out: Any, result: Any) -> Any:
+    """Write one result, or several into a tuple of tensors."""
+    if not isinstance(result, tuple):
+        return into(name, out, result)
+    if not isinstance(out, (tuple, list)) or len(out) != len(result):
+        raise ArgumentError(message(name, f"out must be a tuple of {len(result)} tensors", type(out).__name__))
+    make = getattr(type(result), "_make", tuple)
+    return make([into(name, o, r) for o, r in zip(out, result, strict=True)])
+
+
 def with_out(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a function the keyword ``out``."""
+    """Give a function the keyword ``out``: a tensor, or a tuple of them, to write the result into."""
 
     @functools.wraps(function)
     def call(*args: Any, out: Any = None, **kwargs: Any) -> Any:
         result = function(*args, **kwargs)
-        return result if out is None else into(function.__name__, out, result)
+        return result if out is None else _write_results(function.__name__, out, result)
 
+    call.takes_out = True  # type: ignore[attr-defined]
     return call

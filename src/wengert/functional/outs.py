@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
-from ..errors import ArgumentError, message
-from .inplace import into
+from .inplace import with_out
 
 TOP_LEVEL = """
     addbmm addmm addmv addr all amax amin aminmax angle any arange argmax argmin argsort baddbmm bincount
@@ -43,28 +42,7 @@ SPECIAL = """
 NN = "avg_pool2d avg_pool3d gelu hardshrink logsigmoid softplus softshrink".split()
 
 
-def _write(name: str, out: Any, result: Any) -> Any:
-    """Write one result, or several into a tuple of tensors."""
-    if not isinstance(result, tuple):
-        return into(name, out, result)
-    if not isinstance(out, (tuple, list)) or len(out) != len(result):
-        raise ArgumentError(message(name, f"out must be a tuple of {len(result)} tensors", type(out).__name__))
-    written = [into(name, o, r) for o, r in zip(out, result)]
-    make = getattr(type(result), "_make", tuple)
-    return make(written)
-
-
-@functools.cache  # a function that two modules offer stays one function
-def with_out(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a function the keyword ``out``: a tensor, or a tuple of them, to write the result into."""
-
-    @functools.wraps(function)
-    def call(*args: Any, out: Any = None, **kwargs: Any) -> Any:
-        result = function(*args, **kwargs)
-        return result if out is None else _write(function.__name__, out, result)
-
-    call.takes_out = True  # type: ignore[attr-defined]
-    return call
+_once = functools.cache(with_out)  # a function that two modules offer stays one function
 
 
 def accept_out(namespace: dict[str, Any], names: Iterable[str]) -> None:
@@ -76,4 +54,6 @@ def accept_out(namespace: dict[str, Any], names: Iterable[str]) -> None:
     (True, tensor([3., 3.]))
     """
     for name in names:
-        namespace[name] = with_out(namespace[name])
+        function = namespace[name]
+        if not hasattr(function, "takes_out"):
+            namespace[name] = _once(function)

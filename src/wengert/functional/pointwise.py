@@ -19,6 +19,7 @@ from ..graph.aval import describe
 from ..graph.handle import Handle, apply, wrap
 from ..ops.base import OPS
 from .formula import formula
+from .dims import operand
 from .front import (
     apply_elementwise,
     binary,
@@ -492,12 +493,12 @@ clip = clamp
 
 def clamp_min(input: Any, min: Any, *, out: Any = None) -> Any:
     """``input`` where it is not below ``min``, else ``min``."""
-    return clamp(input, min, out=out)
+    return clamp(operand("clamp_min", input), min, out=out)
 
 
 def clamp_max(input: Any, max: Any, *, out: Any = None) -> Any:
     """``input`` where it is not above ``max``, else ``max``."""
-    return clamp(input, None, max, out=out)
+    return clamp(operand("clamp_max", input), None, max, out=out)
 
 
 @with_out
@@ -525,6 +526,7 @@ def fmin(input: Any, other: Any) -> Any:
 @with_out
 def heaviside(input: Any, values: Any) -> Any:
     """0 below 0, 1 above, and ``values`` at 0."""
+    input, values = operand("heaviside", input), operand("heaviside", values)
     if _dtype(input) != _dtype(values) or _dtype(input) in dt.COMPLEX_NP:
         seen = describe((input.aval, values.aval))
         raise DTypeError(message("heaviside", "needs two real tensors of one dtype", seen))
@@ -542,6 +544,7 @@ def lcm(input: Any, other: Any) -> Any:
 @with_out
 def ldexp(input: Any, other: Any) -> Any:
     """``input * 2 ** other``."""
+    input = operand("ldexp", input)
     if isinstance(other, Handle) and other.aval.dtype not in dt.INEXACT_NP and input.aval.dtype in dt.FLOATING_NP:
         other = cast(other, dt.of(input.aval.dtype))
     return mul(input, pow(2.0, other))

@@ -98,6 +98,7 @@ class GPT(Module):
                 zeros_(p)
 
     def forward(self, tokens: Tensor, cache: KVCache | None = None) -> Tensor:
+        """Logits of the tokens that follow."""
         start = 0 if cache is None else cache.length
         stop = start + tokens.shape[-1]
         if tokens.ndim != 2 or stop > self.block_size:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 from ..nn import BatchNorm2d, Conv2d, Identity, Linear, Module, ReLU, Sequential
@@ -25,11 +26,12 @@ class MLP(Sequential):
 
     def __init__(self, sizes: Sequence[int]) -> None:
         layers: list[Module] = []
-        for before, after in zip(sizes[:-1], sizes[1:], strict=True):
+        for before, after in itertools.pairwise(sizes):
             layers += [Linear(before, after), ReLU()]
         super().__init__(*layers[:-1])
 
     def forward(self, input: Tensor) -> Tensor:
+        """Logits (N, last size)."""
         return super().forward(input.flatten(1))
 
 
@@ -61,6 +63,7 @@ class LeNet(Module):
         self.fc3 = Linear(84, num_classes)
 
     def forward(self, input: Tensor) -> Tensor:
+        """Logits (N, num_classes)."""
         if input.shape[-1] == 28:
             input = F.pad(input, (2, 2, 2, 2))
         x = F.avg_pool2d(self.conv1(input).tanh(), 2)
@@ -131,6 +134,7 @@ class ResNetCIFAR(Module):
                 kaiming_normal_(module.weight)
 
     def forward(self, input: Tensor) -> Tensor:
+        """Logits (N, num_classes)."""
         x = F.relu(self.bn1(self.conv1(input)))
         return self.linear(self.layer3(self.layer2(self.layer1(x))).mean((2, 3)))
 

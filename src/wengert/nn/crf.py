@@ -64,7 +64,7 @@ class CRF(Module):
         for p in (self.start_transitions, self.end_transitions, self.transitions):
             init.uniform_(p, -0.1, 0.1)
 
-    def forward(self, emissions: Tensor, tags: Tensor, mask: Tensor | None = None, reduction: str = "sum") -> Tensor:
+    def forward(self, emissions: Tensor, tags: Tensor, mask: Any = None, reduction: str = "sum") -> Tensor:
         """Log-likelihood of the tags; ``reduction``: 'none' (B), 'sum', 'mean', or 'token_mean' over the words."""
         if reduction not in ("none", "sum", "mean", "token_mean"):
             raise ArgumentError(message("CRF", "reduction must be none, sum, mean or token_mean", repr(reduction)))
@@ -93,7 +93,7 @@ class CRF(Module):
         """The most probable path of each sequence, without padding: the Viterbi algorithm."""
         return [best[0][0] for best in self.k_best(emissions, 1, mask)]
 
-    def k_best(self, emissions: Tensor, k: int, mask: Tensor | None = None) -> list[list[tuple[list[int], float]]]:
+    def k_best(self, emissions: Tensor, k: int, mask: Any = None) -> list[list[tuple[list[int], float]]]:
         """For each sequence its ``k`` most probable paths with their scores, best first; fewer if it has fewer.
 
         Each state keeps its k best ways to get there (the list Viterbi algorithm), which is exact. No gradient.
@@ -109,7 +109,7 @@ class CRF(Module):
 
     # --- inside: time comes first --------------------------------------------------------------------
 
-    def _time_first(self, emissions: Tensor, mask: Tensor | None) -> tuple[Any, Any]:
+    def _time_first(self, emissions: Any, mask: Any) -> tuple[Any, Any]:
         """Emissions (T, B, K) and mask (T, B), checked."""
         shape = tuple(emissions.shape)
         if len(shape) != 3 or shape[2] != self.num_tags or 0 in shape[:2]:

@@ -208,7 +208,7 @@ class RNNBase(Module):
     def _weights(self, layer: int, direction: int) -> Weights:
         found = [getattr(self, name) for name in self._names(layer, direction)]
         hr = found.pop() if self.proj_size else None
-        return Weights(*found, **({} if self.bias else {"bias_ih": None}))._replace(hr=hr)
+        return Weights(*found)._replace(hr=hr)
 
     @property
     def all_weights(self) -> list[list[Parameter]]:
@@ -273,7 +273,7 @@ class RNNBase(Module):
             raise ShapeError(message(type(self).__name__, "Expected input to be 2D or 3D", seen))
         single = input.ndim == 2
         x = input.unsqueeze(1) if single else input.transpose(0, 1) if self.batch_first else input
-        self._check_features(x)
+        self._check_features(input)
         if x.shape[0] == 0:
             raise ShapeError(message(type(self).__name__, "Expected sequence length to be larger than 0"))
         out, final = self._run(x, self._start(hx, x.shape[1], x, single, None), None)

@@ -207,7 +207,7 @@ class FocalLoss(Module):
         self.register_buffer("weight", weight)
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        counts = target != self.ignore_index
+        counts: Any = target != self.ignore_index
         picked = api.where(counts, target, api.zeros_like(target))
         logs = api.log_softmax(input, -1).gather(-1, picked.unsqueeze(-1)).squeeze(-1)
         loss = -((-logs.expm1()) ** self.gamma) * logs

@@ -28,7 +28,7 @@ class _MemoryAttention(Module):
     def forward(self, query: Tensor, memory: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         score = self.score(query, memory)
         if mask is not None:
-            score = score.masked_fill(~mask, -api.inf)
+            score = score.masked_fill(mask.logical_not(), -api.inf)
         weights = api.softmax(score, -1)
         return (weights.unsqueeze(1) @ memory).squeeze(1), weights
 
@@ -157,7 +157,7 @@ class Seq2Seq(Module):
         self.output = Linear(hidden_size, target_size, **kind)
         self.dropout = Dropout(dropout)
 
-    def encode(self, source: Tensor, source_mask: Tensor | None = None) -> tuple[Any, Any, Any]:
+    def encode(self, source: Tensor, source_mask: Any = None) -> tuple[Any, Any, Any]:
         """State to start the decoder with (N, hidden), memory (N, S, hidden) and its mask (N, S)."""
         if source.ndim != 2 or not source.shape[1]:
             raise ShapeError(message("Seq2Seq", "the source must be (batch, length)", f"shape {tuple(source.shape)}"))
@@ -294,9 +294,7 @@ def beam_search(
     for _ in range(max_length):
         if not last:
             break
-        index = api.tensor(rows, dtype=api.int64)
-        taken = tree.map(lambda x: x.index_select(0, index), state)
-        logits, state = step(api.tensor(last, dtype=tokens.dtype), taken)
+        logits, state = step(api.tensor(last, dtype=tokens.dtype), _rows(state, rows))
         logs = api.log_softmax(logits.detach(), -1).numpy()
         rows, last, at = [], [], 0
         for search in searches:
@@ -306,6 +304,12 @@ def beam_search(
                 last.append(token)
             at += n
     return [search.best() for search in searches]
+
+
+def _rows(state: Any, rows: list[int]) -> Any:
+    """Those rows of all tensors of a state."""
+    index = api.tensor(rows, dtype=api.int64)
+    return tree.map(lambda x: x.index_select(0, index), state)
 
 
 class _Beam:

@@ -6,7 +6,18 @@ from typing import Any
 
 from .. import api
 from ..tensor import Tensor
-from .common import check_at_least, count, effective_gradient, ignore_hints, in_place, new_step, rate
+from .common import (
+    add_over_root,
+    add_product,
+    check_at_least,
+    check_rate,
+    count,
+    effective_gradient,
+    ignore_hints,
+    in_place,
+    new_step,
+    rate,
+)
 from .optimizer import Optimizer
 
 
@@ -24,8 +35,8 @@ def adagrad(
 ) -> None:
     """One step on one parameter, in place; ``total`` sums the squares, ``step`` counts from 1."""
     grad = effective_gradient(param, grad, weight_decay, maximize)
-    total += grad * grad
-    param -= grad / (total**0.5 + eps) * (lr / (1 + (step - 1) * lr_decay))
+    add_product(total, grad, grad, 1)
+    add_over_root(param, grad, total, eps, -(lr / (1 + (step - 1) * lr_decay)))
 
 
 class Adagrad(Optimizer):
@@ -69,7 +80,8 @@ class Adagrad(Optimizer):
         )
 
     def _check_group(self, group: dict[str, Any]) -> None:
-        names = {"lr": "learning rate", "lr_decay": "lr_decay value", "weight_decay": "weight_decay value"}
+        check_rate("Adagrad", group["lr"])
+        names = {"lr_decay": "lr_decay value", "weight_decay": "weight_decay value"}
         names |= {"initial_accumulator_value": "initial_accumulator_value value", "eps": "epsilon value"}
         for key, what in names.items():
             check_at_least("Adagrad", what, group[key])
@@ -77,7 +89,8 @@ class Adagrad(Optimizer):
     def update(self, param: Tensor, grad: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
         if not state:
             state["step"] = new_step()
-            state["sum"] = api.full_like(param, group["initial_accumulator_value"])
+            start = group["initial_accumulator_value"]
+            state["sum"] = api.full_like(param, complex(start, start) if param.is_complex() else start)
         in_place(
             adagrad,
             (param, state["sum"]),

@@ -7,13 +7,15 @@ from typing import Any
 from .. import api
 from ..tensor import Tensor
 from .common import (
-    check_at_least,
-    check_below_one,
+    add_over_root,
+    add_product,
+    check_adam,
     count,
     effective_gradient,
     ignore_hints,
     in_place,
-    maximum,
+    library,
+    move_towards,
     new_step,
     rate,
 )
@@ -40,17 +42,17 @@ def adam(
     if decoupled and weight_decay != 0:
         param *= 1 - lr * weight_decay
     grad = effective_gradient(param, grad, 0 if decoupled else weight_decay, maximize)
-    exp_avg += (grad - exp_avg) * (1 - beta1)
+    move_towards(exp_avg, grad, 1 - beta1)
     exp_avg_sq *= beta2
-    exp_avg_sq += grad * grad * (1 - beta2)
+    add_product(exp_avg_sq, grad, grad, 1 - beta2)
     square = exp_avg_sq
     if max_exp_avg_sq is not None:
-        max_exp_avg_sq[...] = maximum(max_exp_avg_sq, exp_avg_sq)
+        max_exp_avg_sq[...] = library(exp_avg_sq).maximum(max_exp_avg_sq, exp_avg_sq)
         square = max_exp_avg_sq
-    # Both averages start at zero and are too small at first: divide by how much they have seen.
-    seen1, seen2 = 1 - beta1**step, 1 - beta2**step
-    denominator = square**0.5 / seen2**0.5 + eps
-    param -= exp_avg / denominator * (lr / seen1)
+    # Both averages start at zero and are too small at first: divide by how much they have seen,
+    # m/seen1 / (√(v/seen2) + eps), here with √seen2 brought to the other numbers.
+    seen1, root2 = 1 - beta1**step, (1 - beta2**step) ** 0.5
+    add_over_root(param, exp_avg, square, eps * root2, -(lr * root2 / seen1))
 
 
 class Adam(Optimizer):
@@ -108,12 +110,7 @@ class Adam(Optimizer):
         )
 
     def _check_group(self, group: dict[str, Any]) -> None:
-        name = type(self).__name__
-        check_at_least(name, "learning rate", group["lr"])
-        check_at_least(name, "epsilon value", group["eps"])
-        for index, beta in enumerate(group["betas"]):
-            check_below_one(name, f"beta parameter at index {index}", beta)
-        check_at_least(name, "weight_decay value", group["weight_decay"])
+        check_adam(type(self).__name__, group)
 
     def update(self, param: Tensor, grad: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
         if not state:

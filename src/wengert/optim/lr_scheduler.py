@@ -65,8 +65,7 @@ class LRScheduler:
         self._last_lr = [_plain(group["lr"]) for group in self.optimizer.param_groups]
 
     def _warn_if_too_early(self) -> None:
-        knows = type(self.optimizer).step is Optimizer.step  # an optimizer with its own step does not count
-        if self._step_count == 1 and knows and not self.optimizer._stepped:
+        if self._step_count == 1 and not self.optimizer._opt_called:
             warnings.warn(
                 "Detected call of `lr_scheduler.step()` before `optimizer.step()`. Call them in the opposite "
                 "order, otherwise the first value of the learning rate schedule is skipped.",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections import defaultdict
+import functools
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,7 +13,57 @@ import numpy as np
 from .. import api
 from ..config import enable_grad, no_grad, quietly
 from ..errors import ArgumentError, message
+from ..nn.hooks import RemovableHandle
 from ..tensor import Tensor
+
+
+_PRE_HOOKS: OrderedDict[int, Any] = OrderedDict()
+_POST_HOOKS: OrderedDict[int, Any] = OrderedDict()
+
+
+def register_optimizer_step_pre_hook(hook: Callable[..., Any]) -> RemovableHandle:
+    """Call ``hook(optimizer, args, kwargs)`` before every step of every optimizer.
+
+    It may return new ``(args, kwargs)``.
+    """
+    return RemovableHandle(_PRE_HOOKS, hook)
+
+
+def register_optimizer_step_post_hook(hook: Callable[..., Any]) -> RemovableHandle:
+    """Call ``hook(optimizer, args, kwargs)`` after every step of every optimizer."""
+    return RemovableHandle(_POST_HOOKS, hook)
+
+
+def _hooked(step: Callable[..., Any]) -> Callable[..., Any]:
+    """A class's ``step`` with the hooks around it; one inside another's (``super().step()``) has none of its own."""
+
+    @functools.wraps(step)
+    def wrapper(self: Optimizer, *args: Any, **kwargs: Any) -> Any:
+        self._opt_called = True
+        hooks = self._hooks
+        if self._stepping or not (hooks["step_pre"] or hooks["step_post"] or _PRE_HOOKS or _POST_HOOKS):
+            return step(self, *args, **kwargs)
+        self._stepping = True
+        try:
+            for hook in (*_PRE_HOOKS.values(), *hooks["step_pre"].values()):
+                new = hook(self, (self, *args), kwargs)
+                if new is not None:
+                    if not (isinstance(new, tuple) and len(new) == 2):
+                        raise ArgumentError(
+                            message("step pre-hook", "must return None or a tuple of (new_args, new_kwargs)", repr(new))
+                        )
+                    args, kwargs = new[0][1:], new[1]
+            result = step(self, *args, **kwargs)
+            for hook in (*hooks["step_post"].values(), *_POST_HOOKS.values()):
+                hook(self, (self, *args), kwargs)
+        finally:
+            self._stepping = False
+        return result
+
+    return wrapper
+
+
+_EVENTS = ("step_pre", "step_post", "state_dict_pre", "state_dict_post", "load_pre", "load_post")
 
 
 class _Required:
@@ -55,6 +106,7 @@ class Optimizer:
                 )
             )
         self.defaults = defaults
+        self._hooks = _no_hooks()
         self.state: defaultdict[Tensor, dict[str, Any]] = defaultdict(dict)
         self.param_groups: list[dict[str, Any]] = []
         groups: list[Any] = list(params.items() if isinstance(params, Mapping) else params)
@@ -71,7 +123,46 @@ class Optimizer:
         for group in groups:
             self.add_param_group(group)
 
-    _stepped = False  # whether `step` has run: learning-rate schedulers ask
+    _opt_called = False  # whether `step` has run: learning-rate schedulers ask
+    _stepping = False
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "step" in cls.__dict__:
+            cls.step = _hooked(cls.__dict__["step"])
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "_hooks"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.__dict__.setdefault("_hooks", _no_hooks())
+
+    # --- hooks ---------------------------------------------------------------------------------------
+
+    def register_step_pre_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
+        """Call ``hook(optimizer, args, kwargs)`` before each step; it may return new ``(args, kwargs)``."""
+        return RemovableHandle(self._hooks["step_pre"], hook)
+
+    def register_step_post_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
+        """Call ``hook(optimizer, args, kwargs)`` after each step."""
+        return RemovableHandle(self._hooks["step_post"], hook)
+
+    def register_state_dict_pre_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
+        """Call ``hook(optimizer)`` before `state_dict`."""
+        return RemovableHandle(self._hooks["state_dict_pre"], hook, prepend)
+
+    def register_state_dict_post_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
+        """Call ``hook(optimizer, state_dict)`` after `state_dict`; it may return another one."""
+        return RemovableHandle(self._hooks["state_dict_post"], hook, prepend)
+
+    def register_load_state_dict_pre_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
+        """Call ``hook(optimizer, state_dict)`` before `load_state_dict`, with a shallow copy; it may return another."""
+        return RemovableHandle(self._hooks["load_pre"], hook, prepend)
+
+    def register_load_state_dict_post_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
+        """Call ``hook(optimizer)`` after `load_state_dict`."""
+        return RemovableHandle(self._hooks["load_post"], hook, prepend)
 
     # --- what a method writes ------------------------------------------------------------------------
 
@@ -84,6 +175,7 @@ class Optimizer:
 
     # --- stepping ------------------------------------------------------------------------------------
 
+    @_hooked
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Change every parameter that has a gradient.
 
@@ -94,7 +186,6 @@ class Optimizer:
         if closure is not None:
             with enable_grad():
                 loss = closure()
-        self._stepped = True
         with no_grad():
             quietly(self._update_all)
         return loss
@@ -203,6 +294,8 @@ class Optimizer:
 
     def state_dict(self) -> dict[str, Any]:
         """State and options, with parameters replaced by their numbers: PyTorch's format."""
+        for hook in self._hooks["state_dict_pre"].values():
+            hook(self)
         number: dict[int, int] = {}
         for group in self.param_groups:
             for param in group["params"]:
@@ -211,7 +304,11 @@ class Optimizer:
         state = {
             number.get(id(key), key) if isinstance(key, Tensor) else key: value for key, value in self.state.items()
         }
-        return {"state": state, "param_groups": groups}
+        result: Any = {"state": state, "param_groups": groups}
+        for hook in self._hooks["state_dict_post"].values():
+            new = hook(self, result)
+            result = result if new is None else new
+        return result
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take over the state and options of another optimizer of the same make; copies them.
@@ -219,6 +316,10 @@ class Optimizer:
         The other's parameters and this one's are matched by position. When the groups do not fit,
         raise and change nothing.
         """
+        state_dict = dict(state_dict)
+        for hook in self._hooks["load_pre"].values():
+            new = hook(self, state_dict)
+            state_dict = state_dict if new is None else new
         saved = state_dict["param_groups"]
         if len(saved) != len(self.param_groups):
             raise ArgumentError(
@@ -248,6 +349,8 @@ class Optimizer:
             # Options that the saved one does not know (another version, PyTorch) keep our value.
             groups.append({**ours, **copy.deepcopy({**theirs, "params": None}), "params": ours["params"]})
         self.state, self.param_groups = state, groups
+        for hook in self._hooks["load_post"].values():
+            hook(self)
 
     def __repr__(self) -> str:
         text = type(self).__name__ + " ("
@@ -257,6 +360,10 @@ class Optimizer:
                 f"    {key}: {group[key]}\n" for key in sorted(group) if key not in ("params", "param_names")
             )
         return text + ")"
+
+
+def _no_hooks() -> dict[str, OrderedDict[int, Any]]:
+    return {event: OrderedDict() for event in _EVENTS}
 
 
 def _adopt(param: Tensor, value: Any, key: str = "") -> Any:

@@ -6,7 +6,20 @@ from typing import Any
 
 from .. import api
 from ..tensor import Tensor
-from .common import check_at_least, count, effective_gradient, ignore_hints, in_place, new_step, rate
+from .common import (
+    add_over_root,
+    add_product,
+    add_scaled,
+    check_at_least,
+    check_rate,
+    count,
+    effective_gradient,
+    ignore_hints,
+    in_place,
+    move_towards,
+    new_step,
+    rate,
+)
 from .optimizer import Optimizer
 
 
@@ -27,17 +40,17 @@ def rmsprop(
     """One step on one parameter, in place; ``grad_avg`` (or None) makes it the centred variant."""
     grad = effective_gradient(param, grad, weight_decay, maximize)
     square_avg *= alpha
-    square_avg += grad * grad * (1 - alpha)
+    add_product(square_avg, grad, grad, 1 - alpha)
     variance = square_avg
     if grad_avg is not None:
-        grad_avg += (grad - grad_avg) * (1 - alpha)
+        move_towards(grad_avg, grad, 1 - alpha)
         variance = square_avg - grad_avg * grad_avg
-    direction = grad / (variance**0.5 + eps)
-    if momentum_buffer is not None:
-        momentum_buffer *= momentum  # pyright: ignore[reportOptionalOperand]
-        momentum_buffer += direction
-        direction = momentum_buffer
-    param -= direction * lr
+    if momentum_buffer is None:
+        add_over_root(param, grad, variance, eps, -lr)
+        return
+    momentum_buffer *= momentum
+    add_over_root(momentum_buffer, grad, variance, eps, 1)
+    add_scaled(param, momentum_buffer, -lr)
 
 
 class RMSprop(Optimizer):
@@ -83,7 +96,8 @@ class RMSprop(Optimizer):
         )
 
     def _check_group(self, group: dict[str, Any]) -> None:
-        names = {"lr": "learning rate", "eps": "epsilon value", "momentum": "momentum value"}
+        check_rate("RMSprop", group["lr"])
+        names = {"eps": "epsilon value", "momentum": "momentum value"}
         names |= {"weight_decay": "weight_decay value", "alpha": "alpha value"}
         for key, what in names.items():
             check_at_least("RMSprop", what, group[key])

@@ -7,7 +7,7 @@ from typing import Any
 from .. import api
 from ..errors import ArgumentError, message
 from ..tensor import Tensor
-from .common import check_at_least, effective_gradient, ignore_hints, in_place, rate
+from .common import add_scaled, check_at_least, check_rate, effective_gradient, ignore_hints, in_place, rate
 from .optimizer import Optimizer
 
 
@@ -30,7 +30,7 @@ def sgd(
         buffer *= momentum  # pyright: ignore[reportOptionalOperand]
         buffer += grad if first or dampening == 0 else grad * (1 - dampening)
         grad = grad + buffer * momentum if nesterov else buffer
-    param -= grad * lr
+    add_scaled(param, grad, -lr)
 
 
 class SGD(Optimizer):
@@ -84,7 +84,7 @@ class SGD(Optimizer):
         )
 
     def _check_group(self, group: dict[str, Any]) -> None:
-        check_at_least("SGD", "learning rate", group["lr"])
+        check_rate("SGD", group["lr"])
         check_at_least("SGD", "momentum value", group["momentum"])
         check_at_least("SGD", "weight_decay value", group["weight_decay"])
         if group["nesterov"] and (group["momentum"] <= 0 or group["dampening"] != 0):

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from multiprocessing import shared_memory
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
 from ...errors import GraphError, message
@@ -20,11 +21,16 @@ from ...tensor import Tensor
 
 INLINE = 1 << 15  # bytes; less than a pipe holds, and less than a segment is worth
 ALIGN = 64
+BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 
 
 def _restore(array: Any, requires_grad: bool) -> Any:
     tensor = wrap(array)
     return tensor.requires_grad_() if requires_grad else tensor
+
+
+def _as_bfloat16(words: Any) -> Any:
+    return words.view(BFLOAT16)
 
 
 class _Pickler(pickle.Pickler):
@@ -37,6 +43,8 @@ class _Pickler(pickle.Pickler):
                     message("DataLoader", "only leaves can leave a worker process", str(obj.aval), "Use x.detach()")
                 )
             return _restore, (np.asarray(obj._concrete("DataLoader"), order="C"), obj.requires_grad)
+        if type(obj) is np.ndarray and obj.dtype == BFLOAT16:  # pickled by value otherwise
+            return _as_bfloat16, (np.asarray(obj, order="C").view(np.uint16),)
         if type(obj) is np.ndarray and not (obj.flags.c_contiguous or obj.flags.f_contiguous):
             return np.ascontiguousarray(obj).__reduce_ex__(5)
         return NotImplemented
@@ -54,7 +62,7 @@ def pack(batch: Any, name: str) -> bytes:
     starts, total = _layout(sizes)
     segment = shared_memory.SharedMemory(name, create=True, size=total)
     for start, view in zip(starts, raw):
-        segment.buf[start : start + view.nbytes] = view
+        _bytes(segment)[start : start + view.nbytes] = view
     segment.close()
     return pickle.dumps((stream.getvalue(), sizes, name))
 
@@ -70,7 +78,7 @@ def unpack(data: bytes) -> Any:
         buffers = []
         for start, size in zip(starts, sizes):
             buffers.append(np.empty(size, np.uint8))
-            buffers[-1].data[:] = segment.buf[start : start + size]
+            buffers[-1].data[:] = _bytes(segment)[start : start + size]
     finally:
         segment.close()
         segment.unlink()
@@ -100,6 +108,12 @@ def _unlink(name: str) -> None:
     except (ImportError, FileNotFoundError):
         return
     resource_tracker.unregister("/" + name, "shared_memory")
+
+
+def _bytes(segment: shared_memory.SharedMemory) -> memoryview:
+    view = segment.buf
+    assert view is not None  # only a closed segment has none
+    return view
 
 
 def _layout(sizes: Sequence[int]) -> tuple[list[int], int]:

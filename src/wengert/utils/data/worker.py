@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import pickle
 import queue
@@ -99,16 +100,24 @@ def run(setup: Setup, worker: int, base: int, tasks: Any, results: Any, parent: 
 
 def _listen(tasks: Any, waiting: queue.SimpleQueue[Task | None], parent: int) -> None:
     """Empty the pipe at once, so that the parent never waits; leave when the parent is gone."""
+    ours = os.getppid() == parent  # not so below a fork server
     try:
         while True:
             if tasks.poll(_LOOK_FOR_PARENT):
                 waiting.put(tasks.recv())
-            elif os.getppid() != parent:
+            elif _is_gone(parent, ours):
                 os._exit(1)
     except (EOFError, OSError):
-        if os.getppid() != parent:
+        if _is_gone(parent, ours):
             os._exit(1)
+        while not waiting.empty():
+            waiting.get()
         waiting.put(None)
+
+
+def _is_gone(parent: int, ours: bool) -> bool:
+    above = multiprocessing.parent_process()
+    return os.getppid() != parent if ours else above is not None and not above.is_alive()
 
 
 def _answer(

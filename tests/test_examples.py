@@ -1,0 +1,33 @@
+"""Every example runs in its smoke mode, keeps to its size, and says what it should reach."""
+
+from __future__ import annotations
+
+import ast
+import runpy
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+NAMES = (
+    "adaline", "char_gpt", "comparator_sort", "crf_tagging", "gcn_karate", "linear_regression",
+    "logistic_regression", "mlp_digits", "svm", "vae_digits",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_smoke(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    main = runpy.run_path(str(EXAMPLES / f"{name}.py"))["main"]
+    assert main(smoke=True)
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert "wanted" in last
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_form(name: str) -> None:
+    source = (EXAMPLES / f"{name}.py").read_text()
+    assert len(source.splitlines()) < 120
+    text = ast.get_docstring(ast.parse(source)) or ""
+    assert f"python examples/{name}.py [--smoke]" in text
+    assert "hould" in text or "Wanted" in text
+    assert "manual_seed(" in source
