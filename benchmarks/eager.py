@@ -141,9 +141,7 @@ def measure_workload(name: str, make: Callable[[Any], Step], bar: float, libs: t
         once = min(seconds(step, 10) for _ in range(10))
         seconds(step, max(1, int(0.1 / once)))
         calls.append(max(1, int(0.02 / once)))
-    ours, theirs = in_turns(
-        lambda: seconds(steps[0], calls[0]), lambda: seconds(steps[1], calls[1]), rounds=51
-    )
+    ours, theirs = in_turns(lambda: seconds(steps[0], calls[0]), lambda: seconds(steps[1], calls[1]), rounds=51)
     return Row(name, "us", ours * 1e6, theirs * 1e6, bar)
 
 
@@ -179,9 +177,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Eager speed beside PyTorch, import time, install size.")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
     parser.add_argument("--wheels", action="store_true", help="download the core's wheels, add their size")
-    parser.add_argument(
-        "--self-check", action="store_true", help="measure the peer against itself: ratios should be 1"
-    )
+    parser.add_argument("--self-check", action="store_true", help="measure the peer against itself: ratios should be 1")
     options = parser.parse_args()
 
     theirs = importlib.import_module("torch")

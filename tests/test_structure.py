@@ -138,9 +138,7 @@ def test_files_are_not_too_large() -> None:
 def test_import_is_light() -> None:
     heavy = {"llvmlite", "matplotlib", "scipy", "sklearn", "torch"}
     program = f"import sys, wengert; print(*sorted({heavy!r} & sys.modules.keys()))"
-    loaded = subprocess.run(
-        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, check=True
-    ).stdout
+    loaded = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, check=True).stdout
     assert not loaded.split(), "`import wengert` loads it; import it inside the function that uses it"
 
 

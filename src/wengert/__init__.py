@@ -12,12 +12,28 @@ __version__ = "0.1.0"
 
 # Loaded when first used, so that ``import wengert`` stays quick.
 _LAZY = (
-    "autograd", "errors", "fft", "func", "linalg", "models", "nn", "numeric", "optim", "signal", "special", "testing",
-    "tree", "utils",
+    "autograd", "data", "errors", "fft", "func", "linalg", "models", "nn", "numeric", "optim", "signal", "special",
+    "testing", "tree", "utils",
 )  # fmt: skip
 
 if TYPE_CHECKING:
-    from . import autograd, errors, fft, func, linalg, models, nn, numeric, optim, signal, special, testing, tree, utils
+    from . import (
+        autograd,
+        data,
+        errors,
+        fft,
+        func,
+        linalg,
+        models,
+        nn,
+        numeric,
+        optim,
+        signal,
+        special,
+        testing,
+        tree,
+        utils,
+    )
 
 
 def __getattr__(name: str) -> Any:

@@ -279,9 +279,7 @@ def _none_to_mark(d: Any) -> Any:
     return d
 
 
-def vmap(
-    f: F, in_dims: Any = 0, out_dims: Any = 0, randomness: str = "error", *, chunk_size: int | None = None
-) -> F:
+def vmap(f: F, in_dims: Any = 0, out_dims: Any = 0, randomness: str = "error", *, chunk_size: int | None = None) -> F:
     """The function mapped over an axis of its arguments, without a loop.
 
     Args:
@@ -329,7 +327,9 @@ def _out_dims(out_dims: Any, n: int) -> list[int]:
     return dims
 
 
-def functional_call(module: Any, parameter_and_buffer_dicts: Any, args: Any = (), kwargs: Any = None, **options: Any) -> Any:
+def functional_call(
+    module: Any, parameter_and_buffer_dicts: Any, args: Any = (), kwargs: Any = None, **options: Any
+) -> Any:
     """Call a module with other tensors in the place of its parameters: `wengert.nn.stateless.functional_call`."""
     from .nn.stateless import functional_call as call
 

@@ -8,14 +8,11 @@ each by itself.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
-from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,10 +22,14 @@ from .functional.creation import check_device
 from .graph.handle import Handle, wrap
 from .tensor import Size, device
 
+if TYPE_CHECKING:  # imported by the functions that need them, so that `import wengert` stays quick
+    from pathlib import Path
+    from zipfile import ZipFile, ZipInfo
+
 FORMAT, VERSION = "wengert", 1
 _STRUCTURE = "wengert.json"
 _PLAIN = (bool, int, str, type(None))
-_DEEP = 500  # levels of nesting
+_DEEP = 200  # levels of nesting
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
@@ -161,12 +162,16 @@ def save(obj: Any, f: Any) -> None:
     >>> wg.load(io.BytesIO(file.getvalue()))
     {'weights': tensor([1., 1.]), 'epoch': 3}
     """
+    import json
+    from pathlib import Path
+    from zipfile import ZIP_STORED, ZipFile
+
     encoder = _Encoder()
     tree = encoder.encode(obj, "the data")
     structure = {"format": FORMAT, "version": VERSION, "byteorder": sys.byteorder, "tensors": encoder.entries}
 
     def write(file: IO[bytes]) -> None:
-        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        with ZipFile(file, "w", ZIP_STORED) as archive:
             archive.writestr(_STRUCTURE, json.dumps({**structure, "data": tree}))
             for i, value in enumerate(encoder.arrays):
                 with archive.open(f"data/{i}", "w", force_zip64=True) as entry:
@@ -192,19 +197,23 @@ def load(f: Any, map_location: Any = None, *, weights_only: bool = True, mmap: b
     Raises:
         ArgumentError: the file is damaged, or not one of `save`'s.
     """
+    from zipfile import BadZipFile, ZipFile
+
     if isinstance(map_location, (str, device)):
         check_device("load", map_location)
     name = getattr(f, "name", "the file") if hasattr(f, "read") else os.fspath(f)
     try:
-        with zipfile.ZipFile(f) as archive:
+        with ZipFile(f) as archive:
             return _read(archive, name)
-    except zipfile.BadZipFile as error:
+    except BadZipFile as error:
         raise ArgumentError(
             message("load", f"{name} is damaged, or was not written by wengert.save", str(error))
         ) from None
 
 
-def _read(archive: zipfile.ZipFile, name: Any) -> Any:
+def _read(archive: ZipFile, name: Any) -> Any:
+    import json
+
     entries = {info.filename: info for info in archive.infolist()}
     if _STRUCTURE not in entries:
         cause = f"{name} was not written by wengert.save"
@@ -227,14 +236,16 @@ def _read(archive: zipfile.ZipFile, name: Any) -> Any:
         raise ArgumentError(message("load", f"{name} is damaged", f"{type(error).__name__}: {error}")) from None
 
 
-def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, entry: dict[str, Any]) -> Any:
+def _array(archive: ZipFile, info: ZipInfo, entry: dict[str, Any]) -> Any:
     """One tensor's array; sizes are checked before memory is taken."""
+    from zipfile import ZIP_STORED
+
     dtype = dt.by_name(entry["dtype"]).np
     shape = tuple(int(n) for n in entry["shape"])
     size = dtype.itemsize
     for n in shape:
         size *= n
-    if info.compress_type != zipfile.ZIP_STORED or info.file_size != size or min(shape, default=0) < 0:
+    if info.compress_type != ZIP_STORED or info.file_size != size or min(shape, default=0) < 0:
         raise ValueError(f"{info.filename} has {info.file_size} bytes for shape {list(shape)} of {entry['dtype']}")
     data = archive.read(info)  # checks the checksum
     return np.frombuffer(bytearray(data), dtype).reshape(shape)

@@ -329,9 +329,7 @@ class Tensor(Handle):
         """
         value = self._concrete("numpy")
         if self.requires_grad and not force:
-            raise GraphError(
-                message("numpy", "the tensor requires grad", str(self.aval), "Use x.detach().numpy()")
-            )
+            raise GraphError(message("numpy", "the tensor requires grad", str(self.aval), "Use x.detach().numpy()"))
         if not isinstance(value, np.ndarray):
             value = self._value = np.array(value)
         return value
@@ -458,4 +456,3 @@ def is_complex(input: Any) -> bool:
 for _name, _function in METHODS.items():
     setattr(Tensor, _name, _function)
 set_handle_class(Tensor)
-

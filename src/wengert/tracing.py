@@ -7,9 +7,9 @@ from typing import Any
 
 from . import tree
 from .errors import ArgumentError, message
+from .functional.linalg import trace as _matrix_trace
 from .graph.handle import Handle
 from .graph.trace import trace as _trace
-from .functional.linalg import trace as _matrix_trace
 
 
 def trace(f: Callable[..., Any] | Handle, *examples: Any) -> Any:

@@ -10,9 +10,7 @@ import dataclasses
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any
 
-_registry: dict[
-    type, tuple[Callable[[Any], tuple[Sequence[Any], Hashable]], Callable[[Any, Sequence[Any]], Any]]
-] = {}
+_registry: dict[type, tuple[Callable[[Any], tuple[Sequence[Any], Hashable]], Callable[[Any, Sequence[Any]], Any]]] = {}
 
 
 def register(

@@ -48,7 +48,7 @@ CASES = {
     "ragged": (lambda: wg.tensor([[1.0], [1.0, 2.0]]), wg.errors.ShapeError, r"unequal length"),
     "device": (lambda: wg.ones(2).to("cuda"), wg.errors.WengertError, r"no such device"),
     "grad of an unused input": (
-        lambda: wg.autograd.grad(leaf().sum(), leaf()), wg.errors.GraphError, r"do not depend on input 0.*allow_unused"),
+        lambda: wg.autograd.grad(leaf().sum(), leaf()), wg.errors.GraphError, r"not depend on input 0.*allow_unused"),
     "cat": (lambda: wg.cat([a34, a45]), wg.errors.ShapeError, r"cat"),
     "class out of range": (
         lambda: wg.nn.functional.cross_entropy(wg.ones(2, 3), wg.tensor([0, 5])), IndexError, r"5"),

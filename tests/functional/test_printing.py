@@ -21,7 +21,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("x, text", CASES, ids=[t for _, t in CASES])
+@pytest.mark.parametrize(("x", "text"), CASES, ids=[t for _, t in CASES])
 def test_repr(x, text):
     assert repr(x) == text
 

@@ -13,7 +13,8 @@ import wengert as wg
 from wengert import nn, optim
 
 METHODS = pytest.mark.parametrize("method", [optim.SGD, optim.Adam, optim.AdamW, optim.RMSprop, optim.Adagrad])
-EVERY = [getattr(optim, name) for name in optim.__all__ if name not in ("Optimizer", "lr_scheduler", "swa_utils", "minimize")]
+EVERY = [m for m in vars(optim).values() if isinstance(m, type) and issubclass(m, optim.Optimizer)]
+EVERY.remove(optim.Optimizer)
 
 
 def parameter(*values: float) -> nn.Parameter:
@@ -238,7 +239,7 @@ def test_own_method_by_step() -> None:
     optimizer = Plain([p], {"lr": 0.5})
     optimizer.step()
     optim.lr_scheduler.StepLR(optimizer, 1).step()  # no warning: it has stepped
-    assert p.tolist() == pytest.approx([0.95, 1.95])
+    assert p.tolist() == pytest.approx([0.5, 1.5])
 
 
 def test_required_option() -> None:
@@ -322,3 +323,153 @@ def test_options_may_be_switched_on_later() -> None:
     optimizer.param_groups[0].update(momentum=0.9, centered=True)
     trained(p, 1, optimizer)
     assert all(map(bool, p.isfinite().tolist()))
+
+
+# --- every method --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", EVERY)
+def test_every_method_goes_down_and_resumes(method: Any) -> None:
+    def closure(p: Any, optimizer: Any) -> Any:
+        optimizer.zero_grad()
+        loss = ((p - 3.0) ** 2).sum()
+        loss.backward()
+        return loss
+
+    def run(p: Any, optimizer: Any, steps: int) -> float:
+        for _ in range(steps):
+            loss = optimizer.step(lambda: closure(p, optimizer))
+        return loss.item()
+
+    p = nn.Parameter(wg.ones(2, 3))
+    options: dict[str, Any] = {} if method in (optim.LBFGS, optim.Adadelta) else {"lr": 0.05}
+    optimizer = method([p], **options)
+    first = run(p, optimizer, 1)
+    run(p, optimizer, 4)
+    q = nn.Parameter(p.detach().clone())
+    other = method([q], **options)
+    other.load_state_dict(pickle.loads(pickle.dumps(optimizer.state_dict())))
+    assert run(p, optimizer, 3) == run(q, other, 3) < first
+    assert p.tolist() == q.tolist()
+    assert copy.deepcopy(optimizer).state_dict()["param_groups"] == optimizer.state_dict()["param_groups"]
+
+
+@pytest.mark.parametrize("method", [m for m in EVERY if m is not optim.LBFGS])
+def test_rate_may_be_a_tensor(method: Any) -> None:
+    ends = []
+    for lr in (0.125, wg.tensor(0.125)):
+        p = nn.Parameter(wg.ones(2, 2))
+        optimizer = method([p], lr=lr)
+        for _ in range(3):
+            p.grad = wg.tensor([[1.0, -2.0], [0.5, 3.0]])
+            optimizer.step()
+        ends.append(p.tolist())
+    assert ends[0] == ends[1]
+    with pytest.raises(ValueError, match="Tensor lr must be 1-element|Invalid learning rate"):
+        method([p], lr=wg.tensor([0.1, 0.2]) if method is not optim.SparseAdam else wg.tensor(-1.0))
+    with pytest.raises(ValueError, match="Invalid learning rate"):
+        method([p], lr=-0.1)
+
+
+@pytest.mark.parametrize(
+    "method", [m for m in EVERY if m not in (optim.LBFGS, optim.Muon, optim.Adafactor, optim.SparseAdam, optim.LAMB)]
+)
+@pytest.mark.parametrize("recorded", [False, True])
+def test_complex_numbers_are_pairs_of_real_ones(method: Any, recorded: bool) -> None:
+    z, x = nn.Parameter(wg.tensor([1 + 2j, -1 + 0.5j])), nn.Parameter(wg.tensor([[1.0, 2.0], [-1.0, 0.5]]))
+    a, b = method([z]), method([x])
+    for _ in range(3):
+        z.grad, x.grad = wg.tensor([0.5 - 1j, 2 + 0.1j]), wg.tensor([[0.5, -1.0], [2.0, 0.1]])
+        if recorded:
+            with wg.record():
+                a.step()
+        else:
+            a.step()
+        b.step()
+    assert wg.view_as_real(z.detach()).reshape(-1).tolist() == pytest.approx(x.reshape(-1).tolist(), rel=1e-6)
+
+
+@pytest.mark.parametrize("method", [optim.SGD, optim.Adam, optim.AdamW, optim.RMSprop, optim.NAdam, optim.Rprop])
+def test_blocks_and_scratch_memory_change_nothing(method: Any, monkeypatch: Any) -> None:
+    ends = []
+    for block, small in ((10**9, 10**9), (7, 2), (1000, 1)):
+        monkeypatch.setattr(optim.common, "BLOCK", block)
+        monkeypatch.setattr(optim.common, "SMALL", small)
+        monkeypatch.setattr(optim.common._SCRATCH, "arrays", {})
+        p = nn.Parameter(wg.linspace(-1, 1, 30).reshape(5, 6).clone())
+        optimizer = method([p])
+        for k in range(3):
+            p.grad = wg.linspace(k, 2, 30).reshape(6, 5).T
+            optimizer.step()
+        ends.append(p.reshape(-1).tolist())
+    assert ends[0] == pytest.approx(ends[1], rel=1e-6) == ends[2]
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda p: optim.Adadelta(p, rho=1.5), "Adadelta: Invalid rho value: 1.5"),
+        (lambda p: optim.Rprop(p, etas=(1.5, 1.2)), "Rprop: Invalid eta values: 1.5, 1.2"),
+        (lambda p: optim.Adafactor(p, d=0.5), "Adafactor: Invalid clipping threshold d: 0.5"),
+        (lambda p: optim.Adafactor(p, beta2_decay=1), "beta2_decay should be <= 0: 1"),
+        (lambda p: optim.NAdam(p, momentum_decay=-1), "Invalid momentum_decay value"),
+        (lambda p: optim.SparseAdam(p, lr=0.0), "SparseAdam: Invalid learning rate: 0.0. It must be above 0"),
+        (lambda p: optim.Muon(p), "Muon: only 2D parameters are supported: size (2,)"),
+        (lambda p: optim.Muon(p, adjust_lr_fn="x"), "Adjust learning rate function x is not supported"),
+        (lambda p: optim.LBFGS([{"params": p}, {"params": [parameter()]}]), "doesn't support per-parameter options"),
+        (lambda p: optim.LBFGS(p, line_search_fn="x"), "only 'strong_wolfe' is supported: 'x'"),
+        (lambda p: optim.LBFGS(p).step(), "a closure is needed"),
+    ],
+)
+def test_more_refused_options(make: Any, words: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(words)):
+        make([parameter()])
+
+
+def test_complex_parameters_are_refused() -> None:
+    for method in (optim.Adafactor, optim.SparseAdam, optim.LAMB, optim.Muon):
+        with pytest.raises(TypeError, match="complex parameters are not supported"):
+            method([nn.Parameter(wg.tensor([[1j]]))])
+
+
+# --- hooks ---------------------------------------------------------------------------------------------
+
+
+def test_step_hooks() -> None:
+    seen: list[str] = []
+    p = parameter()
+    p.grad = wg.ones(2)
+    for optimizer in (optim.SGD([p]), optim.LBFGS([p])):
+        handles = [
+            optim.register_optimizer_step_pre_hook(lambda o, args, kwargs: seen.append("all pre")),
+            optim.register_optimizer_step_post_hook(lambda o, args, kwargs: seen.append("all post")),
+            optimizer.register_step_pre_hook(lambda o, args, kwargs: seen.append(f"pre {len(args)}")),
+            optimizer.register_step_post_hook(lambda o, args, kwargs: seen.append("post")),
+        ]
+        optimizer.step(lambda: (p * p).sum())
+        assert seen == ["all pre", "pre 2", "post", "all post"]
+        for handle in handles:
+            handle.remove()
+        optimizer.step(lambda: (p * p).sum())
+        assert len(seen) == 4
+        seen.clear()
+    optimizer.register_step_pre_hook(lambda o, args, kwargs: 3)
+    with pytest.raises(ValueError, match="must return None or a tuple of"):
+        optimizer.step(lambda: (p * p).sum())
+
+
+def test_hooks_may_change_arguments_and_states() -> None:
+    p = parameter(1.0)
+    optimizer = trained(p, 1)
+    optimizer.register_step_pre_hook(lambda o, args, kwargs: ((o, lambda: wg.tensor(7.0)), {}))
+    assert optimizer.step().item() == 7.0
+    seen: list[str] = []
+    optimizer.register_state_dict_pre_hook(lambda o: seen.append("pre"))
+    optimizer.register_state_dict_post_hook(lambda o, state: {**state, "note": 1})
+    optimizer.register_load_state_dict_pre_hook(lambda o, state: seen.append(state.pop("note")))
+    optimizer.register_load_state_dict_post_hook(lambda o: seen.append("loaded"))
+    state = optimizer.state_dict()
+    optimizer.load_state_dict(state)
+    assert seen == ["pre", 1, "loaded"]
+    assert state["note"] == 1
+    assert "note" not in copy.deepcopy(optimizer).state_dict()  # hooks stay with their optimizer

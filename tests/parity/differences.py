@@ -8,7 +8,7 @@ from __future__ import annotations
 
 TIES = (r"result \d: value \d+ for \d+ at", "which of equal elements is named is left open by torch")
 INTEGERS = (r"raises DTypeError: \w+: needs (a )?floating (dtype|tensors?): .*(i64|b1)\[",
-            "a loss, distance or average of integers is refused, with the cure, instead of cut to integers")  # fmt: skip
+            "losses, distances and averages of integers are refused, with the cure, not cut to integers")  # fmt: skip
 COMPLEX = (r"raises DTypeError: \w+: needs (a )?floating tensors?: .*c128\[", "not yet for complex numbers")
 HERMITIAN = (
     r"result 0: value",
@@ -95,7 +95,8 @@ REFUSED: list[tuple[str, str]] = [
     (r"^.*tensor has no dimensions", "0-d losses are broadcast"),
     (r"input.dim\(\) must be greater or equal|running_mean and running_var must either|bins tensor should have one",
      "broadcast, or not looked at"),
-    (r"Expected out tensor to have dtype|expects Long tensor out|Trying to resize", "out may have a wider dtype, or be empty"),
+    (r"Expected out tensor to have dtype|expects Long tensor out|Trying to resize",
+     "out may have a wider dtype, or be empty"),
     (r"implemented for strided tensors only", "the layout is not passed on by this comparison"),
     (r"tensor_indices_or_sections to have dtype of long", "no positions, whatever the dtype"),
     (r"is not divisible by the split_size", "a 0-d tensor is read as a list of one position"),

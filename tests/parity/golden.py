@@ -1,6 +1,7 @@
 """Results of torch that the tests of nn and optim compare with, stored as JSON so that they need no torch.
 
     python tests/parity/golden.py     writes tests/nn/golden.json and tests/optim/golden.json
+    python tests/parity/golden.py optim     only the second
 
 `test_golden.py` beside this file checks that the stored results are what torch gives today.
 Everything is computed in float64 by one thread.
@@ -52,6 +53,25 @@ OPTIMIZERS = [
     "optim.Adagrad(params)",
     "optim.Adagrad(params, lr=0.1, lr_decay=0.1, weight_decay=0.1, initial_accumulator_value=0.5)",
     "optim.Adagrad(params, maximize=True)",
+    "optim.Adadelta(params)",
+    "optim.Adadelta(params, lr=0.5, rho=0.8, weight_decay=0.1, maximize=True)",
+    "optim.Adafactor(params)",
+    "optim.Adafactor(params, lr=0.1, weight_decay=0.1, d=1.5, eps=(1e-3, 1e-2), maximize=True)",
+    "optim.Adamax(params)",
+    "optim.Adamax(params, lr=0.1, betas=(0.8, 0.9), weight_decay=0.1, maximize=True)",
+    "optim.ASGD(params)",
+    "optim.ASGD(params, lr=0.1, lambd=0.01, t0=3, weight_decay=0.1)",
+    "optim.Muon(params[:1], lr=0.1)",
+    "optim.Muon(params[:1], lr=0.1, nesterov=False, adjust_lr_fn='match_rms_adamw')",
+    "optim.NAdam(params)",
+    "optim.NAdam(params, lr=0.1, weight_decay=0.1, momentum_decay=0.1, maximize=True)",
+    "optim.NAdam(params, lr=0.1, weight_decay=0.1, decoupled_weight_decay=True)",
+    "optim.RAdam(params)",
+    "optim.RAdam(params, lr=0.1, betas=(0.8, 0.9), weight_decay=0.1, maximize=True)",
+    "optim.RAdam(params, lr=0.1, weight_decay=0.1, decoupled_weight_decay=True)",
+    "optim.Rprop(params)",
+    "optim.Rprop(params, lr=0.1, etas=(0.4, 1.5), step_sizes=(1e-3, 0.2), maximize=True)",
+    "optim.SparseAdam(params, lr=0.1)",
 ]
 
 SCHEDULES = [
@@ -62,6 +82,29 @@ SCHEDULES = [
     "S.CosineAnnealingLR(optimizer, 7)",
     "S.LambdaLR(optimizer, lambda epoch: 0.95**epoch)",
     "S.LambdaLR(optimizer, [lambda epoch: 1 / (epoch + 1), lambda epoch: epoch])",
+    "S.MultiplicativeLR(optimizer, lambda epoch: 0.9 + 0.01 * epoch)",
+    "S.ConstantLR(optimizer, 0.5, 4)",
+    "S.LinearLR(optimizer, 0.2, 0.9, 6)",
+    "S.PolynomialLR(optimizer, 7, 2.0)",
+    "S.CosineAnnealingWarmRestarts(optimizer, 3, 2, 0.01)",
+    "S.CosineAnnealingWarmRestarts(optimizer, 4)",
+    "S.CyclicLR(optimizer, 0.01, 0.2, 3, 4)",
+    "S.CyclicLR(optimizer, [0.01, 0.02], [0.2, 0.3], 3, mode='triangular2', base_momentum=0.7)",
+    "S.CyclicLR(optimizer, 0.01, 0.2, 3, mode='exp_range', gamma=0.95, cycle_momentum=False)",
+    "S.CyclicLR(optimizer, 0.01, 0.2, 3, scale_fn=lambda x: 0.5**x, scale_mode='iterations')",
+    "S.OneCycleLR(optimizer, 0.5, 25)",
+    "S.OneCycleLR(optimizer, [0.5, 0.3], epochs=5, steps_per_epoch=5, anneal_strategy='linear', three_phase=True)",
+    "S.ChainedScheduler([S.ConstantLR(optimizer, 0.1, 2), S.ExponentialLR(optimizer, 0.9)])",
+    "S.SequentialLR(optimizer, [S.LinearLR(optimizer, 0.1, 1.0, 5), S.ExponentialLR(optimizer, 0.5)], [5])",
+    "S.SequentialLR(optimizer, [S.ConstantLR(optimizer, 0.1, 2), S.CosineAnnealingWarmRestarts(optimizer, 3, 2)], [4])",
+    "W.SWALR(optimizer, 0.05, 4)",
+    "W.SWALR(optimizer, [0.05, 0.9], 3, 'linear')",
+]
+LBFGS = [
+    "optim.LBFGS(params, lr=1e-3)",
+    "optim.LBFGS(params, line_search_fn='strong_wolfe', max_iter=5)",
+    "optim.LBFGS(params, line_search_fn='strong_wolfe', max_iter=5, history_size=3)",
+    "optim.LBFGS(params, lr=0.5, line_search_fn='strong_wolfe', max_iter=4, max_eval=9)",
 ]
 PLATEAUS = [
     "S.ReduceLROnPlateau(optimizer, factor=0.5, patience=1)",
@@ -199,6 +242,8 @@ def optimizers(dtype: torch.dtype) -> list[dict[str, Any]]:
         for gradients in given["gradients"]:
             for p, gradient in zip(params, gradients, strict=True):
                 p.grad = torch.tensor(gradient, dtype=dtype)
+                if "SparseAdam" in text:  # small gradients count as none
+                    p.grad = torch.where(p.grad.abs() < 0.5, 0, p.grad).to_sparse()
             optimizer.step()
             steps.append([p.tolist() for p in params])
         saved = optimizer.state_dict()
@@ -220,13 +265,35 @@ def schedules() -> list[dict[str, Any]]:
     for text in SCHEDULES + PLATEAUS:
         params = [torch.nn.Parameter(torch.ones(1)) for _ in range(2)]
         optimizer = torch.optim.SGD([{"params": params[:1]}, {"params": params[1:], "lr": 0.5}], lr=0.1)
-        schedule = eval(text, {"S": torch.optim.lr_scheduler, "optimizer": optimizer})
+        names = {"S": torch.optim.lr_scheduler, "W": torch.optim.swa_utils, "optimizer": optimizer}
+        schedule = eval(text, names)
         rates = []
         for measure in measures:
             optimizer.step()
             schedule.step(*([measure] if text in PLATEAUS else []))
             rates.append([group["lr"] for group in optimizer.param_groups])
+        momenta = [group["momentum"] for group in optimizer.param_groups]
         cases.append({"schedule": text, "measures": measures if text in PLATEAUS else None, "rates": rates})
+        cases[-1]["momenta"] = momenta
+    return cases
+
+
+def rosenbrock() -> list[dict[str, Any]]:
+    """L-BFGS on Rosenbrock's function of three variables: ten steps' losses, the end, how often it was called."""
+    cases = []
+    for text in LBFGS:
+        p = torch.nn.Parameter(torch.tensor([-1.2, 1.0, 0.5], dtype=torch.float64))
+        optimizer = eval(text, {"optim": torch.optim, "params": [p]})
+
+        def closure(p: Any = p, optimizer: Any = optimizer) -> Any:
+            optimizer.zero_grad()
+            loss = ((1 - p[:-1]) ** 2 + 100 * (p[1:] - p[:-1] ** 2) ** 2).sum()
+            loss.backward()
+            return loss
+
+        losses = [optimizer.step(closure).item() for _ in range(10)]
+        calls = optimizer.state_dict()["state"][0]["func_evals"]
+        cases.append({"optimizer": text, "losses": losses, "end": p.tolist(), "calls": calls})
     return cases
 
 
@@ -278,6 +345,7 @@ def make() -> dict[str, dict[str, Any]]:
                 "float32": optimizers(torch.float32),
                 "float64": optimizers(torch.float64),
                 "schedules": schedules(),
+                "rosenbrock": rosenbrock(),
             },
         }
 
@@ -295,4 +363,6 @@ def dump(value: Any) -> str:
 
 if __name__ == "__main__":
     for folder, results in make().items():
+        if sys.argv[1:] and folder not in sys.argv[1:]:
+            continue
         (TESTS / folder / "golden.json").write_text(dump(results))

@@ -117,11 +117,12 @@ def same(ours: Any, theirs: Any, what: str, tolerance: float = 0) -> None:
 
 def attempt(text: str, library: Any, **names: Any) -> Any:
     """The value, or None for an error."""
+    expected = wg.errors.WengertError if library is wg else (RuntimeError, TypeError, ValueError)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             return eval(text, {"T": library, "math": math, **names})
-        except wg.errors.WengertError if library is wg else (RuntimeError, TypeError, ValueError):
+        except expected:
             return None
 
 

@@ -75,9 +75,7 @@ def test_choices(agree, text, shape):
     agree(text, DOUBLE if "quantile" in text else HALF, x=normal(*shape), tol=4)
 
 
-@pytest.mark.parametrize(
-    "text", ["T.amax(x, 1)", "T.max(x, 1)", "T.argmin(x, 1)", "T.median(x, 1)", "T.mode(x, 1)"]
-)
+@pytest.mark.parametrize("text", ["T.amax(x, 1)", "T.max(x, 1)", "T.argmin(x, 1)", "T.median(x, 1)", "T.mode(x, 1)"])
 def test_empty_outside(agree, text):
     agree(text, x=normal(0, 3))
 
@@ -120,9 +118,7 @@ def test_norm_at_zero(agree, p, x):
     agree(f"T.dist(x, x * 1.0, {p})".replace("'fro'", "2"), x=x)
 
 
-@pytest.mark.parametrize(
-    "text", ["T.prod(x)", "T.prod(x, 0)", "T.prod(x, 1)", "T.std(x * 0, 1)", "T.std(x[3])"]
-)
+@pytest.mark.parametrize("text", ["T.prod(x)", "T.prod(x, 0)", "T.prod(x, 1)", "T.std(x * 0, 1)", "T.std(x[3])"])
 def test_at_zero(agree, text):
     agree(text, x=ZEROS)
 
@@ -200,8 +196,6 @@ def test_covariance(agree, text):
      "T.allclose(x[0], x[:1])", "T.allclose(x, x + 0.5, atol=1)", "T.equal(x, x)", "T.equal(x, x[0])",
      "T.equal(x, x + 1)", "x.equal(x * 1)"],
 )  # fmt: skip
-@pytest.mark.parametrize(
-    "x", [normal(2, 3), np.array([[1.0, NAN], [INF, 2.0]]), np.array([[1.0, 2.0], [3.0, 4.0]])]
-)
+@pytest.mark.parametrize("x", [normal(2, 3), np.array([[1.0, NAN], [INF, 2.0]]), np.array([[1.0, 2.0], [3.0, 4.0]])])
 def test_truth_of_all(agree, text, x):
     agree(f"T.tensor({text})", (), x=x)

@@ -83,9 +83,7 @@ def test_integrals(agree, text):
     agree(text, ("float32",), x=normal(3, 4), c=COORDINATES)
 
 
-@pytest.mark.parametrize(
-    "text", ["T.trapezoid(x)", "T.cumulative_trapezoid(x)", "T.trapezoid(x, x)", "T.gradient(x)"]
-)
+@pytest.mark.parametrize("text", ["T.trapezoid(x)", "T.cumulative_trapezoid(x)", "T.trapezoid(x, x)", "T.gradient(x)"])
 def test_integer_samples(agree, text):
     agree(text, (), x=np.array([1, 2, 4]))
 

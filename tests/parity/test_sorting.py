@@ -62,9 +62,7 @@ def test_empty(agree, text):
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int8", "int32", "int64", "bool"])
-@pytest.mark.parametrize(
-    "text", ["T.sort(x, stable=True)", "T.argsort(x, descending=True, stable=True)", "T.msort(x)"]
-)
+@pytest.mark.parametrize("text", ["T.sort(x, stable=True)", "T.argsort(x, descending=True, stable=True)", "T.msort(x)"])
 def test_integers(agree, text, dtype):
     agree(text, (), x=np.array([[3, 0, 2, 3], [1, 0, 0, 5]]).astype(dtype))
 
@@ -100,9 +98,7 @@ SETS = [
 
 
 @pytest.mark.parametrize("text", SETS)
-@pytest.mark.parametrize(
-    "x", [[[2, 2, 1], [2, 2, 1], [0, 3, 1]], [[1.5, NAN, 1.5], [1.5, 0.0, 0.0], [2.0, 2.0, 0.0]]]
-)
+@pytest.mark.parametrize("x", [[[2, 2, 1], [2, 2, 1], [0, 3, 1]], [[1.5, NAN, 1.5], [1.5, 0.0, 0.0], [2.0, 2.0, 0.0]]])
 def test_sets(agree, text, x):
     agree(text, (), constx=np.array(x))
 

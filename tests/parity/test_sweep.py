@@ -120,8 +120,8 @@ RANDOM = re.compile(r"empty|rand|dropout|uniform|normal|bernoulli|multinomial|ex
 # Tensors alone make no sensible call, or decompositions are unique up to signs only; samples cover them.
 LEFT_OUT = {
     "__getitem__", "add", "addbmm", "addmm", "addmv", "addr", "amax", "amin", "baddbmm", "fft.fftshift",
-    "fft.ifftshift", "item", "linalg.pinv", "linalg.svd", "logsumexp", "nansum", "rsub", "split", "sub", "sum", "svd", "take_along_dim",
-    "to", "tril", "triu",
+    "fft.ifftshift", "item", "linalg.pinv", "linalg.svd", "logsumexp", "nansum", "rsub", "split", "sub", "sum",
+    "svd", "take_along_dim", "to", "tril", "triu",
 }  # fmt: skip
 CASTS = {"bfloat16", "bool", "byte", "char", "double", "float", "half", "int", "long", "short"}
 

@@ -38,7 +38,7 @@ def test_no_perturbation_confusion():
 
 
 def test_orders_of_x_to_the_sixth():
-    g = lambda x: x**6  # noqa: E731
+    g = lambda x: x**6
     for k, want in enumerate([64.0, 192.0, 480.0, 960.0, 1440.0]):
         assert g(wg.tensor(2.0, dtype=wg.float64)).item() == pytest.approx(want), k
         g = grad(g)

@@ -54,7 +54,7 @@ def test_a_banded_hessian_takes_three_sweeps():
 
 def test_budget_cuts_the_sweeps_into_chunks():
     x = x_of(40)
-    f = lambda x: x.cumsum(0).sin()  # noqa: E731
+    f = lambda x: x.cumsum(0).sin()
     plan = jacobian(f, plan=True, memory_budget=4000)(x)
     assert plan.chunk is not None and plan.chunk < plan.sweeps
     assert plan.bytes <= 4000

@@ -108,9 +108,7 @@ def require_real(name: str, x: Any) -> None:
 def require_floating(name: str, x: Any) -> None:
     """Raise for integers and bools."""
     if x.aval.dtype not in dt.INEXACT_NP:
-        raise DTypeError(
-            message(name, "needs a floating or complex dtype", str(x.aval), "Convert with x.float()")
-        )
+        raise DTypeError(message(name, "needs a floating or complex dtype", str(x.aval), "Convert with x.float()"))
 
 
 def widened(x: Any) -> Any:

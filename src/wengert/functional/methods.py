@@ -35,8 +35,8 @@ from . import (
 from .inplace import inplace
 
 FAMILIES = (
-    pointwise, special, reduction, statistics, shape, parts, joining, memory, indexing, scatter, scan, sorting, histogram, blas, linalg,
-    creation, random, stft, compat,
+    pointwise, special, reduction, statistics, shape, parts, joining, memory, indexing, scatter, scan,
+    sorting, histogram, blas, linalg, creation, random, stft, compat,
 )  # fmt: skip
 
 METHODS: dict[str, Callable[..., Any]] = {}

@@ -18,8 +18,8 @@ from ..graph.alias import make_view
 from ..graph.aval import describe
 from ..graph.handle import Handle, apply, wrap
 from ..ops.base import OPS
-from .formula import formula
 from .dims import operand
+from .formula import formula
 from .front import (
     apply_elementwise,
     binary,

@@ -43,9 +43,7 @@ def sort(input: Any, dim: int = -1, descending: bool = False, stable: bool = Fal
     x, axis = _along("sort", input, dim)
     values, indices = apply(OPS["sort"], (x,), {"axis": axis, "descending": bool(descending)})
     if x is not input and not input.aval.shape:
-        return return_types.sort(
-            *[apply(OPS["reshape"], (part,), {"shape": ()}) for part in (values, indices)]
-        )
+        return return_types.sort(*[apply(OPS["reshape"], (part,), {"shape": ()}) for part in (values, indices)])
     return return_types.sort(values, indices)
 
 
@@ -123,9 +121,7 @@ def _search(name: str, lines: Any, values: Any, out_int32: bool, right: bool) ->
 def _number_like(x: Any, like: Any) -> Any:
     """A Python number as a 0-d tensor; the search compares in the common dtype."""
     if isinstance(x, bool | int | float):
-        return wrap(
-            np.asarray(x, dt.python_dtype(x).np if like.aval.dtype not in dt.FLOATING_NP else like.aval.dtype)
-        )
+        return wrap(np.asarray(x, dt.python_dtype(x).np if like.aval.dtype not in dt.FLOATING_NP else like.aval.dtype))
     return x
 
 
@@ -261,9 +257,7 @@ def unique(
     starts, inverse, counts = _runs(lines[order])
     back = np.empty(len(order), np.int64)
     back[order] = inverse
-    return _collect(
-        x, lines[order][starts], axis, back if return_inverse else None, counts if return_counts else None
-    )
+    return _collect(x, lines[order][starts], axis, back if return_inverse else None, counts if return_counts else None)
 
 
 def unique_consecutive(
@@ -282,9 +276,7 @@ def unique_consecutive(
     axis = None if dim is None else normal_dim("unique_consecutive", dim, x.ndim)
     lines = x.reshape(-1) if dim is None else np.moveaxis(x.reshape(1) if not x.ndim else x, axis or 0, 0)
     starts, inverse, counts = _runs(lines)
-    return _collect(
-        x, lines[starts], axis, inverse if return_inverse else None, counts if return_counts else None
-    )
+    return _collect(x, lines[starts], axis, inverse if return_inverse else None, counts if return_counts else None)
 
 
 def _keys(x: Any) -> Any:

@@ -71,9 +71,7 @@ def _spread_arguments(
 
 
 @numpy_names
-def var(
-    input: Any, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = None
-) -> Any:
+def var(input: Any, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = None) -> Any:
     """Variance over ``dim``: squared distances from the mean, over n - ``correction`` (1 by default).
 
     ``unbiased=False`` is ``correction=0``. The variance of complex numbers is real.
@@ -87,9 +85,7 @@ def var(
 
 
 @numpy_names
-def std(
-    input: Any, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = None
-) -> Any:
+def std(input: Any, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = None) -> Any:
     """Square root of the variance, see `var`; the gradient where all elements are equal is 0."""
     x, axes, c = _spread_arguments("std", input, dim, unbiased, correction)
     return keep(x, deviation(x, axes, c), axes, keepdim)
@@ -233,9 +229,7 @@ def _quantile_ranks(ordered: Any, q: Any, skip_nan: bool) -> Any:
     if skip_nan:
         ranks = levels * (there - 1.0)
         return OPS["where"](ranks < 0, OPS["fill"](ranks, value=0), ranks)
-    return OPS["where"](
-        there < n, OPS["fill"](there, value=n - 1), levels * (n - 1)
-    )  # the last one is the NaN
+    return OPS["where"](there < n, OPS["fill"](there, value=n - 1), levels * (n - 1))  # the last one is the NaN
 
 
 def _at_ranks(ordered: Any, ranks: Any, interpolation: str) -> Any:
@@ -260,14 +254,10 @@ def _at_ranks(ordered: Any, ranks: Any, interpolation: str) -> Any:
     return low + step * weight
 
 
-def _quantile(
-    name: str, input: Any, q: Any, dim: Any, keepdim: bool, interpolation: str, skip_nan: bool
-) -> Any:
+def _quantile(name: str, input: Any, q: Any, dim: Any, keepdim: bool, interpolation: str, skip_nan: bool) -> Any:
     known = ("linear", "lower", "higher", "midpoint", "nearest")
     if interpolation not in known:
-        raise ArgumentError(
-            message(name, "no such interpolation", repr(interpolation), f"Use one of {known}")
-        )
+        raise ArgumentError(message(name, "no such interpolation", repr(interpolation), f"Use one of {known}"))
     input = operand(name, input)
     q = _quantile_levels(name, input, q)
     shape = input.aval.shape

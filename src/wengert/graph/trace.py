@@ -40,7 +40,6 @@ class Trace:
         if self.outer is not None:
             self.outer.saw_leaf(x, node)
 
-
     def saw_write(self, x: Handle) -> None:
         """A tensor is about to be bound to a new node."""
         self.writes.append((x, x._value, x._node))

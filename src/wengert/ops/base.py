@@ -236,8 +236,7 @@ class Elementwise(Op):
 
     def jvp(self, ts: Sequence[Any], out: Any, xs: Any, **attrs: Any) -> Any:
         return total(
-            None if t is None else scale(t, p, False, out, xs, attrs)
-            for t, p in zip(ts, self.partials, strict=True)
+            None if t is None else scale(t, p, False, out, xs, attrs) for t, p in zip(ts, self.partials, strict=True)
         )
 
     def vjp(self, g: Any, out: Any, xs: Any, need: Sequence[bool], **attrs: Any) -> Sequence[Any]:
@@ -249,14 +248,10 @@ class Elementwise(Op):
                 scale(g, partials[0], True, out, xs, attrs) if need[0] else None,
                 scale(g, partials[1], True, out, xs, attrs) if need[1] else None,
             )
-        return [
-            scale(g, p, True, out, xs, attrs) if n else None
-            for n, p in zip(need, partials)
-        ]
+        return [scale(g, p, True, out, xs, attrs) if n else None for n, p in zip(need, partials)]
 
     def batch(self, size: int, xs: Any, dims: Sequence[int | None], **attrs: Any) -> tuple[Any, Any]:
         return self(*[to_front(x, d, size) for x, d in zip(xs, dims, strict=True)], **attrs), 0
-
 
     def pattern(self, patterns: Sequence[Pattern], avals: Sequence[Aval], out: Aval, attrs: dict[str, Any]) -> Pattern:
         flowing = [p for p, d in zip(patterns, self.partials, strict=False) if d is not None]
@@ -321,9 +316,7 @@ class Linear(Op):
         )  # fmt: skip
 
     def vjp(self, g: Any, out: Any, xs: Any, need: Sequence[bool], **attrs: Any) -> Sequence[Any]:
-        return [
-            self.transpose(g, i, *xs, **attrs) if n and self.is_linear(i) else None for i, n in enumerate(need)
-        ]
+        return [self.transpose(g, i, *xs, **attrs) if n and self.is_linear(i) else None for i, n in enumerate(need)]
 
 
 class Reduce(Op):

@@ -133,8 +133,10 @@ class Custom(Op):
         gs = full_tuple(g, out) if rule.materialize or rule.pullback is None else g
         found = _run(raw, rule.pull, outs, args, kept, gs)
         rest = len(xs) - attrs["n_out"] - attrs["n_args"]
-        return [None] * attrs["n_out"] + [_check(attrs["rule"], f, a) for f, a in zip(found, args, strict=True)] + (
-            [None] * rest
+        return (
+            [None] * attrs["n_out"]
+            + [_check(attrs["rule"], f, a) for f, a in zip(found, args, strict=True)]
+            + ([None] * rest)
         )
 
     def jvp(self, ts: Sequence[Any], out: Any, xs: Any, **attrs: Any) -> Any:

@@ -100,9 +100,7 @@ class LinearRecurrence(Opaque):
 
     def infer(self, *avals: Aval, **attrs: Any) -> Aval:
         if avals[0] != avals[1]:
-            raise ShapeError(
-                message(self.name, "both operands must have one shape and dtype", describe(avals))
-            )
+            raise ShapeError(message(self.name, "both operands must have one shape and dtype", describe(avals)))
         return avals[0]
 
     def numpy(self, *xs: Any, **attrs: Any) -> Any:
@@ -136,9 +134,7 @@ class LinearRecurrence(Opaque):
             b = complexes(*a.shape, seed=1) if a.dtype.kind == "c" else floats(*a.shape, seed=1)
             yield Sample(a, b, attrs=s.attrs, label=s.label)
         yield Sample(ZEROS, floats(4, 3), attrs={"axis": 1, "reverse": False}, label="zeros")
-        yield Sample(
-            floats(40), floats(40, seed=1), attrs={"axis": 0, "reverse": True}, label="long: doubling"
-        )
+        yield Sample(floats(40), floats(40, seed=1), attrs={"axis": 0, "reverse": True}, label="long: doubling")
 
 
 def recurrence_adjoint(a: Any, g: Any, axis: int, reverse: bool) -> Any:

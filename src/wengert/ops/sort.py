@@ -87,11 +87,7 @@ class Topk(Selection):
         n = x.shape[axis]
         keys = np.moveaxis(widened(x), axis, -1)
         if n > 64 and 4 * k < n:  # finding the k best is cheaper than sorting all
-            part = (
-                np.argpartition(keys, n - k if largest else k - 1, axis=-1)
-                if k
-                else np.zeros(keys.shape, int)
-            )
+            part = np.argpartition(keys, n - k if largest else k - 1, axis=-1) if k else np.zeros(keys.shape, int)
             best = np.sort(part[..., n - k :] if largest else part[..., :k], axis=-1)
             inner = ordered_indices(np.take_along_axis(keys, best, -1), -1, largest)
             indices = np.take_along_axis(best, inner, -1)
@@ -161,9 +157,7 @@ class Searchsorted(Op):
         lines, values = avals
         if not lines.ndim or (lines.ndim > 1 and lines.shape[:-1] != values.shape[:-1]):
             raise ShapeError(
-                message(
-                    "searchsorted", "sorted lines and values differ in leading dimensions", describe(avals)
-                )
+                message("searchsorted", "sorted lines and values differ in leading dimensions", describe(avals))
             )
         return Aval(values.shape, dt.NP_INT64)
 

@@ -19,10 +19,18 @@ from ..errors import ArgumentError, DTypeError, message
 from ..graph.alias import is_pinned
 from ..tensor import Tensor
 
-BLOCK = 131072  # elements: what is computed between stays in the cache, and calls are few
+BLOCK = 262144  # elements: what is computed between stays in the cache, and calls are few
 SMALL = 4096  # elements: below, fresh arrays are cheaper than finding scratch memory
 
-_SCRATCH = threading.local()
+
+class _Scratch(threading.local):
+    """Scratch memory of a thread, one array for each dtype."""
+
+    def __init__(self) -> None:
+        self.arrays: dict[Any, Any] = {}
+
+
+_SCRATCH = _Scratch()
 
 
 def in_place(formula: Callable[..., None], changed: tuple[Tensor | None, ...], grad: Tensor, **options: Any) -> None:
@@ -43,7 +51,8 @@ def in_place(formula: Callable[..., None], changed: tuple[Tensor | None, ...], g
             if x is not None:
                 x.copy_(api.view_as_complex(part))
         return
-    arrays = [None if x is None else x._value for x in (*changed, grad)]
+    arrays: list[Any] = [None if x is None else x._value for x in changed]
+    arrays.append(grad._value)
     size = arrays[-1].size
     if size <= BLOCK and arrays[-1].dtype.kind != "c":
         formula(*arrays, **options)
@@ -52,7 +61,7 @@ def in_place(formula: Callable[..., None], changed: tuple[Tensor | None, ...], g
         formula(*[None if x is None else _parts(x) for x in arrays], **options)
         return
     arrays[-1] = np.ascontiguousarray(arrays[-1])  # gradients of weights often come transposed
-    flat = [None if x is None else _parts(x.reshape(-1)) for x in arrays]
+    flat: list[Any] = [None if x is None else _parts(x.reshape(-1)) for x in arrays]
     for start in range(0, flat[-1].size, BLOCK):
         formula(*[None if x is None else x[start : start + BLOCK] for x in flat], **options)
 
@@ -65,7 +74,7 @@ def whole(formula: Callable[..., None], changed: tuple[Tensor | None, ...], grad
         formula(*[None if x is None else x._value for x in (*changed, grad)], **options)
 
 
-def _parts(x: np.ndarray) -> np.ndarray:
+def _parts(x: Any) -> Any:
     """An array, or the real and imaginary parts of a complex one: views."""
     if x.dtype.kind != "c":
         return x
@@ -107,9 +116,9 @@ def _scratch(x: Any) -> Any:
     """Memory like a large array's, kept for the next call; None for anything else."""
     if type(x) is not np.ndarray or not SMALL < x.size <= BLOCK:
         return None
-    kept = _SCRATCH.__dict__.get(x.dtype)
+    kept = _SCRATCH.arrays.get(x.dtype)
     if kept is None:
-        kept = _SCRATCH.__dict__[x.dtype] = np.empty(BLOCK, x.dtype)
+        kept = _SCRATCH.arrays[x.dtype] = np.empty(BLOCK, x.dtype)
     return kept[: x.size].reshape(x.shape)
 
 

@@ -1,4 +1,7 @@
-"""Methods that look at a parameter as a whole: Adafactor (Shazeer & Stern 2018), Muon (Jordan 2024), LAMB (You et al. 2020)."""
+"""Methods that look at a parameter as a whole.
+
+Adafactor (Shazeer & Stern 2018), Muon (Jordan 2024) and LAMB (You et al. 2020).
+"""
 
 from __future__ import annotations
 
@@ -253,7 +256,9 @@ class Muon(Optimizer):
             refuse_complex("Muon", param)
             if param.ndim != 2:
                 raise ArgumentError(
-                    message("Muon", "only 2D parameters are supported", f"size {tuple(param.shape)}", "Use AdamW for it")
+                    message(
+                        "Muon", "only 2D parameters are supported", f"size {tuple(param.shape)}", "Use AdamW for it"
+                    )
                 )
 
     def update(self, param: Tensor, grad: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:

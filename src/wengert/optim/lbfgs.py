@@ -82,7 +82,7 @@ class _LineSearch:
         low = 0 if ends[0].loss <= ends[1].loss else 1
         stuck = False
         while self.iterations < self.steps and abs(ends[1].t - ends[0].t) * self.longest >= self.least:
-            t, stuck = self.away_from_ends(_cubic(*ends), ends[0].t, ends[1].t, stuck)
+            t, stuck = self.away_from_ends(_cubic(ends[0], ends[1]), ends[0].t, ends[1].t, stuck)
             point = self.at(t)
             self.iterations += 1
             if self.too_high(point) or point.loss >= ends[low].loss:

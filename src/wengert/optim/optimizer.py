@@ -16,7 +16,6 @@ from ..errors import ArgumentError, message
 from ..nn.hooks import RemovableHandle
 from ..tensor import Tensor
 
-
 _PRE_HOOKS: OrderedDict[int, Any] = OrderedDict()
 _POST_HOOKS: OrderedDict[int, Any] = OrderedDict()
 
@@ -375,7 +374,7 @@ def _adopt(param: Tensor, value: Any, key: str = "") -> Any:
     if not hasattr(value, "__array__"):
         return copy.deepcopy(value)
     tensor = value.detach().clone() if isinstance(value, Tensor) else api.tensor(np.asarray(value))
-    # The step count stays float32: in float16 it would stand still at 2048.
-    if key != "step" and param.dtype.is_floating_point:
-        tensor = tensor.to(dtype=param.dtype)
-    return tensor
+    # The step count and the like stay float32: in float16 a count would stand still at 2048.
+    if key in ("step", "eta", "mu", "mu_product"):
+        return tensor.to(dtype=api.float32)
+    return tensor.to(dtype=param.dtype) if param.dtype.is_floating_point else tensor

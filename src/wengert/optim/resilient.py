@@ -1,4 +1,7 @@
-"""Methods that follow signs or average the path: Rprop (Riedmiller & Braun 1993), ASGD (Polyak & Juditsky 1992), Lion."""
+"""Methods that follow signs or average the path.
+
+Rprop (Riedmiller & Braun 1993), Lion (Chen et al. 2023) and ASGD (Polyak & Juditsky 1992).
+"""
 
 from __future__ import annotations
 

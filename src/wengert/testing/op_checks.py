@@ -91,7 +91,9 @@ def check_dtypes(op: Op, sample: Sample) -> None:
                 raise CheckError(f"{d}: infer says {a}, numpy gives {aval_of(g)} (output {i})")
             if g.dtype == d.np and w.dtype == np.float64:
                 eps = dt.finfo(d).eps
-                close(f"{d} (output {i})", g.astype(np.float64), w, 8 * eps * sample.tol * getattr(op, "dtype_tol", 1.0))
+                close(
+                    f"{d} (output {i})", g.astype(np.float64), w, 8 * eps * sample.tol * getattr(op, "dtype_tol", 1.0)
+                )
 
 
 CHECKS: dict[str, Callable[[Op, Sample], None]] = {

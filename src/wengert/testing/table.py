@@ -44,12 +44,13 @@ def table() -> tuple[str, bool]:
     lines = [
         "# Derivatives: every op, every check",
         "",
-        "Made by `make docs-table`. Each op runs through each check at each of its samples, which include zeros, ties,",
-        "kinks, empty, 0-dimensional, strided and complex inputs. At a kink the difference quotient is left out and the",
-        "modes must agree with each other. ff, fr, rf, rr: forward over forward, forward over reverse, reverse over",
-        "forward, reverse over reverse.",
+        "Made by `make docs-table`. Each op runs through each check at each of its samples, which include zeros,",
+        "ties, kinks, empty, 0-dimensional, strided and complex inputs. At a kink the difference quotient is left",
+        "out and the modes must agree with each other. ff, fr, rf, rr: forward over forward, forward over reverse,",
+        "reverse over forward, reverse over reverse.",
         "",
-        f"{len(rows)} ops, {sum(int(r[0][2]) for r in rows)} samples, {sum(not good for _, good in rows)} ops with a failure.",
+        f"{len(rows)} ops, {sum(int(cells[2]) for cells, _ in rows)} samples, "
+        f"{sum(not good for _, good in rows)} ops with a failure.",
         "",
         "| " + " | ".join(head) + " |",
         "|" + "---|" * len(head),

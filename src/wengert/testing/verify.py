@@ -163,7 +163,9 @@ def gradcheck(
 
     The inputs that require grad must be float64 or complex128 for the default tolerances.
     """
-    return _checked(lambda: _compare(func, _gradcheck_point(inputs), eps, atol, rtol, check_forward_ad), raise_exception)
+    return _checked(
+        lambda: _compare(func, _gradcheck_point(inputs), eps, atol, rtol, check_forward_ad), raise_exception
+    )
 
 
 def gradgradcheck(
@@ -218,9 +220,7 @@ def _checked(run: Callable[[], None], raise_exception: bool) -> bool:
     return True
 
 
-def _compare(
-    func: Callable[..., Any], given: list[Any], eps: float, atol: float, rtol: float, forward: bool
-) -> None:
+def _compare(func: Callable[..., Any], given: list[Any], eps: float, atol: float, rtol: float, forward: bool) -> None:
     where = _tracked(given)
 
     def run(*xs: Any) -> list[Any]:
@@ -237,7 +237,9 @@ def _compare(
 
     for k, a in enumerate(p.arrays):
         for direction in _unit_directions(a):
-            slope = [(u - v) / (2 * eps) for u, v in zip(values(eps, k, direction), values(-eps, k, direction), strict=True)]
+            slope = [
+                (u - v) / (2 * eps) for u, v in zip(values(eps, k, direction), values(-eps, k, direction), strict=True)
+            ]
             ts = [direction if j == k else np.zeros_like(b) for j, b in enumerate(p.arrays)]
             analytic = p.jvp(p.arrays, ts)
             if forward:

@@ -21,7 +21,9 @@ def _seeds(name: str, outs: Sequence[Handle], given: Any) -> list[Any]:
     """Adjoints of the outputs, checked."""
     seeds = [None] * len(outs) if given is None else _sequence(given)
     if len(seeds) != len(outs):
-        raise ArgumentError(message(name, "one gradient an output is needed", f"{len(outs)} outputs, {len(seeds)} given"))
+        raise ArgumentError(
+            message(name, "one gradient an output is needed", f"{len(outs)} outputs, {len(seeds)} given")
+        )
     checked: list[Any] = []
     for out, seed in zip(outs, seeds, strict=True):
         aval = out.aval
@@ -40,9 +42,7 @@ def _seeds(name: str, outs: Sequence[Handle], given: Any) -> list[Any]:
             continue
         seed = lift(seed, out)
         if seed.aval.shape != aval.shape:
-            raise ShapeError(
-                message(name, "the gradient must be shaped like the output", f"{seed.aval} for {aval}")
-            )
+            raise ShapeError(message(name, "the gradient must be shaped like the output", f"{seed.aval} for {aval}"))
         if seed.aval.dtype != aval.dtype:
             from ..ops.base import OPS
 
@@ -107,9 +107,7 @@ def _check_inputs(name: str, targets: Sequence[Any]) -> None:
     for t in targets:
         if not isinstance(t, Handle) or t._node is None or not t._node.requires_grad:
             seen = str(t.aval) if isinstance(t, Handle) else type(t).__name__
-            raise GraphError(
-                message(name, "an input does not require grad", seen, "Make it with requires_grad=True")
-            )
+            raise GraphError(message(name, "an input does not require grad", seen, "Make it with requires_grad=True"))
 
 
 def grad(

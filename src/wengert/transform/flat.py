@@ -119,7 +119,9 @@ def vmap_flat(
     if size is None:
         raise ArgumentError(message("vmap", "no argument is mapped", cure="Give an in_dims that is not None"))
     avals = [
-        x.aval if d is None else Aval(tuple(n for i, n in enumerate(x.aval.shape) if i != d % x.aval.ndim), x.aval.dtype)
+        x.aval
+        if d is None
+        else Aval(tuple(n for i, n in enumerate(x.aval.shape) if i != d % x.aval.ndim), x.aval.dtype)
         for x, d in zip(xs, dims, strict=True)
     ]
     keys = _Keys(randomness, size)

@@ -101,9 +101,7 @@ def reverse_blocks(p: Partial, chunk: int | None = None) -> list[list[Any]]:
     start = 0
     for o in outs:
         n = o.aval.size
-        blocks.append(
-            [_rows(r, start, n, (*o.aval.shape, *x.aval.shape)) for r, x in zip(rows, p.leaves, strict=True)]
-        )
+        blocks.append([_rows(r, start, n, (*o.aval.shape, *x.aval.shape)) for r, x in zip(rows, p.leaves, strict=True)])
         start += n
     return blocks
 
@@ -193,7 +191,9 @@ def scipy_matrix(p: Partial, plan: Plan) -> Any:
     assert plan.pattern is not None
     values = compressed_values(p, plan)
     row, column = plan.pattern.pairs()
-    return sparse.coo_matrix((np.asarray(values._value), (row, column)), shape=(plan.pattern.rows, plan.pattern.columns))
+    return sparse.coo_matrix(
+        (np.asarray(values._value), (row, column)), shape=(plan.pattern.rows, plan.pattern.columns)
+    )
 
 
 # -- public ------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from ..graph.alias import origin_of, owned_base
 from ..graph.handle import Handle, has_nan, node_of, of_node, wrap
 from ..graph.node import ITEM, Node, Sink
 
+
 def collect(roots: Sequence[Node]) -> list[Node]:
     """The nodes that carry a gradient from leaves to the roots, latest first."""
     found: dict[int, Node] = {}
@@ -382,8 +383,8 @@ def graph_backward(graph: Any, given: Sequence[Any]) -> Any:
     """Adjoints of a Graph at its last forward point; fills ``graph.adjoints``."""
     if not graph.values:
         raise GraphError(message(graph.name, "backward needs values", cure="Call graph.forward(...) first"))
-    from ..graph.graph import replay_nodes
     from ..config import enable_grad
+    from ..graph.graph import replay_nodes
     from ..graph.handle import lift
     from ..graph.trace import record
 

@@ -34,9 +34,7 @@ def batch_pairs(
     leaves: dict[int, tuple[Any, int]] | None = None,
 ) -> list[tuple[Any, int | None]]:
     """Outputs of ``graph``, each with its mapped axis (None: it is not mapped)."""
-    env: dict[int, tuple[Any, Any]] = {
-        n.seq: (x, d) for n, x, d in zip(graph.inputs, xs, dims, strict=True)
-    }
+    env: dict[int, tuple[Any, Any]] = {n.seq: (x, d) for n, x, d in zip(graph.inputs, xs, dims, strict=True)}
     env.update(leaves or {})
     for n in graph.nodes:
         if n.seq in env:
