@@ -36,6 +36,7 @@ def segments(pid: int | None = None) -> list[str]:
 
 @pytest.fixture(autouse=True)
 def nothing_is_left() -> Iterator[None]:
+    gc.collect()
     before = children(), segments()
     yield
     gc.collect()  # tracebacks hold loaders with persistent workers
@@ -205,13 +206,17 @@ def test_persistent_workers_stay() -> None:
 
 
 def test_order_may_be_given_up() -> None:
+    late = multiprocessing.get_context("fork").Event()
+
     class Uneven(Noisy):
         def __getitem__(self, index: int) -> int:
             if index == 0:
-                time.sleep(0.3)
+                assert late.wait(60)
+            elif index == 3:  # the other worker has sent 1
+                late.set()
             return index
 
-    loader = DataLoader(Uneven(6), num_workers=2, in_order=False)
+    loader = DataLoader(Uneven(6), num_workers=2, in_order=False, multiprocessing_context="fork")
     seen = [int(batch) for batch in loader]
     assert sorted(seen) == list(range(6)) and seen[0] != 0
     batches = iter(loader)
@@ -357,10 +362,9 @@ def test_a_worker_that_leaves_is_noticed() -> None:
 
 
 def test_timeout() -> None:
-    batches = iter(DataLoader(Slow(), num_workers=1, timeout=0.3))
-    next(batches)
-    with pytest.raises(RuntimeError, match=r"timed out: no batch within 0\.3 seconds"):
-        next(batches)
+    loader = DataLoader([1], num_workers=1, timeout=0.2, collate_fn=lambda _: time.sleep(60))
+    with pytest.raises(RuntimeError, match=r"timed out: no batch within 0\.2 seconds"):
+        next(iter(loader))
 
 
 def test_a_loop_that_is_left_leaves_nothing() -> None:

@@ -135,9 +135,65 @@ def test_plateau_takes_tensors() -> None:
             "threshold mode is unknown: 'x'",
         ),
         (lambda o: lr_scheduler.ReduceLROnPlateau(o, min_lr=[1, 2]), ValueError, "expected 1 min_lrs, got 2"),
+        (lambda o: lr_scheduler.MultiplicativeLR(o, 0.9), TypeError, "'float' object is not iterable"),
+        (lambda o: lr_scheduler.MultiplicativeLR(o, [0.9]), TypeError, "lr_lambda should be a function, but got float"),
+        (lambda o: lr_scheduler.ConstantLR(o, 2.0), ValueError, "factor should be between 0 and 1: 2.0"),
+        (lambda o: lr_scheduler.LinearLR(o, 0.0), ValueError, "start_factor should be greater than 0"),
+        (lambda o: lr_scheduler.LinearLR(o, end_factor=2), ValueError, "end_factor should be between 0 and 1"),
+        (lambda o: lr_scheduler.CosineAnnealingWarmRestarts(o, 0), ValueError, "Expected positive integer T_0"),
+        (lambda o: lr_scheduler.CosineAnnealingWarmRestarts(o, 1, 0), ValueError, "Expected integer T_mult >= 1"),
+        (lambda o: lr_scheduler.CyclicLR(o, [1, 2], 3), ValueError, "base_lr: must have the same length"),
+        (lambda o: lr_scheduler.CyclicLR(o, 1, 3, mode="x"), ValueError, "mode is invalid and scale_fn is None: 'x'"),
+        (lambda o: lr_scheduler.OneCycleLR(o, 1.0), ValueError, "You must define either total_steps OR"),
+        (lambda o: lr_scheduler.OneCycleLR(o, 1.0, 0), ValueError, "Expected positive integer total_steps: 0"),
+        (lambda o: lr_scheduler.OneCycleLR(o, 1.0, 5, pct_start=2.0), ValueError, "between 0 and 1 pct_start: 2.0"),
+        (lambda o: lr_scheduler.OneCycleLR(o, 1.0, 5, anneal_strategy="x"), ValueError, "one of 'cos' or 'linear'"),
+        (lambda o: lr_scheduler.ChainedScheduler([]), ValueError, "expects at least one scheduler"),
+        (lambda o: lr_scheduler.SequentialLR(o, [], []), ValueError, "expects at least one scheduler"),
+        (
+            lambda o: lr_scheduler.ChainedScheduler([lr_scheduler.ReduceLROnPlateau(o)]),
+            ValueError,
+            "does not support `ReduceLROnPlateau`",
+        ),
+        (
+            lambda o: lr_scheduler.ChainedScheduler([lr_scheduler.StepLR(o, 1)], optimizer()),
+            ValueError,
+            "all schedulers must belong to the same optimizer",
+        ),
+        (
+            lambda o: lr_scheduler.SequentialLR(o, [lr_scheduler.StepLR(o, 1)], [3]),
+            ValueError,
+            "one milestone fewer than schedulers: 1 schedulers, 1 milestones",
+        ),
         (lambda o: lr_scheduler.LRScheduler(o), NotImplementedError, "LRScheduler does not define get_lr"),
     ],
 )
 def test_refused(make: Any, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=re.escape(words)):
         make(optimizer())
+
+
+def test_one_cycle_ends() -> None:
+    schedule = lr_scheduler.OneCycleLR(optim.SGD([nn.Parameter(wg.ones(1))], lr=1.0, momentum=0.9), 0.5, 3)
+    assert len(rates(schedule, 2)) == 2
+    rates(schedule, 1)
+    with pytest.raises(ValueError, match="Tried to step 4 times: the total number of steps is 3"):
+        schedule.step()
+
+
+def test_cycles_move_adams_first_beta() -> None:
+    o = optim.Adam([nn.Parameter(wg.ones(1))])
+    schedule = lr_scheduler.CyclicLR(o, 0.1, 0.3, 2)
+    assert rates(schedule, 4) == pytest.approx([0.2, 0.3, 0.2, 0.1])
+    assert o.param_groups[0]["betas"] == (0.9, 0.999)
+    with pytest.raises(ValueError, match="optimizer must support momentum or beta1"):
+        lr_scheduler.CyclicLR(optim.Adagrad([nn.Parameter(wg.ones(1))]), 0.1, 0.3)
+
+
+def test_plateau_takes_new_groups() -> None:
+    o = optimizer()
+    schedule = lr_scheduler.ReduceLROnPlateau(o, factor=0.5, patience=0)
+    o.add_param_group({"params": [nn.Parameter(wg.ones(1))], "lr": 4.0})
+    schedule.step(1.0)
+    schedule.step(1.0)
+    assert schedule.get_last_lr() == [0.5, 2.0]

@@ -365,7 +365,7 @@ def test_rate_may_be_a_tensor(method: Any) -> None:
             optimizer.step()
         ends.append(p.tolist())
     assert ends[0] == ends[1]
-    with pytest.raises(ValueError, match="Tensor lr must be 1-element|Invalid learning rate"):
+    with pytest.raises(ValueError, match=r"Tensor lr must be 1-element|Invalid learning rate"):
         method([p], lr=wg.tensor([0.1, 0.2]) if method is not optim.SparseAdam else wg.tensor(-1.0))
     with pytest.raises(ValueError, match="Invalid learning rate"):
         method([p], lr=-0.1)
@@ -473,3 +473,25 @@ def test_hooks_may_change_arguments_and_states() -> None:
     assert seen == ["pre", 1, "loaded"]
     assert state["note"] == 1
     assert "note" not in copy.deepcopy(optimizer).state_dict()  # hooks stay with their optimizer
+
+
+# --- traced --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", [m for m in EVERY if m is not optim.LBFGS])
+def test_traced_steps_are_the_same(method: Any) -> None:
+    """The step count and all that follows from it are part of the graph."""
+    optimizer = method([nn.Parameter(wg.ones(2, 3))], lr=0.1)
+
+    def steps(x: Any, g: Any) -> Any:
+        x, state = x.clone(), {}
+        with wg.no_grad():
+            for k in range(7):
+                optimizer.update(x, g * (k + 1), state, optimizer.param_groups[0])
+        return x * 1
+
+    x, g = wg.tensor([[0.5, -0.3, 2.0], [1.0, 0.2, -1.0]]), wg.tensor([[0.1, -0.3, 0.7], [0.0, 0.2, -0.4]])
+    # RAdam's length of the average is a small difference of large numbers, here in float32.
+    tolerance = 1e-5 if method is optim.RAdam else 1e-6
+    traced = wg.trace(steps, x, g)(x, g)
+    assert traced.reshape(-1).tolist() == pytest.approx(steps(x, g).reshape(-1).tolist(), rel=tolerance, abs=tolerance)

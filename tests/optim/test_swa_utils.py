@@ -59,7 +59,7 @@ def test_update_bn() -> None:
 
 
 def test_refused() -> None:
-    with pytest.raises(ValueError, match="Invalid decay value: 1.5"):
+    with pytest.raises(ValueError, match=r"Invalid decay value: 1\.5"):
         swa_utils.get_ema_multi_avg_fn(1.5)
     with pytest.raises(ValueError, match="Only one of avg_fn and multi_avg_fn"):
         swa_utils.AveragedModel(nn.Linear(1, 1), avg_fn=max, multi_avg_fn=max)

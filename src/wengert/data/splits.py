@@ -41,16 +41,16 @@ def train_validation_test_split(
         generator: draws the order.
 
     >>> from wengert.data import train_validation_test_split
-    >>> parts = train_validation_test_split(range(20), (0.5, 0.25, 0.25), stratify=[0, 1] * 10)
+    >>> parts = train_validation_test_split(range(20), (0.6, 0.2, 0.2), stratify=[0, 1] * 10)
     >>> [len(part) for part in parts], [sum(i % 2 for i in part) for part in parts]
-    ([10, 4, 6], [5, 2, 3])
+    ([12, 4, 4], [6, 2, 2])
     """
     name = "train_validation_test_split"
     if not fractions or any(not fraction > 0 for fraction in fractions) or abs(sum(fractions) - 1) > 1e-6:
         raise ArgumentError(message(name, "fractions must be positive and add up to 1", str(tuple(fractions))))
     parts: list[list[Any]] = [[] for _ in fractions]
     for group in _groups(name, len(dataset), stratify, shuffle, generator):
-        # Halves go to the even side, as everywhere in NumPy; the last part takes what is left.
+        # Rounded at the ends, so that every sample is in one part.
         ends = np.round(np.cumsum(fractions) * len(group)).astype(int)[:-1]
         for part, piece in zip(parts, np.split(group, ends), strict=True):
             part.append(piece)

@@ -92,7 +92,7 @@ def _columns(data: Any, names: Sequence[str]) -> dict[str, Any]:
         return {str(name): np.asarray(column) for name, column in data.items()}
     if hasattr(data, "columns") and hasattr(data, "dtypes"):  # pandas' DataFrame; need not be importable here
         return {str(name): np.asarray(data[name]) for name in data.columns}
-    array = np.asarray(data.numpy() if hasattr(data, "numpy") else data)
+    array = np.asarray(data)
     if array.dtype.names:
         return {name: array[name] for name in array.dtype.names}
     if array.ndim != 2:
@@ -112,7 +112,7 @@ def _target(columns: dict[str, Any], target: Any) -> Any:
         if target not in columns:
             raise ArgumentError(message("read_table", "no such column", repr(target), f"Columns: {', '.join(names)}"))
         return columns.pop(target)
-    return np.asarray(target.numpy() if hasattr(target, "numpy") else target)
+    return np.asarray(target)
 
 
 def _numbers(name: str, column: Any) -> tuple[Any, Sequence[Any] | None]:
@@ -126,9 +126,8 @@ def _numbers(name: str, column: Any) -> tuple[Any, Sequence[Any] | None]:
             return np.asarray(values), None
         if any(not isinstance(value, str | bytes) for value in values):
             odd = next(value for value in values if not isinstance(value, str | bytes))
-            raise DTypeError(
-                message("read_table", f"column {name!r} mixes text and other values", repr(odd), "Fill in what is missing")
-            )  # fmt: skip
+            wrong = f"column {name!r} mixes text and other values"
+            raise DTypeError(message("read_table", wrong, repr(odd), "Fill in what is missing"))
         known, codes = np.unique(np.asarray(values), return_inverse=True)
         return codes.astype(np.int64), known.tolist()
     raise DTypeError(message("read_table", f"column {name!r} is not of numbers or text", str(column.dtype)))

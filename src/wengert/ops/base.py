@@ -241,9 +241,10 @@ class Elementwise(Op):
 
     def vjp(self, g: Any, out: Any, xs: Any, need: Sequence[bool], **attrs: Any) -> Sequence[Any]:
         partials = self.partials
-        if len(partials) == 1:
+        n = len(partials)
+        if n == 1:
             return (scale(g, partials[0], True, out, xs, attrs),)
-        if len(partials) == 2:
+        if n == 2:
             return (
                 scale(g, partials[0], True, out, xs, attrs) if need[0] else None,
                 scale(g, partials[1], True, out, xs, attrs) if need[1] else None,

@@ -18,6 +18,7 @@ from .common import (
     move_towards,
     new_step,
     rate,
+    seen,
 )
 from .optimizer import Optimizer
 
@@ -50,9 +51,9 @@ def adam(
         max_exp_avg_sq[...] = library(exp_avg_sq).maximum(max_exp_avg_sq, exp_avg_sq)
         square = max_exp_avg_sq
     # Both averages start at zero and are too small at first: divide by how much they have seen,
-    # m/seen1 / (√(v/seen2) + eps), here with √seen2 brought to the other numbers.
-    seen1, root2 = 1 - beta1**step, (1 - beta2**step) ** 0.5
-    add_over_root(param, exp_avg, square, eps * root2, -(lr * root2 / seen1))
+    # m/seen₁ / (√(v/seen₂) + eps), here with √seen₂ brought to the other numbers.
+    root2 = seen(beta2, step) ** 0.5
+    add_over_root(param, exp_avg, square, eps * root2, -(lr * root2 / seen(beta1, step)))
 
 
 class Adam(Optimizer):

@@ -26,6 +26,7 @@ from .common import (
     new_step,
     rate,
     refuse_complex,
+    seen,
 )
 from .optimizer import Optimizer
 
@@ -115,7 +116,7 @@ def adamax(
     grad = effective_gradient(param, grad, **penalty)
     move_towards(exp_avg, grad, 1 - beta1)
     exp_inf[...] = library(exp_inf).maximum(exp_inf * beta2, abs(grad) + eps)
-    param -= exp_avg / exp_inf * (lr / (1 - beta1**step))
+    param -= exp_avg / exp_inf * (lr / seen(beta1, step))
 
 
 class Adamax(Optimizer):
@@ -205,7 +206,7 @@ def nadam(
 ) -> None:
     """One step on one parameter, in place; ``product`` is that of all momenta up to now."""
     grad = averages(param, exp_avg, exp_avg_sq, grad, lr, betas, **penalty)
-    root = (1 - betas[1] ** step) ** 0.5
+    root = seen(betas[1], step) ** 0.5
     ahead = grad * ((1 - momentum_now) / (1 - product)) + exp_avg * (momentum_next / (1 - product * momentum_next))
     add_over_root(param, ahead, exp_avg_sq, eps * root, -(lr * root))
 
@@ -295,7 +296,7 @@ def radam(
     """One step on one parameter, in place; while the variance is not yet known it is not divided by."""
     averages(param, exp_avg, exp_avg_sq, grad, lr, betas, **penalty)
     beta1, beta2 = betas
-    seen1, seen2 = 1 - beta1**step, 1 - beta2**step
+    seen1, seen2 = seen(beta1, step), seen(beta2, step)
     longest = 2 / (1 - beta2) - 1
     length = longest - 2 * step * beta2**step / seen2
     rectified = larger((length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length), 0.0) ** 0.5
@@ -390,7 +391,7 @@ def sparse_adam(
     beta1, beta2 = betas
     exp_avg += lib.where(there, (grad - exp_avg) * (1 - beta1), zero)
     exp_avg_sq += lib.where(there, (grad * grad - exp_avg_sq) * (1 - beta2), zero)
-    size = lr * (1 - beta2**step) ** 0.5 / (1 - beta1**step)
+    size = lr * seen(beta2, step) ** 0.5 / seen(beta1, step)
     param -= lib.where(there, exp_avg / (exp_avg_sq**0.5 + eps) * size, zero)
 
 
@@ -440,3 +441,11 @@ class SparseAdam(Optimizer):
             eps=group["eps"],
             maximize=group["maximize"],
         )
+
+    def state_dict(self) -> dict[str, Any]:
+        """PyTorch's format, in which this method's step counts are integers."""
+        saved = super().state_dict()
+        for key, entry in saved["state"].items():
+            if isinstance(entry.get("step"), Tensor):
+                saved["state"][key] = {**entry, "step": int(entry["step"].item())}
+        return saved

@@ -7,6 +7,7 @@ with the operators that both have, and changes its first arguments by ``+=``, ``
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -52,11 +53,11 @@ def in_place(formula: Callable[..., None], changed: tuple[Tensor | None, ...], g
                 x.copy_(api.view_as_complex(part))
         return
     arrays: list[Any] = [None if x is None else x._value for x in changed]
-    arrays.append(grad._value)
-    size = arrays[-1].size
-    if size <= BLOCK and arrays[-1].dtype.kind != "c":
-        formula(*arrays, **options)
+    last = grad._value
+    if last.size <= BLOCK and last.dtype.kind != "c":
+        formula(*arrays, last, **options)
         return
+    arrays.append(last)
     if not all([x is None or x.flags.c_contiguous for x in arrays[:-1]]):
         formula(*[None if x is None else _parts(x) for x in arrays], **options)
         return
@@ -165,6 +166,14 @@ def add_over_root(x: Any, y: Any, square: Any, eps: Any, factor: Any) -> None:
         np.divide(y, work, work)
         work *= factor
         x += work
+
+
+def seen(beta: Any, step: Any) -> Any:
+    """``1 - beta ** step``: how much a running average that starts at zero has taken in."""
+    if isinstance(step, Tensor) and not isinstance(beta, Tensor) and beta > 0:
+        return -(step * math.log(beta)).expm1()  # in float32 the plain difference loses four digits
+    kept: Any = beta
+    return 1 - kept**step
 
 
 def library(x: Any) -> Any:

@@ -29,6 +29,7 @@ from .common import (
     new_step,
     rate,
     refuse_complex,
+    seen,
     smaller,
     whole,
 )
@@ -294,7 +295,7 @@ def lamb(
     move_towards(exp_avg, grad, 1 - betas[0])
     exp_avg_sq *= betas[1]
     add_product(exp_avg_sq, grad, grad, 1 - betas[1])
-    update = exp_avg / (1 - betas[0] ** step) / ((exp_avg_sq / (1 - betas[1] ** step)) ** 0.5 + eps)
+    update = exp_avg / seen(betas[0], step) / ((exp_avg_sq / seen(betas[1], step)) ** 0.5 + eps)
     if weight_decay != 0:
         update = update + param * weight_decay
     size, length = _norm(param), _norm(update)

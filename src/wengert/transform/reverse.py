@@ -238,8 +238,9 @@ def _deliver(n: Node, sink: Sink, g: Any, raw: bool, accumulate: bool) -> Any:
         g = handle._value if raw else handle
     if sink.retain and accumulate:
         sink.grad = _add_grad(sink.grad, g, raw)
-        for hook in tuple(sink.after.values()):
-            hook(sink.grad)
+        if sink.after:
+            for hook in tuple(sink.after.values()):
+                hook(sink.grad)
     return g
 
 

@@ -105,7 +105,7 @@ class ColorJitter(Transform):
         """The same shape and dtype."""
         x = as_unit(images)
         for change, bounds in self._steps:
-            amounts = rng.uniform(*bounds, len(images))
+            amounts = rng.uniform(bounds[0], bounds[1], len(images))
             if bounds[0] != bounds[1]:
                 x = change(x, amounts)
         return back(x, images)
@@ -208,7 +208,8 @@ class RandomRotation(Transform):
     """
 
     def __init__(self, degrees: float | tuple[float, float], fill: float = 0.0) -> None:
-        self.degrees = (-degrees, degrees) if isinstance(degrees, int | float) else degrees
+        bounds = (-degrees, degrees) if isinstance(degrees, int | float) else degrees
+        self.degrees: tuple[float, float] = bounds
         if len(self.degrees) != 2 or self.degrees[0] > self.degrees[1]:
             raise ArgumentError(message("RandomRotation", "degrees must be positive, or two bounds", repr(degrees)))
         self.fill = fill
@@ -216,7 +217,7 @@ class RandomRotation(Transform):
     def batch(self, images: Any, rng: np.random.Generator) -> Any:
         """The same shape and dtype."""
         # y points down: this matrix takes targets to sources, so what is seen turns the other way.
-        matrices = _turned(len(images), rng.uniform(*self.degrees, len(images)))
+        matrices = _turned(len(images), rng.uniform(self.degrees[0], self.degrees[1], len(images)))
         return back(warp(as_unit(images), matrices, self.fill), images)
 
 
