@@ -146,9 +146,14 @@ def deliver_arrays(root: Node, seed: Any, free: bool) -> None:  # noqa: C901  (f
                 old = adjoints.get(x.seq)
                 adjoints[x.seq] = gx if old is None else old + gx
         else:
-            need = [x.requires_grad for x in inputs]
+            if len(inputs) == 2:  # spelled out: a comprehension is a call of its own before Python 3.12
+                a, b = inputs
+                need: Any = (a.requires_grad, b.requires_grad)
+                values: Any = (a.data, b.data)
+            else:
+                need, values = [x.requires_grad for x in inputs], [x.data for x in inputs]
             pull = n.saved
-            found = op.vjp(g, n.data, [x.data for x in inputs], need, **n.attrs) if pull is None else pull(g, need)
+            found = op.vjp(g, n.data, values, need, **n.attrs) if pull is None else pull(g, need)
             for x, wants, gx in zip(inputs, need, found):
                 if wants and gx is not None:
                     old = adjoints.get(x.seq)
