@@ -12,8 +12,6 @@ import wengert as wg
 from wengert import optim
 from wengert.errors import MissingExtra
 
-pytest.importorskip("scipy")
-
 
 def rosenbrock(p: Any) -> Any:
     return ((1 - p[:-1]) ** 2 + 100 * (p[1:] - p[:-1] ** 2) ** 2).sum()

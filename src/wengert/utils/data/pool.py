@@ -195,7 +195,7 @@ def _their_error(body: bytes) -> Exception:
         kind = _key_error()
     try:
         return kind(text)
-    except Exception:
+    except Exception:  # a class of the user's, whose constructor may want anything
         return WengertError(text)
 
 

@@ -161,6 +161,6 @@ def _failure(error: Exception, worker: int) -> bytes:
     try:
         body = pickle.dumps((kind, text))
         pickle.loads(body)
-    except Exception:
+    except Exception:  # a class that cannot travel (made inside a function, say): its text still can
         body = pickle.dumps((None, text))
     return bytes([ERROR]) + body
