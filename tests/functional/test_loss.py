@@ -334,3 +334,15 @@ def test_warnings():
     with pytest.warns(UserWarning, match="please use reduction='sum'"):
         assert F.mse_loss(ZERO + 1, ZERO, size_average=False).item() == 6
     assert F.kl_div(ZERO, ZERO + 1, reduction="batchmean").item() == 0
+
+
+def test_cross_entropy_over_no_classes():
+    """The mean over nothing is NaN and the sum 0, as in PyTorch; an index into no classes is out of range."""
+    nothing = wg.zeros(2, 0, requires_grad=True)
+    assert F.cross_entropy(nothing, wg.zeros(2, 0)).isnan().item()
+    out = F.cross_entropy(nothing, wg.zeros(2, 0), reduction="sum")
+    out.backward()
+    assert out.item() == 0.0
+    assert nothing.grad.shape == (2, 0)
+    with pytest.raises(IndexRangeError, match="out of range"):
+        F.cross_entropy(nothing, wg.tensor([0, 0]))

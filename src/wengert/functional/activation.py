@@ -485,6 +485,8 @@ def softmin(input: Any, dim: int | None = None, _stacklevel: Any = 3, dtype: Any
 
 def below_top(x: Any, axis: int) -> Any:
     """The input less its largest element along the axis (no derivative flows through that)."""
+    if x.aval.size == 0:  # nothing has no largest element
+        return x
     axes = (axis,)
     return x - spread(OPS["stop_gradient"](OPS["amax"](x, axes=axes)), x, axes)
 
