@@ -1,0 +1,1 @@
+"""Kernels as loops, and loops as machine code."""

@@ -1,0 +1,156 @@
+"""Object code kept in memory and on disk, so that equal IR is compiled once.
+
+Files lie in ``$XDG_CACHE_HOME/wengert`` (``~/.cache/wengert``), named by what they were compiled from. Each is
+written under another name and renamed, and begins with the hash of its content, so that a reader sees a whole
+file or none, whatever other processes or a full disk do. The cache helps and is never needed: what cannot be
+read is compiled, what cannot be written is not kept.
+
+Environment: ``WENGERT_CACHE=0`` leaves the disk alone, ``WENGERT_CACHE_BYTES`` bounds it (1 GiB).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import tempfile
+import time
+from pathlib import Path
+
+from ..codegen.target import Target
+from ..errors import ArgumentError, message
+from . import llvm
+
+_FORMAT = b"wengert object 1\n"
+_DIGEST_BYTES = 32
+_SUFFIX, _UNFINISHED = ".o", ".tmp"
+_DEFAULT_LIMIT = 1 << 30
+_ABANDONED_SECONDS = 3600  # an unfinished file this old has no writer any more
+_MEMORY_ENTRIES = 512
+
+_memory: dict[str, bytes] = {}
+_unmeasured = _DEFAULT_LIMIT  # bytes written since the directory was last measured; at first, unknown
+
+
+def get_object(ir_text: str, target: Target, name: str) -> bytes:
+    """Object code of a module of LLVM IR: from memory, from disk, or compiled now.
+
+    Arguments and errors are those of `llvm.compile_ir`. With ``WENGERT_DUMP`` set, the first use of a module in
+    a process compiles it, so that there is something to dump.
+    """
+    key = _key(ir_text, target)
+    code = _memory.get(key)
+    if code is not None:
+        return code
+    with llvm.LOCK:  # another thread may be compiling the same
+        code = _memory.get(key)
+        if code is None:
+            path = _path(key)
+            code = None if os.environ.get("WENGERT_DUMP") else _read(path)
+            if code is None:
+                code = llvm.compile_ir(ir_text, target, name)
+                _write(path, code)
+            while len(_memory) >= _MEMORY_ENTRIES:
+                del _memory[next(iter(_memory))]
+            _memory[key] = code
+    return code
+
+
+def _key(ir_text: str, target: Target) -> str:
+    """Names the object: all that it depends on."""
+    parts = (ir_text, target.triple, target.cpu, target.features, llvm.versions())
+    digest = hashlib.sha256(_FORMAT)
+    for part in parts:
+        data = part.encode()
+        digest.update(b"%d:" % len(data))
+        digest.update(data)
+    return digest.hexdigest()
+
+
+def directory() -> Path | None:
+    """Where objects are kept on disk; None if nowhere."""
+    if os.environ.get("WENGERT_CACHE") == "0":
+        return None
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    if os.path.isabs(base):  # the XDG specification says to ignore others
+        return Path(base) / "wengert"
+    try:
+        return Path.home() / ".cache" / "wengert"
+    except RuntimeError:  # a user without a home
+        return None
+
+
+def _path(key: str) -> Path | None:
+    kept = directory()
+    return None if kept is None else kept / f"{key}{_SUFFIX}"
+
+
+def _limit() -> int:
+    text = os.environ.get("WENGERT_CACHE_BYTES", "") or str(_DEFAULT_LIMIT)
+    if not text.isdecimal():
+        raise ArgumentError(message("WENGERT_CACHE_BYTES", "must be a whole number of bytes", repr(text)))
+    return int(text)
+
+
+def _read(path: Path | None) -> bytes | None:
+    """The object in a file, or None if there is none that is whole."""
+    if path is None:
+        return None
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    start = len(_FORMAT) + _DIGEST_BYTES
+    code = content[start:]
+    if content[:start] != _FORMAT + hashlib.sha256(code).digest():
+        return None
+    with contextlib.suppress(OSError):  # a cache shared read-only is fine
+        os.utime(path)  # the time of its last use, by which files are removed
+    return code
+
+
+def _write(path: Path | None, code: bytes) -> None:
+    """Keep an object, if the disk allows it."""
+    global _unmeasured
+    limit = _limit()
+    content = _FORMAT + hashlib.sha256(code).digest() + code
+    if path is None or len(content) > limit:
+        return
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle, unfinished = tempfile.mkstemp(_UNFINISHED, dir=path.parent)
+    except OSError:
+        return
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        os.replace(unfinished, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(unfinished)
+        return
+    # Measuring costs a look at each file, so it is done once in a sixteenth of the limit, and leaves that much free.
+    _unmeasured += len(content)
+    if _unmeasured > limit // 16:
+        _prune(path.parent, limit - limit // 16)
+        _unmeasured = 0
+
+
+def _prune(kept: Path, limit: int) -> None:
+    """Remove the objects used longest ago until ``limit`` bytes are left, and what dead processes left."""
+    files: list[tuple[float, int, str]] = []
+    with contextlib.suppress(OSError), os.scandir(kept) as entries:
+        for entry in entries:
+            with contextlib.suppress(OSError):  # another process may have removed it
+                status = entry.stat()
+                if entry.name.endswith(_SUFFIX):
+                    files.append((status.st_mtime, status.st_size, entry.path))
+                elif entry.name.endswith(_UNFINISHED) and status.st_mtime < time.time() - _ABANDONED_SECONDS:
+                    os.unlink(entry.path)
+    excess = sum(size for _, size, _ in files) - limit
+    for _, size, path in sorted(files):
+        if excess <= 0:
+            break
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+            excess -= size
