@@ -1,0 +1,471 @@
+"""Loop IR as LLVM IR text.
+
+Mutable locals become stack slots, which LLVM's SROA turns into registers; everything else is printed as it stands.
+Loops are printed with the test at the end, behind a guard where they may be empty.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..dtypes import bfloat16
+from .loop import BITS, Function, Region, Type, Value
+
+_LLVM = {"f16": "half", "bf16": "bfloat", "f32": "float", "f64": "double", "ptr": "ptr"}
+_INT_OPS = {"add": "add", "sub": "sub", "mul": "mul", "and": "and", "or": "or", "xor": "xor", "shl": "shl"}
+_FLOAT_OPS = {"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv", "rem": "frem"}
+_FLOAT_UNARY = {"sqrt": "sqrt", "abs": "fabs", "floor": "floor", "ceil": "ceil", "trunc": "trunc", "rint": "rint"}
+_FLOAT_COMPARE = {"lt": "olt", "le": "ole", "gt": "ogt", "ge": "oge", "eq": "oeq", "ne": "une"}
+
+
+def llvm_kind(kind: str) -> str:
+    """LLVM's name of an element in a register."""
+    return _LLVM.get(kind) or f"i{BITS[kind]}"
+
+
+def llvm_type(t: Type) -> str:
+    """LLVM's name of a scalar or vector type."""
+    name = llvm_kind(t.kind)
+    return name if t.lanes == 1 else f"<{t.lanes} x {name}>"
+
+
+def suffix(t: Type) -> str:
+    """How intrinsics name a type: ``v16f32``."""
+    name = f"i{BITS[t.kind]}" if t.kind not in _LLVM else "p0" if t.kind == "ptr" else t.kind
+    return name if t.lanes == 1 else f"v{t.lanes}{name}"
+
+
+def constant_text(x: object, t: Type) -> str:
+    """A constant, spread over the lanes if there are several."""
+    if t.kind == "i1":
+        text = "true" if x else "false"
+    elif not t.is_float:
+        text = str(_wrapped(int(x), BITS[t.kind]))  # type: ignore[call-overload]
+    elif t.kind in ("f16", "bf16"):
+        dtype = np.float16 if t.kind == "f16" else bfloat16.np
+        bits = int(np.asarray(x, dtype).view(np.uint16))
+        text = f"0x{'H' if t.kind == 'f16' else 'R'}{bits:04X}"
+    else:
+        value = float(np.float32(x)) if t.kind == "f32" else float(x)  # type: ignore[arg-type]
+        text = f"0x{struct.unpack('<Q', struct.pack('<d', value))[0]:016X}"
+    return text if t.lanes == 1 else f"splat ({llvm_kind(t.kind)} {text})"
+
+
+def _wrapped(x: int, bits: int) -> int:
+    x &= (1 << bits) - 1
+    return x - (1 << bits) if x >> (bits - 1) else x
+
+
+class Lowering:
+    """Prints one function; declarations of what it uses are collected for the module."""
+
+    def __init__(self, f: Function, declarations: set[str], linkage: str) -> None:
+        self.f = f
+        self.declarations = declarations
+        self.linkage = linkage
+        self.lines: list[str] = []
+        self.slots: list[str] = []
+        self.names: dict[Value, str] = {v: f"%{v.attr}" for v in f.arguments}
+        self.count = 0
+        self.label = "entry"
+        self.metadata: list[str] = []
+
+    def text(self) -> str:
+        """The definition."""
+        self.block(self.f.body)
+        params = ", ".join(self._param(n, t) for n, t in self.f.params)
+        head = f"define {self.linkage}void @{self.f.name}({params}) nounwind {{\nentry:\n"
+        return head + "".join(f"  {s}\n" for s in self.slots) + "".join(self.lines) + "  ret void\n}\n"
+
+    def _param(self, name: str, t: Type) -> str:
+        noalias = " noalias" if t.kind == "ptr" and name not in self.f.aliased else ""
+        return f"{llvm_type(t)}{noalias} %{name}"
+
+    # -- parts -----------------------------------------------------------------------------
+
+    def fresh(self, stem: str = "v") -> str:
+        """A new name for a value or label."""
+        self.count += 1
+        return f"{stem}{self.count}"
+
+    def line(self, text: str) -> None:
+        """Append an instruction."""
+        self.lines.append(f"  {text}\n")
+
+    def let(self, text: str) -> str:
+        """Append an instruction and name its result."""
+        name = "%" + self.fresh()
+        self.lines.append(f"  {name} = {text}\n")
+        return name
+
+    def start(self, label: str) -> None:
+        """Begin a basic block."""
+        self.lines.append(f"{label}:\n")
+        self.label = label
+
+    def name(self, v: Value) -> str:
+        """How a value is written as an operand."""
+        return constant_text(v.attr, v.type) if v.op == "const" else self.names[v]
+
+    def typed(self, v: Value) -> str:
+        """A value with its type."""
+        return f"{llvm_type(v.type)} {self.name(v)}"
+
+    def intrinsic(self, name: str, result: str, types: Sequence[str], args: Sequence[str]) -> str:
+        """A call of an intrinsic, declared in the module; empty result: a statement."""
+        self.declarations.add(f"declare {result} @{name}({', '.join(types)})")
+        call = f"call {result} @{name}({', '.join(f'{t} {a}' for t, a in zip(types, args, strict=True))})"
+        if result != "void":
+            return self.let(call)
+        self.line(call)
+        return ""
+
+    def block(self, instructions: Sequence[Value]) -> None:
+        """Print instructions in order."""
+        for v in instructions:
+            found = getattr(self, "op_" + v.op)(v)
+            if found:
+                self.names[v] = found
+
+    # -- arithmetic ------------------------------------------------------------------------
+
+    def _unary(self, v: Value) -> str:
+        (x,), t = v.args, llvm_type(v.type)
+        if v.op == "neg" and not v.type.is_float:
+            return self.let(f"sub {t} {constant_text(0, v.type)}, {self.name(x)}")
+        if v.op == "neg":
+            return self.let(f"fneg {t} {self.name(x)}")
+        if v.type.is_float:
+            name = f"llvm.{_FLOAT_UNARY[v.op]}.{suffix(v.type)}"
+            return self.intrinsic(name, t, [t], [self.name(x)])
+        if v.op in ("abs", "ctlz"):
+            return self.intrinsic(f"llvm.{v.op}.{suffix(v.type)}", t, [t, "i1"], [self.name(x), "false"])
+        if v.op == "ctpop":
+            return self.intrinsic(f"llvm.ctpop.{suffix(v.type)}", t, [t], [self.name(x)])
+        return self.name(x)  # rounding an integer
+
+    op_neg = op_sqrt = op_abs = op_floor = op_ceil = op_trunc = op_rint = op_ctpop = op_ctlz = _unary
+
+    def _binary(self, v: Value) -> str:
+        (x, y), t = v.args, v.type
+        operands = f"{llvm_type(t)} {self.name(x)}, {self.name(y)}"
+        if t.is_float:
+            return self.let(f"{_FLOAT_OPS[v.op]} {operands}")
+        if v.op in _INT_OPS:
+            return self.let(f"{_INT_OPS[v.op]} {operands}")
+        if v.op == "shr":
+            return self.let(f"{'ashr' if t.is_signed else 'lshr'} {operands}")
+        return self.let(f"{'s' if t.is_signed else 'u'}{v.op} {operands}")  # div, rem
+
+    op_add = op_sub = op_mul = op_div = op_rem = op_and = op_or = op_xor = op_shl = op_shr = _binary
+
+    def _extreme(self, v: Value) -> str:
+        (x, y), t = v.args, llvm_type(v.type)
+        if v.type.is_float:
+            cmp = f"fcmp {'olt' if v.op == 'min' else 'ogt'}"
+        else:
+            cmp = f"icmp {'s' if v.type.is_signed else 'u'}{'lt' if v.op == 'min' else 'gt'}"
+        mask = self.let(f"{cmp} {t} {self.name(x)}, {self.name(y)}")
+        return self.let(f"select {llvm_type(Type('i1', v.lanes))} {mask}, {self.typed(x)}, {self.typed(y)}")
+
+    op_min = op_max = _extreme
+
+    def op_copysign(self, v: Value) -> str:
+        t = llvm_type(v.type)
+        return self.intrinsic(f"llvm.copysign.{suffix(v.type)}", t, [t, t], [self.name(x) for x in v.args])
+
+    def op_fma(self, v: Value) -> str:
+        t = llvm_type(v.type)
+        return self.intrinsic(f"llvm.fma.{suffix(v.type)}", t, [t] * 3, [self.name(x) for x in v.args])
+
+    def _compare(self, v: Value) -> str:
+        x, y = v.args
+        t = x.type
+        if t.is_float:
+            kind = f"fcmp {_FLOAT_COMPARE[v.op]}"
+        elif v.op in ("eq", "ne"):
+            kind = f"icmp {v.op}"
+        else:
+            kind = f"icmp {'s' if t.is_signed else 'u'}{v.op}"
+        return self.let(f"{kind} {llvm_type(t)} {self.name(x)}, {self.name(y)}")
+
+    op_lt = op_le = op_gt = op_ge = op_eq = op_ne = _compare
+
+    def op_select(self, v: Value) -> str:
+        return self.let("select " + ", ".join(self.typed(x) for x in v.args))
+
+    def op_cast(self, v: Value) -> str:
+        (x,), s, t = v.args, v.args[0].type, v.type
+        if s.is_float and not t.is_float:
+            name = f"llvm.fpto{'s' if t.is_signed else 'u'}i.sat.{suffix(t)}.{suffix(s)}"
+            return self.intrinsic(name, llvm_type(t), [llvm_type(s)], [self.name(x)])
+        return self._convert(self._conversion(s, t), self.name(x), s, t)
+
+    def _conversion(self, s: Type, t: Type) -> str:
+        if s.is_float:
+            if {s.kind, t.kind} == {"f16", "bf16"}:
+                return "by f32"
+            return "fpext" if BITS[t.kind] > BITS[s.kind] else "fptrunc"
+        if t.is_float:
+            return "sitofp" if s.is_signed else "uitofp"
+        if BITS[s.kind] == BITS[t.kind]:
+            return "nothing"
+        return "trunc" if BITS[t.kind] < BITS[s.kind] else "sext" if s.is_signed else "zext"
+
+    def _convert(self, how: str, x: str, s: Type, t: Type) -> str:
+        if how == "nothing":
+            return x
+        if how == "by f32":
+            wide = Type("f32", s.lanes)
+            return self._convert("fptrunc", self._convert("fpext", x, s, wide), wide, t)
+        return self.let(f"{how} {llvm_type(s)} {x} to {llvm_type(t)}")
+
+    def op_bitcast(self, v: Value) -> str:
+        (x,) = v.args
+        if llvm_type(x.type) == llvm_type(v.type):
+            return self.name(x)
+        return self.let(f"bitcast {self.typed(x)} to {llvm_type(v.type)}")
+
+    # -- vectors ---------------------------------------------------------------------------
+
+    def op_splat(self, v: Value) -> str:
+        (x,), t = v.args, llvm_type(v.type)
+        one = self.let(f"insertelement {t} poison, {self.typed(x)}, i32 0")
+        return self.let(f"shufflevector {t} {one}, {t} poison, <{v.lanes} x i32> zeroinitializer")
+
+    def op_iota(self, v: Value) -> str:
+        kind = llvm_kind(v.type.kind)
+        return f"<{', '.join(f'{kind} {i}' for i in range(v.lanes))}>" if v.lanes > 1 else "0"
+
+    def op_extract(self, v: Value) -> str:
+        return self.let(f"extractelement {self.typed(v.args[0])}, i32 {v.attr}")
+
+    def op_insert(self, v: Value) -> str:
+        return self.let(f"insertelement {self.typed(v.args[0])}, {self.typed(v.args[1])}, i32 {v.attr}")
+
+    def op_shuffle(self, v: Value) -> str:
+        x, y = v.args
+        if len(v.attr) == 1:
+            source, lane = (x, v.attr[0]) if v.attr[0] < x.lanes else (y, v.attr[0] - x.lanes)
+            return self.let(f"extractelement {self.typed(source)}, i32 {lane}")
+        mask = ", ".join(f"i32 {i}" for i in v.attr)
+        return self.let(f"shufflevector {self.typed(x)}, {self.typed(y)}, <{len(v.attr)} x i32> <{mask}>")
+
+    # -- memory ----------------------------------------------------------------------------
+
+    def address(self, p: Value, index: Value) -> str:
+        """Pointer (or vector of pointers) to elements; a bool takes a byte."""
+        if index.constant == 0:
+            return self.name(p)
+        return self.let(f"getelementptr inbounds {_memory_kind(p)}, ptr {self.name(p)}, {self.typed(index)}")
+
+    def op_offset(self, v: Value) -> str:
+        return self.address(*v.args)
+
+    def op_retype(self, v: Value) -> str:
+        return self.name(v.args[0])
+
+    def op_load(self, v: Value) -> str:
+        p, index, *mask = v.args
+        where = self.address(p, index)
+        memory = Type("u8", v.lanes) if v.type.kind == "i1" else v.type
+        align = v.attr or memory.nbytes
+        if not mask:
+            out = self.let(f"load {llvm_type(memory)}, ptr {where}, align {align}")
+        else:
+            out = self._masked_load(where, memory, self.name(mask[0]), align)
+        return self.let(f"icmp ne {llvm_type(memory)} {out}, {constant_text(0, memory)}") if memory != v.type else out
+
+    def _masked_load(self, where: str, t: Type, mask: str, align: int) -> str:
+        vector, bits = f"<{t.lanes} x {llvm_kind(t.kind)}>", f"<{t.lanes} x i1>"
+        if t.lanes == 1:
+            mask = self.let(f"insertelement {bits} poison, i1 {mask}, i32 0")
+        stem = suffix(t) if t.lanes > 1 else "v1" + suffix(t)
+        args = [f"align {align} {where}", mask, "zeroinitializer"]
+        self.declarations.add(f"declare {vector} @llvm.masked.load.{stem}.p0(ptr, {bits}, {vector})")
+        call = f"call {vector} @llvm.masked.load.{stem}.p0(ptr {args[0]}, {bits} {args[1]}, {vector} {args[2]})"
+        out = self.let(call)
+        return self.let(f"extractelement {vector} {out}, i32 0") if t.lanes == 1 else out
+
+    def op_store(self, v: Value) -> None:
+        p, index, x, *mask = v.args
+        where = self.address(p, index)
+        memory, text = self._as_memory(x)
+        align = v.attr or memory.nbytes
+        if not mask:
+            self.line(f"store {llvm_type(memory)} {text}, ptr {where}, align {align}")
+            return
+        vector, bits = f"<{memory.lanes} x {llvm_kind(memory.kind)}>", f"<{memory.lanes} x i1>"
+        keep = self.name(mask[0])
+        if memory.lanes == 1:
+            keep = self.let(f"insertelement {bits} poison, i1 {keep}, i32 0")
+            text = self.let(f"insertelement {vector} poison, {llvm_kind(memory.kind)} {text}, i32 0")
+        stem = suffix(memory) if memory.lanes > 1 else "v1" + suffix(memory)
+        self.declarations.add(f"declare void @llvm.masked.store.{stem}.p0({vector}, ptr, {bits})")
+        self.line(f"call void @llvm.masked.store.{stem}.p0({vector} {text}, ptr align {align} {where}, {bits} {keep})")
+
+    def _as_memory(self, x: Value) -> tuple[Type, str]:
+        """A value as it is stored: bools as bytes."""
+        if x.type.kind != "i1":
+            return x.type, self.name(x)
+        memory = Type("u8", x.lanes)
+        return memory, self.let(f"zext {self.typed(x)} to {llvm_type(memory)}")
+
+    def op_gather(self, v: Value) -> str:
+        p, index, *mask = v.args
+        if v.lanes == 1:
+            return self.op_load(Value(v.b, "load", v.args, v.type, 0))
+        memory = Type("u8", v.lanes) if v.type.kind == "i1" else v.type
+        where, t = self._addresses(p, index), llvm_type(memory)
+        bits, ptrs = f"<{v.lanes} x i1>", f"<{v.lanes} x ptr>"
+        keep = self.name(mask[0]) if mask else "splat (i1 true)"
+        name = f"llvm.masked.gather.{suffix(memory)}.v{v.lanes}p0"
+        self.declarations.add(f"declare {t} @{name}({ptrs}, {bits}, {t})")
+        pointers = f"{ptrs} align {memory.nbytes} {where}"
+        out = self.let(f"call {t} @{name}({pointers}, {bits} {keep}, {t} zeroinitializer)")
+        return self.let(f"icmp ne {t} {out}, zeroinitializer") if memory != v.type else out
+
+    def op_scatter(self, v: Value) -> None:
+        p, index, x, *mask = v.args
+        if x.lanes == 1:
+            self.op_store(Value(v.b, "store", v.args, None, 0))
+            return
+        memory, text = self._as_memory(x)
+        where, t = self._addresses(p, index), llvm_type(memory)
+        bits, ptrs = f"<{x.lanes} x i1>", f"<{x.lanes} x ptr>"
+        keep = self.name(mask[0]) if mask else "splat (i1 true)"
+        name = f"llvm.masked.scatter.{suffix(memory)}.v{x.lanes}p0"
+        self.declarations.add(f"declare void @{name}({t}, {ptrs}, {bits})")
+        self.line(f"call void @{name}({t} {text}, {ptrs} align {memory.nbytes} {where}, {bits} {keep})")
+
+    def _addresses(self, p: Value, index: Value) -> str:
+        return self.let(f"getelementptr inbounds {_memory_kind(p)}, ptr {self.name(p)}, {self.typed(index)}")
+
+    def op_array(self, v: Value) -> str:
+        n, align = v.attr
+        name = "%" + self.fresh("a")
+        self.slots.append(f"{name} = alloca [{n} x {_memory_kind(v)}], align {align}")
+        return name
+
+    def op_prefetch(self, v: Value) -> None:
+        types = ["ptr", "i32", "i32", "i32"]
+        self.intrinsic("llvm.prefetch.p0", "void", types, [self.address(*v.args), str(int(v.attr)), "3", "1"])
+
+    # -- locals and control ----------------------------------------------------------------
+
+    def op_var(self, v: Value) -> str:
+        name = "%" + self.fresh("s")
+        self.slots.append(f"{name} = alloca {llvm_type(v.attr)}, align {_stack_align(v.attr)}")
+        return name
+
+    def op_get(self, v: Value) -> str:
+        return self.let(f"load {llvm_type(v.type)}, ptr {self.name(v.args[0])}, align {_stack_align(v.type)}")
+
+    def op_set(self, v: Value) -> None:
+        slot, x = v.args
+        self.line(f"store {self.typed(x)}, ptr {self.name(slot)}, align {_stack_align(x.type)}")
+
+    def op_loop(self, v: Value) -> None:
+        start, stop, step = v.args
+        region: Region = v.attr
+        body, end, before = self.fresh("body"), self.fresh("end"), self.label
+        known = start.constant is not None and stop.constant is not None
+        if known and start.attr >= stop.attr:
+            return
+        if known:
+            self.line(f"br label %{body}")
+        else:
+            some = self.let(f"icmp slt i64 {self.name(start)}, {self.name(stop)}")
+            self.line(f"br i1 {some}, label %{body}, label %{end}")
+        self.start(body)
+        index, following = "%" + self.fresh("i"), "%" + self.fresh("n")
+        assert region.index is not None
+        self.names[region.index] = index
+        phi = len(self.lines)
+        self.lines.append("")
+        self.block(region.bodies[0])
+        self.lines[phi] = f"  {index} = phi i64 [{self.name(start)}, %{before}], [{following}, %{self.label}]\n"
+        self.line(f"{following} = add nsw i64 {index}, {self.name(step)}")
+        again = self.let(f"icmp slt i64 {following}, {self.name(stop)}")
+        self.line(f"br i1 {again}, label %{body}, label %{end}{self._hint(region.unroll)}")
+        self.start(end)
+
+    def _hint(self, unroll: int) -> str:
+        """Loop metadata; the module numbers it."""
+        if not unroll:
+            return ""
+        self.metadata.append("llvm.loop.unroll.disable" if unroll == 1 else f"llvm.loop.unroll.count {unroll}")
+        return f", !llvm.loop !@{len(self.metadata) - 1}@"
+
+    def op_if(self, v: Value) -> None:
+        yes, no, end = self.fresh("then"), self.fresh("else"), self.fresh("end")
+        self.line(f"br i1 {self.name(v.args[0])}, label %{yes}, label %{no}")
+        for label, body in zip((yes, no), v.attr.bodies, strict=True):
+            self.start(label)
+            self.block(body)
+            self.line(f"br label %{end}")
+        self.start(end)
+
+    def op_while(self, v: Value) -> None:
+        head, body, end = self.fresh("head"), self.fresh("body"), self.fresh("end")
+        self.line(f"br label %{head}")
+        self.start(head)
+        self.block(v.attr.bodies[0])
+        self.line(f"br i1 {self.name(v.args[0])}, label %{body}, label %{end}")
+        self.start(body)
+        self.block(v.attr.bodies[1])
+        self.line(f"br label %{head}")
+        self.start(end)
+
+    def op_call(self, v: Value) -> None:
+        self.line(f"call void @{v.attr}({', '.join(self.typed(x) for x in v.args)})")
+
+    def op_external(self, v: Value) -> str:
+        result = "void" if v.type is None else llvm_type(v.type)
+        types, args = [llvm_type(x.type) for x in v.args], [self.name(x) for x in v.args]
+        return self.intrinsic(v.attr, result, types, args)
+
+
+def _memory_kind(p: Value) -> str:
+    element = p.type.element
+    return "i8" if element == "i1" else llvm_kind(element)
+
+
+def _stack_align(t: Type) -> int:
+    size = max(BITS[t.kind] * t.lanes // 8, 1)
+    return min(size & -size, 64)
+
+
+def module_text(functions: Sequence[Function]) -> str:
+    """A module: the functions named are visible from outside, those that they call are not."""
+    declarations: set[str] = set()
+    visible = {f.name for f in functions}
+    order: dict[str, Function] = {}
+    stack = list(functions)
+    while stack:
+        f = stack.pop()
+        if f.name in order:
+            assert order[f.name] is f, f"two functions are called {f.name}"
+            continue
+        order[f.name] = f
+        stack.extend(f.calls.values())
+    texts: list[str] = []
+    metadata: list[str] = []
+    for name in sorted(order):
+        printer = Lowering(order[name], declarations, "" if name in visible else "internal ")
+        text = printer.text()
+        for i, hint in enumerate(printer.metadata):
+            text = text.replace(f"!@{i}@", f"!{len(metadata)}", 1)
+            metadata.append(hint)
+        texts.append(text)
+    tail = "".join(_loop_metadata(i, hint, len(metadata)) for i, hint in enumerate(metadata))
+    return "\n".join([*sorted(declarations), "", *texts]) + tail
+
+
+def _loop_metadata(i: int, hint: str, n: int) -> str:
+    name, _, count = hint.partition(" ")
+    body = f'!"{name}", i32 {count}' if count else f'!"{name}"'
+    return f"!{i} = distinct !{{!{i}, !{n + i}}}\n!{n + i} = !{{{body}}}\n"
