@@ -95,7 +95,7 @@ def test_image_folder_refuses(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no folder of a class in it"):
         data.ImageFolder(tmp_path)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(FileNotFoundError, match=r"a class has no pictures: .*empty\. Known endings: \.jpg"):
+    with pytest.raises(FileNotFoundError, match=r"a class has no files: .*empty\. Known endings: \.jpg"):
         data.ImageFolder(tmp_path)
     assert len(data.ImageFolder(tmp_path, allow_empty=True)) == 0
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..errors import ArgumentError, ShapeError, message, need
 from ..utils.data import Dataset
+from .folders import DatasetFolder
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp", ".gif")
 
@@ -102,11 +102,8 @@ class ArrayImages(Dataset):
         return label if self.target_transform is None else self.target_transform(label)
 
 
-class ImageFolder(Dataset):
-    """Pictures in one folder for each class: ``root/cat/1.png``, ``root/dog/a/2.jpg``.
-
-    Classes are numbered in the alphabetical order of their folders' names; files are found in
-    subfolders too.
+class ImageFolder(DatasetFolder):
+    """Pictures in one folder for each class: ``root/cat/1.png``, ``root/dog/a/2.jpg``; see `DatasetFolder`.
 
     Args:
         root: the folder.
@@ -115,10 +112,6 @@ class ImageFolder(Dataset):
         loader: reads a file; `read_image` unless given.
         is_valid_file: whether a file is to be read; by default its ending decides.
         allow_empty: whether a class may have no pictures.
-
-    Attributes:
-        classes: their names. ``class_to_idx`` has their numbers, ``samples`` the pairs (path, number),
-        ``targets`` the numbers.
     """
 
     def __init__(
@@ -130,36 +123,4 @@ class ImageFolder(Dataset):
         is_valid_file: Callable[[str], bool] | None = None,
         allow_empty: bool = False,
     ) -> None:
-        folder = Path(root)
-        if not folder.is_dir():
-            raise FileNotFoundError(message("ImageFolder", "no such folder", str(folder)))
-        self.root, self.transform, self.target_transform, self.loader = folder, transform, target_transform, loader
-        self.classes = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
-        if not self.classes:
-            raise FileNotFoundError(
-                message("ImageFolder", "no folder of a class in it", str(folder), "Put each class into its own folder")
-            )
-        self.class_to_idx = {name: number for number, name in enumerate(self.classes)}
-        valid = is_valid_file or _is_picture
-        self.samples: list[tuple[str, int]] = []
-        for name, number in self.class_to_idx.items():
-            files = sorted(str(path) for path in (folder / name).rglob("*") if path.is_file() and valid(str(path)))
-            if not files and not allow_empty:
-                endings = "" if is_valid_file else f"Known endings: {' '.join(EXTENSIONS)}"
-                raise FileNotFoundError(message("ImageFolder", "a class has no pictures", str(folder / name), endings))
-            self.samples += [(file, number) for file in files]
-        self.targets = [number for _, number in self.samples]
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def __getitem__(self, index: int) -> tuple[Any, Any]:
-        path, target = self.samples[index]
-        image = self.loader(path)
-        if self.transform is not None:
-            image = self.transform(image)
-        return image, target if self.target_transform is None else self.target_transform(target)
-
-
-def _is_picture(path: str) -> bool:
-    return path.lower().endswith(EXTENSIONS)
+        super().__init__(root, loader, EXTENSIONS, transform, target_transform, is_valid_file, allow_empty)
