@@ -1,0 +1,54 @@
+"""The networks of vision have torchvision's states and results (stored by tests/parity/golden_models.py)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import wengert as wg
+from wengert import models
+
+GOLDEN = json.loads(Path(__file__).with_name("golden.json").read_text())
+
+
+@pytest.fixture
+def unfilled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parameters keep the memory that they got, which costs nothing until it is touched."""
+    for name in ("uniform_", "normal_", "fill_"):
+        monkeypatch.setattr(wg.Tensor, name, lambda self, *args, **options: self)
+
+
+@pytest.mark.usefixtures("unfilled")
+@pytest.mark.parametrize("name", GOLDEN["counts"])
+def test_states_and_sizes(name: str) -> None:
+    net = getattr(models, name)()
+    assert sum(p.numel() for p in net.parameters()) == GOLDEN["counts"][name]
+    if name in GOLDEN["states"]:
+        assert [(k, list(v.shape)) for k, v in net.state_dict().items()] == list(GOLDEN["states"][name].items())
+
+
+def formula(name: str, shape: tuple[int, ...]) -> Any:
+    """The values of `formula` in tests/parity/golden_models.py."""
+    numbers = np.arange(1, int(np.prod(shape)) + 1, dtype=np.uint64) * np.uint64(2654435761 + len(name))
+    for factor in (73244475, 73244475, 1):
+        numbers = ((numbers ^ numbers >> np.uint64(16)) * np.uint64(factor)) & np.uint64(0xFFFFFFFF)
+    values = (numbers / 2.0**31 - 1).reshape(shape)
+    if name.endswith("running_var") or (name.endswith("weight") and len(shape) == 1):
+        return 1 + 0.2 * values
+    return values * (6 * shape[0] / values.size) ** 0.5 if len(shape) > 1 else 0.1 * values
+
+
+@pytest.mark.usefixtures("unfilled")
+@pytest.mark.parametrize(("text", "shape", "wanted"), GOLDEN["outputs"], ids=[row[0] for row in GOLDEN["outputs"]])
+def test_outputs(text: str, shape: list[int], wanted: list[float]) -> None:
+    called = eval(text, dict(vars(models))).double().eval()
+    state = {name: (v.dtype, formula(name, tuple(v.shape))) for name, v in called.state_dict().items()}
+    called.load_state_dict({name: wg.tensor(values, dtype=dtype) for name, (dtype, values) in state.items()})
+    with wg.no_grad():
+        y = called(wg.tensor(formula("input", tuple(shape)))).flatten()
+    seen = y[:: max(1, len(y) // 8)][:8].numpy()
+    np.testing.assert_allclose(seen, wanted, rtol=1e-9, atol=1e-9 * np.abs(wanted).max())
