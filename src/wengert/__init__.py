@@ -13,7 +13,7 @@ __version__ = "0.1.0"
 # Loaded when first used, so that ``import wengert`` stays quick.
 _LAZY = (
     "autograd", "data", "errors", "fft", "func", "linalg", "models", "nn", "numeric", "optim", "signal", "special",
-    "testing", "tree", "utils",
+    "testing", "train", "tree", "utils",
 )  # fmt: skip
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         signal,
         special,
         testing,
+        train,
         tree,
         utils,
     )

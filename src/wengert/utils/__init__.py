@@ -1,5 +1,5 @@
-"""``wengert.utils``: here for programs that import ``torch.utils.data``."""
+"""``wengert.utils``: data loading under PyTorch's names, and the safetensors format."""
 
-from . import data
+from . import data, safetensors
 
-__all__ = ["data"]
+__all__ = ["data", "safetensors"]
