@@ -38,7 +38,7 @@ def set_position(loaders: Sequence[Any], state: dict[str, Any]) -> None:
     set_rng_state(state["rng"])
 
 
-def _named(callbacks: Sequence[Callback]) -> Iterator[tuple[str, Callback]]:
+def named(callbacks: Sequence[Callback]) -> Iterator[tuple[str, Callback]]:
     """Callbacks by class and number, so that one that is added later changes no other's name."""
     seen: Counter[str] = Counter()
     for callback in callbacks:
@@ -58,7 +58,7 @@ def gather(trainer: Trainer) -> dict[str, Any]:
     state["ema"] = None if trainer.ema is None else trainer.ema.state_dict()
     state["metrics"] = {metric.name: metric.state_dict() for metric in trainer.metrics["train"]}
     state["history"] = trainer.history.records
-    state["callbacks"] = {name: callback.state_dict() for name, callback in _named(trainer.callbacks)}
+    state["callbacks"] = {name: callback.state_dict() for name, callback in named(trainer.callbacks)}
     state["pending"] = trainer.pending
     return state
 
@@ -74,7 +74,7 @@ def restore(trainer: Trainer, state: Any, path: Any) -> None:
         trainer.ema.load_state_dict(state["ema"])
     for metric in trainer.metrics["train"]:
         metric.load_state_dict(state["metrics"][metric.name])
-    for name, callback in _named(trainer.callbacks):
+    for name, callback in named(trainer.callbacks):
         if name in state["callbacks"]:
             callback.load_state_dict(state["callbacks"][name])
     trainer.history.records[:] = state["history"]

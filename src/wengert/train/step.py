@@ -35,8 +35,8 @@ def pair(batch: Any) -> tuple[Any, Any]:
 def samples(x: Any) -> int:
     """How many samples a batch of inputs has: the first axis of its first tensor."""
     for leaf in tree.leaves(x):
-        shape = getattr(leaf, "shape", ())
-        if len(shape):
+        shape = getattr(leaf, "shape", None)
+        if shape:
             return int(shape[0])
     return 1
 

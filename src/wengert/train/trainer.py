@@ -115,7 +115,7 @@ class Trainer:
         self.batches: int | None = None
         self.should_stop = False
         self.phase = "start"  # of the epoch: start, train, validate
-        self.pending: tuple[str, int, list[Any]] | None = None  # a round of callbacks that was broken off
+        self.pending: tuple[str, list[str], list[Any]] | None = None  # event, who was called, arguments
         self.sums = {"loss": 0.0, "samples": 0}
         self.loaders: tuple[Any, Any] = (None, None)
         self.seconds, self._timed, self._tick = 0.0, 0, 0.0
@@ -280,14 +280,17 @@ class Trainer:
 
     def _emit(self, event: str, *args: Any) -> None:
         """Call all callbacks, or those that a broken-off round has left. If one raises, save first."""
-        first = self.pending[1] if self.pending is not None else 0
-        for number, callback in enumerate(self.callbacks[first:], first):
-            self.pending = (event, number, list(args))
+        called = [] if self.pending is None else self.pending[1]
+        self.pending = (event, called, list(args))
+        for name, callback in checkpoint.named(self.callbacks):
+            if name in called:
+                continue
             try:
                 getattr(callback, event)(self, *args)
             except BaseException as error:
                 self._save_after(error)
                 raise
+            called.append(name)
         self.pending = None
 
     def _save_after(self, error: BaseException) -> None:
