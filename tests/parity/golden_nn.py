@@ -156,6 +156,16 @@ LAYERS: list[tuple[str, Any]] = [
     ("nn.utils.parametrizations.spectral_norm(nn.ConvTranspose1d(2, 3, 2)).eval()", (1, 2, 3)),
     ("nn.utils.weight_norm(nn.Linear(3, 2), dim=1)", (4, 3)),
     ("nn.utils.spectral_norm(nn.Conv2d(2, 3, 2), n_power_iterations=2)", (1, 2, 3, 3)),
+    ("nn.LazyConvTranspose1d(2, 2)", (1, 3, 2)),
+    ("nn.LazyConvTranspose3d(1, 2)", (1, 2, 1, 2, 1)),
+    ("nn.LazyInstanceNorm2d(affine=True)", (2, 2, 2, 2)),
+    ("nn.LazyInstanceNorm3d(track_running_stats=True)", (2, 1, 1, 2, 2)),
+    ("nn.utils.parametrizations.orthogonal(nn.Linear(3, 3))", (2, 3)),
+    ("nn.utils.parametrizations.orthogonal(nn.Linear(2, 3), orthogonal_map='cayley')", (2, 2)),
+    ("nn.utils.parametrizations.orthogonal(nn.Linear(3, 2))", (2, 3)),
+    ("nn.utils.parametrizations.orthogonal(nn.Linear(2, 4), use_trivialization=False)", (2, 2)),
+    ("nn.utils.fuse_conv_bn_eval(nn.Conv1d(2, 3, 2).eval(), nn.BatchNorm1d(3).eval())", (1, 2, 3)),
+    ("nn.Sequential(nn.ModuleDict({'a': nn.Linear(3, 2), 'b': nn.ReLU()})['a'], *nn.ModuleList([nn.Tanh()]))", (2, 3)),
 ]
 
 # Losses with input, target and the named tensors that the text uses. "p" stands for probabilities.
@@ -280,4 +290,22 @@ CALLS: list[tuple[str, str, dict[str, Any]]] = [
         f"m(y, x, tgt_mask={CAUSAL})",
         {"x": (2, 3, 2), "y": (2, 2, 2)},
     ),
+    (
+        f"nn.TransformerDecoder(nn.TransformerDecoderLayer(4, 1, {SMALL}), 2, nn.LayerNorm(4))",
+        f"m(x, y, tgt_mask={CAUSAL}, memory_key_padding_mask=p > 0)",
+        {"x": (3, 2, 4), "y": (2, 2, 4), "p": [[0, 1], [0, 0]]},
+    ),
+    (
+        "nn.FractionalMaxPool2d(2, output_size=(2, 3), return_indices=True)",
+        "(setattr(m, '_random_samples', s.detach()), *m(x))[1:]",
+        {"x": (1, 1, 4, 5), "s": "p(1, 1, 2)"},
+    ),
+    (
+        "nn.FractionalMaxPool3d((1, 2, 2), output_ratio=0.5)",
+        "(setattr(m, '_random_samples', s.detach()), m(x))[1:]",
+        {"x": (1, 1, 2, 4, 4), "s": "p(1, 1, 3)"},
+    ),
+    ("nn.AdaptiveLogSoftmaxWithLoss(8, 9, [2, 5], div_value=2.0)", "m(x / 4, t)", {"x": (5, 8), "t": [0, 3, 8, 1, 6]}),
+    ("nn.AdaptiveLogSoftmaxWithLoss(4, 4, [1], head_bias=True)", "(m.log_prob(x), m.predict(x))", {"x": (3, 4)}),
+    ("nn.AdaptiveLogSoftmaxWithLoss(4, 4, [2])", "m(x, t)", {"x": (4,), "t": 3}),
 ]

@@ -118,6 +118,51 @@ def eye_(tensor: Tensor) -> Tensor:
         return tensor.copy_(api.eye(*tensor.shape, dtype=tensor.dtype))
 
 
+def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
+    """Make a convolution's weight pass its input on: ones in the middle of each channel's own window.
+
+    Args:
+        tensor: a weight (out, in, *window) with one to three sizes of the window.
+        groups: groups of the convolution; each passes on its own channels.
+
+    >>> import wengert as wg
+    >>> x = wg.randn(1, 2, 5)
+    >>> wg.equal(wg.nn.functional.conv1d(x, wg.nn.init.dirac_(wg.empty(2, 2, 3)), padding=1), x)
+    True
+    """
+    if tensor.ndim not in (3, 4, 5) or tensor.shape[0] % groups:
+        wanted = "the weight must have 3 to 5 dimensions, the first divisible by groups"
+        raise ShapeError(message("dirac_", wanted, f"shape {tuple(tensor.shape)}, groups={groups}"))
+    each = tensor.shape[0] // groups
+    middle = tuple(n // 2 for n in tensor.shape[2:])
+    with no_grad():
+        tensor.fill_(0.0)
+        for group in range(groups):
+            for k in range(min(each, tensor.shape[1])):
+                tensor[(group * each + k, k, *middle)] = 1.0
+    return tensor
+
+
+def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Any = None) -> Tensor:
+    """Normal values in a matrix, of which the fraction ``sparsity`` of each column is zero (rounded up).
+
+    Source: Martens, "Deep learning via Hessian-free optimization", ICML 2010.
+
+    >>> import wengert as wg
+    >>> (wg.nn.init.sparse_(wg.empty(5, 3), 0.5) == 0).sum(0).tolist()
+    [3, 3, 3]
+    """
+    if tensor.ndim != 2:
+        raise ShapeError(message("sparse_", "only tensors with 2 dimensions are supported", str(tuple(tensor.shape))))
+    rows, columns = tensor.shape
+    zeros = math.ceil(sparsity * rows)
+    with no_grad():
+        tensor.normal_(0.0, std, generator=generator)
+        for column in range(columns):
+            tensor[api.randperm(rows, generator=generator)[:zeros], column] = 0.0
+    return tensor
+
+
 def _calculate_fan_in_and_fan_out(tensor: Tensor) -> tuple[int, int]:
     """How many inputs an output sees, and how many outputs an input reaches."""
     if tensor.ndim < 2:

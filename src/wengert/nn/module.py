@@ -82,6 +82,8 @@ class Module:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         thread = STATE
+        if thread.trace is not None:
+            thread.trace.saw_module(self)
         outer = thread.scope
         thread.scope = (*outer, self._scope_name)
         try:

@@ -385,3 +385,33 @@ class LocalResponseNorm(Plain):
 
     def extra_repr(self) -> str:
         return f"{self.size}, {super().extra_repr()}"
+
+
+class CrossMapLRN2d(Plain):
+    """`LocalResponseNorm` of images (N, C, H, W) over ``size`` neighbouring channels, ``size`` odd.
+
+    PyTorch's layer of this name keeps the first channel in the sums of all later ones once there are more than
+    (size + 1) / 2 of them, which its gradient does not; this one has the sums that the paper has.
+
+    Source: Krizhevsky et al. 2012.
+
+    >>> import wengert as wg
+    >>> wg.nn.CrossMapLRN2d(3, alpha=3.0, beta=1.0)(wg.ones(1, 3, 1, 1)).flatten().tolist()
+    [0.333..., 0.25, 0.333...]
+    """
+
+    shown = ("alpha", "beta", "k")
+
+    def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1) -> None:
+        super().__init__()
+        self.size, self.alpha, self.beta, self.k = check_size("CrossMapLRN2d", "size", size, 1), alpha, beta, k
+        if size % 2 == 0:
+            raise ArgumentError(message("CrossMapLRN2d", "size must be odd", str(size)))
+
+    def forward(self, input: Tensor) -> Tensor:
+        if input.ndim != 4:
+            raise ShapeError(message("CrossMapLRN2d", "needs images (N, C, H, W)", f"shape {tuple(input.shape)}"))
+        return F.local_response_norm(input, self.size, self.alpha, self.beta, self.k)
+
+    def extra_repr(self) -> str:
+        return f"{self.size}, {super().extra_repr()}"

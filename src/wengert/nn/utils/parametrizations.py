@@ -1,4 +1,4 @@
-"""Parametrizations that come with the library: weight and spectral normalisation.
+"""Parametrizations that come with the library: weight and spectral normalisation, orthogonal weights.
 
 Each makes `parametrize.register_parametrization` compute a weight, with PyTorch's names in the state.
 """
@@ -7,8 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from ... import api, linalg
 from ...config import no_grad
+from ...errors import ArgumentError, ShapeError, message
 from .. import functional as F
 from ..module import Module
 from .parametrize import register_parametrization
@@ -119,3 +122,115 @@ def spectral_norm(
 def output_dim(module: Module) -> int:
     """Which dimension of a layer's weight counts its outputs."""
     return 1 if any(base.__name__ == "_ConvTranspose" for base in type(module).__mro__) else 0
+
+
+_MAPS = ("matrix_exp", "cayley", "householder")
+
+
+class _Orthogonal(Module):
+    """Orthogonal columns (rows, if there are more columns) from any matrix."""
+
+    base: Any
+
+    def __init__(self, weight: Any, orthogonal_map: str, use_trivialization: bool = True) -> None:
+        super().__init__()
+        self.shape, self.orthogonal_map, self.trivial = tuple(weight.shape), orthogonal_map, use_trivialization
+        if use_trivialization:
+            self.register_buffer("base", None)
+
+    def forward(self, x: Any) -> Any:
+        wide = x.shape[-2] < x.shape[-1]
+        x = x.mT if wide else x
+        q = self._reflections(x) if self.orthogonal_map == "householder" else self._rotation(x)
+        q = self.base @ q if self.trivial else q
+        return q.mT if wide else q
+
+    def _rotation(self, x: Any) -> Any:
+        """The exponential, or Cayley's map, of the skew-symmetric matrix with this lower triangle."""
+        n, k = x.shape[-2:]
+        x = F.pad(x.tril(), (0, n - k))
+        skew = x - x.mT
+        if self.orthogonal_map == "matrix_exp":
+            return api.matrix_exp(skew)[..., :k]
+        one = api.eye(n, dtype=x.dtype)
+        return linalg.solve(one - skew / 2, one + skew / 2)[..., :k]
+
+    def _reflections(self, x: Any) -> Any:
+        """Householder's reflections with the columns below the diagonal, whose own entries are signs."""
+        low = x.tril(-1)
+        q = linalg.householder_product(low, 2.0 / (1.0 + (low * low).sum(-2)))
+        return q * x.diagonal(dim1=-2, dim2=-1).detach().trunc().unsqueeze(-2)
+
+    def right_inverse(self, weight: Any) -> Any:
+        if tuple(weight.shape) != self.shape:
+            seen = f"{tuple(weight.shape)} for {self.shape}"
+            raise ShapeError(message("orthogonal", "a parametrized weight keeps its shape", seen))
+        wide = weight.shape[-2] < weight.shape[-1]
+        tall = weight.mT if wide else weight
+        if not self.trivial:
+            return _reflections_of(self.orthogonal_map, tall, wide)
+        n, k = tall.shape[-2:]
+        if n > k:  # complete it to a square matrix
+            tall = api.cat([tall, api.randn(*tall.shape[:-2], n, n - k, dtype=tall.dtype)], -1)
+        self.base = tall.clone() if _is_orthogonal(tall) else _nearest_orthogonal(tall)
+        # With -1 on the diagonal Householder's map starts at the identity; the others see zeros below it.
+        start = api.zeros_like(weight)
+        start.diagonal(dim1=-2, dim2=-1).fill_(-1.0)
+        return start
+
+
+def _is_orthogonal(q: Any) -> bool:
+    gram, one = q.mT @ q, api.eye(q.shape[-1], dtype=q.dtype)
+    return api.allclose(gram, one.expand_as(gram), atol=10 * q.shape[-2] * api.finfo(q.dtype).eps)
+
+
+def _nearest_orthogonal(x: Any) -> Any:
+    """Q of the QR decomposition with a positive diagonal of R."""
+    q, r = linalg.qr(x)
+    return q * r.diagonal(dim1=-2, dim2=-1).sign().unsqueeze(-2)
+
+
+def _reflections_of(kind: str, tall: Any, wide: bool) -> Any:
+    """The original of which Householder's map gives Q of a matrix, where R has a positive diagonal."""
+    if kind != "householder":
+        wanted = f"a weight can not be assigned to {kind} when use_trivialization=False"
+        raise ArgumentError(message("orthogonal", wanted, cure="Use 'householder', or use_trivialization=True"))
+    below, tau = np.linalg.qr(tall.detach().numpy(), mode="raw")  # LAPACK's reflections, transposed
+    signs = np.sign(np.diagonal(below, axis1=-2, axis2=-1)) * np.where(tau == 0, -1, 1)
+    original = api.as_tensor(np.ascontiguousarray(np.swapaxes(below, -2, -1))).to(tall.dtype)
+    original.diagonal(dim1=-2, dim2=-1).copy_(api.as_tensor(signs))
+    return original.mT if wide else original
+
+
+def orthogonal(
+    module: Module, name: str = "weight", orthogonal_map: str | None = None, *, use_trivialization: bool = True
+) -> Module:
+    """Keep a weight orthogonal: its columns, or its rows if they are fewer, have length 1 and right angles.
+
+    The weight that the module has is kept if it is orthogonal, else the nearest by QR is taken.
+
+    Sources: Lezcano-Casado and Martínez-Rubio, ICML 2019; Lezcano-Casado, "Trivializations for gradient-based
+    optimization on manifolds", NeurIPS 2019.
+
+    Args:
+        module: what to change.
+        name: of the parameter, a real matrix (or a batch of matrices).
+        orthogonal_map: "matrix_exp", "cayley" or "householder"; by default the first for square matrices, the last
+            for others.
+        use_trivialization: whether the map is multiplied by a fixed orthogonal matrix, ``base``, from which it starts.
+
+    >>> import wengert as wg
+    >>> layer = wg.nn.utils.parametrizations.orthogonal(wg.nn.Linear(3, 5))
+    >>> wg.allclose(layer.weight.T @ layer.weight, wg.eye(3), atol=1e-5)
+    True
+    """
+    weight = getattr(module, name)
+    if weight.ndim < 2 or weight.is_complex():
+        raise ShapeError(
+            message("orthogonal", "needs a real matrix or a batch of them", f"shape {tuple(weight.shape)}")
+        )
+    square = weight.shape[-2] == weight.shape[-1]
+    chosen = orthogonal_map or ("matrix_exp" if square else "householder")
+    if chosen not in _MAPS:
+        raise ArgumentError(message("orthogonal", f"orthogonal_map must be one of {', '.join(_MAPS)}", repr(chosen)))
+    return register_parametrization(module, name, _Orthogonal(weight, chosen, use_trivialization), unsafe=True)
