@@ -4,7 +4,7 @@ Optional libraries are imported by the functions that need them; ``pip install '
 and so on brings them.
 """
 
-from . import transforms
+from . import audio, transforms
 from .classic import CIFAR10, CIFAR100, MNIST, FashionMNIST, read_idx
 from .folders import DatasetFolder
 from .images import ArrayImages, ImageFolder, read_image, write_image
@@ -35,6 +35,7 @@ __all__ = [
     "Tokenizer",
     "Vocabulary",
     "WordTokenizer",
+    "audio",
     "k_fold",
     "read_idx",
     "read_image",
