@@ -11,14 +11,7 @@ import sys
 
 import wengert as wg
 import wengert.nn.functional as F
-from wengert import nn, optim
-
-# For each member the friends with a larger number.
-FRIENDS = """
-1 2 3 4 5 6 7 8 10 11 12 13 17 19 21 31/2 3 7 13 17 19 21 30/3 7 8 9 13 27 28 32/7 12 13/6 10/6 10 16/16//
-30 32 33/33////33/32 33/32 33///32 33/33/32 33//32 33/25 27 29 32 33/25 27 31/31/29 33/33/31 33/32 33/32 33/32 33/33/
-"""
-CAMPS = "0000000001000011001010111111111111"  # 1: with the president
+from wengert import data, nn, optim
 
 
 class Net(nn.Module):
@@ -37,13 +30,8 @@ class Net(nn.Module):
 
 def main(smoke=False):
     wg.manual_seed(0)
-    rows = "".join(FRIENDS.strip().splitlines()).split("/")
-    pairs = wg.tensor([[a, int(b)] for a, row in enumerate(rows) for b in row.split()]).T
-    edges = wg.cat([pairs, pairs.flip(0)], 1)
-    camps = wg.tensor([int(c) for c in CAMPS])
-    assert edges.shape == (2, 156)
-
-    net, x = Net(), wg.eye(34)
+    x, edges, camps, _ = data.karate_club()
+    net = Net()
     known = wg.tensor([0, 33])
     optimizer = optim.Adam(net.parameters(), lr=0.01, weight_decay=5e-4)
     for step in range(5 if smoke else 200):

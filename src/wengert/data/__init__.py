@@ -1,4 +1,4 @@
-"""Data of every kind for `wengert.utils.data.DataLoader`: pictures, texts, tables, splits, augmentation.
+"""Data of every kind for `wengert.utils.data.DataLoader`: pictures, texts, sounds, graphs and tables.
 
 Optional libraries are imported by the functions that need them; ``pip install 'wengert[images]'``
 and so on brings them.
@@ -7,6 +7,17 @@ and so on brings them.
 from . import audio, transforms
 from .classic import CIFAR10, CIFAR100, MNIST, FashionMNIST, read_idx
 from .folders import DatasetFolder
+from .graphs import (
+    CitationNetwork,
+    EdgeList,
+    Graph,
+    collate_graphs,
+    karate_club,
+    read_cora,
+    read_edge_list,
+    split_nodes,
+    undirected,
+)
 from .images import ArrayImages, ImageFolder, read_image, write_image
 from .sequences import BucketBatchSampler, PadCollate, PaddedSequences
 from .splits import k_fold, train_validation_test_split
@@ -21,8 +32,11 @@ __all__ = [
     "CIFAR10",
     "CIFAR100",
     "CharacterTokenizer",
+    "CitationNetwork",
     "DatasetFolder",
+    "EdgeList",
     "FashionMNIST",
+    "Graph",
     "ImageFolder",
     "LanguageModelWindows",
     "MNIST",
@@ -36,12 +50,18 @@ __all__ = [
     "Vocabulary",
     "WordTokenizer",
     "audio",
+    "collate_graphs",
     "k_fold",
+    "karate_club",
+    "read_cora",
+    "read_edge_list",
     "read_idx",
     "read_image",
     "read_table",
     "read_topics",
+    "split_nodes",
     "train_validation_test_split",
     "transforms",
+    "undirected",
     "write_image",
 ]

@@ -104,12 +104,16 @@ class GraphBatch(NamedTuple):
         edge_index: their edges, renumbered (2, edges).
         batch: the graph of each node (nodes); ``segment_mean(h, batch, len(sizes))`` is a mean a graph.
         sizes: the number of nodes of each graph.
+        y: targets, one after the other, or None.
+        edge_weight: weights of the edges (edges), or None.
     """
 
     x: Tensor
     edge_index: Tensor
     batch: Tensor
     sizes: tuple[int, ...]
+    y: Any = None
+    edge_weight: Any = None
 
 
 def batch_graphs(graphs: Sequence[tuple[Tensor, Tensor]]) -> GraphBatch:
