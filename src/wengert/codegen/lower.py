@@ -199,14 +199,43 @@ class Lowering:
 
     def op_cast(self, v: Value) -> str:
         (x,), s, t = v.args, v.args[0].type, v.type
+        if t.kind == "bf16":
+            wide = Type("f32", s.lanes)
+            single = self.name(x) if s == wide else self._convert(self._conversion(s, wide), self.name(x), s, wide)
+            return self._to_bfloat16(single, s.lanes)
         if s.is_float and not t.is_float:
             name = f"llvm.fpto{'s' if t.is_signed else 'u'}i.sat.{suffix(t)}.{suffix(s)}"
             return self.intrinsic(name, llvm_type(t), [llvm_type(s)], [self.name(x)])
         return self._convert(self._conversion(s, t), self.name(x), s, t)
 
+    def _to_bfloat16(self, x: str, lanes: int) -> str:
+        """Round to nearest even in integers: processors without the instruction would call a library instead.
+
+        The upper halves are picked by a shuffle, not by ``trunc``: LLVM 22 stores four bytes where a masked store
+        of a truncated vector has a single lane.
+        """
+        word, mask, pair = (Type(kind, n) for kind, n in (("i32", lanes), ("i1", lanes), ("i16", 2 * lanes)))
+        single, t = llvm_type(Type("f32", lanes)), llvm_type(word)
+        nan = self.let(f"fcmp uno {single} {x}, {x}")
+        bits = self.let(f"bitcast {single} {x} to {t}")
+        high = self.let(f"lshr {t} {bits}, {constant_text(16, word)}")
+        odd = self.let(f"and {t} {high}, {constant_text(1, word)}")
+        carry = self.let(f"add {t} {odd}, {constant_text(0x7FFF, word)}")
+        rounded = self.let(f"add {t} {bits}, {carry}")
+        quiet = self.let(f"or {t} {bits}, {constant_text(0x400000, word)}")
+        chosen = self.let(f"select {llvm_type(mask)} {nan}, {t} {quiet}, {t} {rounded}")
+        halves = self.let(f"bitcast {t} {chosen} to {llvm_type(pair)}")
+        if lanes == 1:
+            out = self.let(f"extractelement {llvm_type(pair)} {halves}, i32 1")
+            return self.let(f"bitcast i16 {out} to bfloat")
+        picked = ", ".join(f"i32 {2 * i + 1}" for i in range(lanes))
+        operands = f"{llvm_type(pair)} {halves}, {llvm_type(pair)} poison"
+        out = self.let(f"shufflevector {operands}, <{lanes} x i32> <{picked}>")
+        return self.let(f"bitcast <{lanes} x i16> {out} to <{lanes} x bfloat>")
+
     def _conversion(self, s: Type, t: Type) -> str:
         if s.is_float:
-            if {s.kind, t.kind} == {"f16", "bf16"}:
+            if s.kind == "bf16" and t.kind == "f16":
                 return "by f32"
             return "fpext" if BITS[t.kind] > BITS[s.kind] else "fptrunc"
         if t.is_float:
@@ -271,13 +300,13 @@ class Lowering:
     def op_load(self, v: Value) -> str:
         p, index, *mask = v.args
         where = self.address(p, index)
-        memory = Type("u8", v.lanes) if v.type.kind == "i1" else v.type
+        memory = _memory_type(v.type)
         align = v.attr or memory.nbytes
         if not mask:
             out = self.let(f"load {llvm_type(memory)}, ptr {where}, align {align}")
         else:
             out = self._masked_load(where, memory, self.name(mask[0]), align)
-        return self.let(f"icmp ne {llvm_type(memory)} {out}, {constant_text(0, memory)}") if memory != v.type else out
+        return self._from_memory(out, v.type)
 
     def _masked_load(self, where: str, t: Type, mask: str, align: int) -> str:
         vector, bits = f"<{t.lanes} x {llvm_kind(t.kind)}>", f"<{t.lanes} x i1>"
@@ -308,17 +337,27 @@ class Lowering:
         self.line(f"call void @llvm.masked.store.{stem}.p0({vector} {text}, ptr align {align} {where}, {bits} {keep})")
 
     def _as_memory(self, x: Value) -> tuple[Type, str]:
-        """A value as it is stored: bools as bytes."""
-        if x.type.kind != "i1":
-            return x.type, self.name(x)
-        memory = Type("u8", x.lanes)
-        return memory, self.let(f"zext {self.typed(x)} to {llvm_type(memory)}")
+        """A value as it is stored."""
+        memory = _memory_type(x.type)
+        if memory == x.type:
+            return memory, self.name(x)
+        how = "zext" if x.type.kind == "i1" else "bitcast"
+        return memory, self.let(f"{how} {self.typed(x)} to {llvm_type(memory)}")
+
+    def _from_memory(self, x: str, t: Type) -> str:
+        """A value as it was loaded."""
+        memory = _memory_type(t)
+        if memory == t:
+            return x
+        if t.kind == "i1":
+            return self.let(f"icmp ne {llvm_type(memory)} {x}, {constant_text(0, memory)}")
+        return self.let(f"bitcast {llvm_type(memory)} {x} to {llvm_type(t)}")
 
     def op_gather(self, v: Value) -> str:
         p, index, *mask = v.args
         if v.lanes == 1:
             return self.op_load(Value(v.b, "load", v.args, v.type, 0))
-        memory = Type("u8", v.lanes) if v.type.kind == "i1" else v.type
+        memory = _memory_type(v.type)
         where, t = self._addresses(p, index), llvm_type(memory)
         bits, ptrs = f"<{v.lanes} x i1>", f"<{v.lanes} x ptr>"
         keep = self.name(mask[0]) if mask else "splat (i1 true)"
@@ -326,7 +365,7 @@ class Lowering:
         self.declarations.add(f"declare {t} @{name}({ptrs}, {bits}, {t})")
         pointers = f"{ptrs} align {memory.nbytes} {where}"
         out = self.let(f"call {t} @{name}({pointers}, {bits} {keep}, {t} zeroinitializer)")
-        return self.let(f"icmp ne {t} {out}, zeroinitializer") if memory != v.type else out
+        return self._from_memory(out, v.type)
 
     def op_scatter(self, v: Value) -> None:
         p, index, x, *mask = v.args
@@ -427,6 +466,11 @@ class Lowering:
         result = "void" if v.type is None else llvm_type(v.type)
         types, args = [llvm_type(x.type) for x in v.args], [self.name(x) for x in v.args]
         return self.intrinsic(v.attr, result, types, args)
+
+
+def _memory_type(t: Type) -> Type:
+    """How elements lie in memory: bools take a byte; bfloat16 are moved as integers, as masks need on many targets."""
+    return t._replace(kind={"i1": "u8", "bf16": "u16"}.get(t.kind, t.kind))
 
 
 def _memory_kind(p: Value) -> str:

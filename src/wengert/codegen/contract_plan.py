@@ -1,0 +1,247 @@
+"""How a matrix product is computed: which operand is broadcast, block sizes, what is packed, how work is cut.
+
+All of it is decided from shapes, strides and the target alone, never from the number of threads, so that results do
+not depend on it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from .loop import BITS
+from .micro import Block, register_block, sweep_cycles
+from .target import Target
+
+Strides = tuple[tuple[int, ...], int, int]
+
+
+@dataclass(frozen=True)
+class Product:
+    """``c[..., m, n] (+)= alpha * sum over k of a[..., m, k] * b[..., k, n]``, shapes static.
+
+    ``a``, ``b``, ``c``: strides in elements, (of each batch dimension, of the first index, of the second); 0 repeats
+    elements of ``a`` or ``b``. ``kind``: of all three; ``bf16`` is summed in float32.
+    """
+
+    kind: str
+    batch: tuple[int, ...]
+    m: int
+    n: int
+    k: int
+    a: Strides
+    b: Strides
+    c: Strides
+    accumulate: bool = False
+    alpha: float = 1.0
+
+    @property
+    def sum_kind(self) -> str:
+        """The kind in which products are summed."""
+        return "f64" if self.kind == "f64" else "f32"
+
+    @property
+    def flops(self) -> int:
+        """Multiplications and additions."""
+        return 2 * math.prod(self.batch) * self.m * self.n * self.k
+
+
+class Side(NamedTuple):
+    """An operand: strides of the batch dimensions, of the kept index ``w`` and of ``k``."""
+
+    operand: str
+    batch: tuple[int, ...]
+    w: int
+    k: int
+
+
+class Problem(NamedTuple):
+    """A product with its roles given: rows ``i`` of ``x`` are broadcast, columns ``j`` of ``y`` are vectors.
+
+    ``swapped``: i is n and j is m. ``c``: strides (batch, i, j). ``dims``: the product's batch dimension for each one
+    here; ``folds``: those that have become part of ``i``, each with how many rows there were within one index of it.
+    """
+
+    product: Product
+    swapped: bool
+    batch: tuple[int, ...]
+    i: int
+    j: int
+    k: int
+    x: Side
+    y: Side
+    c: Strides
+    dims: tuple[int, ...]
+    folds: tuple[tuple[int, int], ...]
+
+
+def problem(p: Product, swapped: bool) -> Problem:
+    """The product with ``a`` broadcast, or ``b`` if ``swapped``; batch dimensions made rows where strides allow it."""
+    a, b = Side("a", *p.a), Side("b", p.b[0], p.b[2], p.b[1])
+    i, j = (p.n, p.m) if swapped else (p.m, p.n)
+    x, y = (b, a) if swapped else (a, b)
+    batch_c, ci, cj = (p.c[0], p.c[2], p.c[1]) if swapped else p.c
+    xw, dims = x.w, [d for d, size in enumerate(p.batch) if size != 1]
+    folds: list[tuple[int, int]] = []
+    for d in reversed(dims):
+        same = (x.batch[d], batch_c[d]) == (xw * i, ci * i)
+        if y.batch[d] == 0 and (same or i == 1):
+            if i == 1:
+                xw, ci = x.batch[d], batch_c[d]
+            folds.append((d, i))
+            i *= p.batch[d]
+            dims.remove(d)
+
+    def pick(strides: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(strides[d] for d in dims)
+
+    return Problem(
+        product=p,
+        swapped=swapped,
+        batch=tuple(p.batch[d] for d in dims),
+        i=i,
+        j=j,
+        k=p.k,
+        x=Side(x.operand, pick(x.batch), xw, x.k if p.k > 1 else 1),
+        y=Side(y.operand, pick(y.batch), y.w if j > 1 else 1, y.k if p.k > 1 else 0),
+        c=(pick(batch_c), ci, cj if j > 1 else 1),
+        dims=tuple(dims),
+        folds=tuple(folds),
+    )
+
+
+class Plan(NamedTuple):
+    """All decisions.
+
+    ``pack_x``, ``pack_y``: ``""``, ``"tile"`` (each tile for itself) or ``"temp"`` (once, a step before).
+    A tile has ``rows`` by ``columns`` of the result; ``kc`` steps of k go over a tile at once; ``chunk`` steps of k
+    are one tile's (less than k: partial sums are combined by a step after). ``turn``: results are transposed before
+    they are stored.
+    """
+
+    problem: Problem
+    block: Block
+    rows: int
+    columns: int
+    kc: int
+    chunk: int
+    pack_x: str
+    pack_y: str
+    turn: bool
+    cost: float
+
+    @property
+    def row_tiles(self) -> int:
+        """How many tiles along i."""
+        return -(-self.problem.i // self.rows)
+
+    @property
+    def column_tiles(self) -> int:
+        """How many tiles along j."""
+        return -(-self.problem.j // self.columns)
+
+    @property
+    def chunks(self) -> int:
+        """How many tiles along k."""
+        return max(-(-self.problem.k // self.chunk), 1)
+
+
+def plan(p: Product, target: Target, mapped_a: bool = False, mapped_b: bool = False) -> Plan:
+    """The cheaper of the two ways to give the roles; ``mapped``: the operand's elements go through a function."""
+    plans = [_plan(problem(p, swapped), target, mapped_a, mapped_b) for swapped in (False, True)]
+    return min(plans, key=lambda q: q.cost)
+
+
+_COPY, _TURN, _GATHER = 0.15, 0.5, 1.5  # cycles to pack an element, as measured
+_STORE_TURNED = 1.0  # cycles to store an element by a transpose
+_SMALL_CHUNK = 256
+
+
+def _plan(q: Problem, target: Target, mapped_a: bool, mapped_b: bool) -> Plan:
+    size = BITS[q.product.sum_kind] // 8
+    lanes = target.lanes(size)
+    block = register_block(target, lanes, max(q.i, 1), max(q.j, 1))
+    mapped = {"a": mapped_a, "b": mapped_b}
+    x_packed, y_packed = _packs(q, block, size, mapped)
+    turn = q.c[2] != 1 and q.c[1] == 1
+    batch = math.prod(q.batch)
+    chunk = _chunk(q, batch)
+    kc = _depth(chunk, target, block, size)
+    rows, columns = _tile(q, block, target, kc, size, batch * max(-(-q.k // chunk), 1))
+    cycles = sweep_cycles(block, q.i, q.j) * q.k
+    if x_packed:
+        cycles += q.i * q.k * _pack_cycles(q.x, q.k)
+    if y_packed:
+        cycles += q.j * q.k * _pack_cycles(q.y, q.k)
+    if q.c[2] != 1:
+        cycles += q.i * q.j * _STORE_TURNED * (1 if turn else 2)
+    return Plan(
+        problem=q,
+        block=block,
+        rows=rows,
+        columns=columns,
+        kc=kc,
+        chunk=chunk,
+        pack_x=("tile" if columns >= q.j and chunk >= q.k else "temp") if x_packed else "",
+        pack_y=("tile" if rows >= q.i and chunk >= q.k else "temp") if y_packed else "",
+        turn=turn and chunk >= q.k,
+        cost=cycles * batch,
+    )
+
+
+def _pack_cycles(side: Side, k: int) -> float:
+    return _COPY if side.w == 1 else _TURN if side.k == 1 and k > 2 else _GATHER
+
+
+def _packs(q: Problem, block: Block, size: int, mapped: dict[str, bool]) -> tuple[bool, bool]:
+    """Whether to pack x and y: needed if vectors cannot be loaded, else if the operand is read often from far apart."""
+    far = 1024  # bytes between steps of k from which on each step meets another page or the same cache sets
+    y_uses, x_uses = q.i / block.rows, q.j / block.width
+    y = q.y.w != 1 or (mapped[q.y.operand] and y_uses > 2) or (y_uses > 4 and q.y.k * size >= far and q.k > 32)
+    x = (mapped[q.x.operand] and x_uses > 2) or (x_uses > 4 and q.x.k * size >= far and q.k > 32)
+    return x, y
+
+
+def _chunk(q: Problem, batch: int) -> int:
+    """Steps of k for one tile: all, unless the result is so small that there would be too few tiles."""
+    work = q.i * q.j * batch
+    if work > 1 << 16 or q.k < 8 * _SMALL_CHUNK or q.k < 4 * max(q.i, q.j):
+        return max(q.k, 1)
+    chunks = min(q.k // _SMALL_CHUNK, 64, max((1 << 19) // work, 1))
+    return -(-q.k // max(chunks, 1))
+
+
+def _depth(k: int, target: Target, block: Block, size: int) -> int:
+    """Steps of k at once: a panel of y stays in the first-level cache, beside what streams by."""
+    most = max(target.l1 * 5 // 8 // (block.width * size), 64)
+    return -(-k // max(-(-k // most), 1))
+
+
+_THREADS = ((1, 4), (2, 3), (4, 2), (8, 1), (16, 1))  # numbers of threads to work well for, and how much each counts
+_TILE_CYCLES = 400  # to begin a tile
+_LOAD_BYTES = 8  # a cycle, from the third-level cache
+
+
+def _tile(q: Problem, block: Block, target: Target, kc: int, size: int, others: int) -> tuple[int, int]:
+    """Rows and columns of a tile: balanced for several numbers of threads, operands within the second-level cache."""
+    panels_i, panels_j = max(-(-q.i // block.rows), 1), max(-(-q.j // block.width), 1)
+    best: tuple[float, int, int] | None = None
+    for pi in _divisions(panels_i):
+        for pj in _divisions(panels_j):
+            rows, columns = pi * block.rows, pj * block.width
+            if (rows + columns) * kc * size > target.l2 * 5 // 8 and (pi > 1 or pj > 1):
+                continue
+            tiles = -(-panels_i // pi) * -(-panels_j // pj) * others
+            cycles = rows * pj * block.vectors * q.k / 2
+            cycles += (rows + columns) * q.k * size / _LOAD_BYTES / 4 + _TILE_CYCLES
+            cost = sum(weight * n * -(-tiles // n) * cycles for n, weight in _THREADS)
+            if best is None or cost < best[0]:
+                best = cost, rows, columns
+    assert best is not None
+    return best[1], best[2]
+
+
+def _divisions(n: int) -> list[int]:
+    """Sizes of equal parts of ``n`` panels, each once."""
+    return sorted({-(-n // parts) for parts in range(1, min(n, 128) + 1)})

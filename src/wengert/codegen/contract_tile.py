@@ -1,0 +1,463 @@
+"""The kernels of a planned matrix product, in loop IR: packing, tiles, and the sum of partial results."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from .contract_plan import Plan, Problem, Side
+from .kernel import Epilogue, Kernel, Place, kernel_builder
+from .loop import BITS, I64, Builder, Type, Value, pointer
+from .micro import Accumulators, first_lanes, transpose
+from .pack import Source, pack_panel
+from .target import Target
+
+
+class Maps(NamedTuple):
+    """Functions fused into the product: of elements of ``a``, of ``b``, of the result."""
+
+    a: Epilogue | None = None
+    b: Epilogue | None = None
+    c: Epilogue | None = None
+
+    def operands(self, *which: str) -> dict[str, Type]:
+        """Further operands of those named."""
+        found: dict[str, Type] = {}
+        for name in which:
+            f = getattr(self, name)
+            if f is not None:
+                found |= f.operands
+        return found
+
+
+class Count(NamedTuple):
+    """How many panels a tile has: ``full`` ones, and a last one of ``rest`` elements if ``has_rest`` holds there."""
+
+    full: int | Value
+    rest: int
+    has_rest: bool | Value
+
+
+def panel_count(extent: int, width: int, per_tile: int, tile: Value, tiles: int) -> Count:
+    """The panels of a tile of ``per_tile`` panels of ``width``; those of the last tile may be fewer."""
+    whole, rest = divmod(extent, width)
+    if tiles == 1:
+        return Count(whole, rest, bool(rest))
+    full: int | Value = per_tile
+    if whole != per_tile * tiles:
+        full = tile.b.binary("min", tile.b.const(per_tile, I64), whole - tile * per_tile)
+    return Count(full, rest, tile == tiles - 1 if rest else False)
+
+
+def each_panel(b: Builder, count: Count, width: int, body: Callable[[Value, int], None]) -> None:
+    """``body(panel within the tile, its elements)`` for all of them."""
+    if not isinstance(count.full, int) or count.full > 0:
+        with b.loop(0, count.full, unroll=1) as panel:
+            body(panel, width)
+    last = b.lift(count.full, I64)
+    if isinstance(count.has_rest, Value):
+        with b.when(count.has_rest):
+            body(last, count.rest)
+    elif count.has_rest:
+        body(last, count.rest)
+
+
+class Writer:
+    """Writes the kernels of one plan."""
+
+    def __init__(self, plan: Plan, target: Target, maps: Maps) -> None:
+        self.plan, self.target, self.maps = plan, target, maps
+        self.q: Problem = plan.problem
+        self.p = self.q.product
+        self.block = plan.block
+        self.kind = self.p.sum_kind
+        self.vector = Type(self.kind, self.block.lanes)
+        self.size = BITS[self.kind] // 8
+
+    # -- where things are ------------------------------------------------------------------
+
+    def place(self, batch: Sequence[Value], axis: str, mask: Value | None, **at: Value) -> Place:
+        """The indices that the product's own dimensions have; ``at``: two of i, j, k, in the operand's order."""
+        b = self.b
+        indices = [b.const(0, I64) for _ in self.p.batch]
+        for d, index in zip(self.q.dims, batch, strict=True):
+            indices[d] = index
+        if "i" in at:
+            for d, rows in reversed(self.q.folds):
+                indices[d], at["i"] = at["i"] // rows, at["i"] % rows
+        names = tuple(at)
+        return Place((*indices, *at.values()), len(indices) + names.index(axis), self.block.lanes, mask)
+
+    def split_batch(self, index: Value) -> list[Value]:
+        """The batch indices of a linear one."""
+        out: list[Value] = []
+        for size in reversed(self.q.batch):
+            out.insert(0, index % size)
+            index = index // size
+        return out
+
+    def offset(self, p: Value, strides: Sequence[int], index: Sequence[Value]) -> Value:
+        """A pointer moved to a batch element."""
+        total = self.b.const(0, I64)
+        for stride, i in zip(strides, index, strict=True):
+            total = total + i * stride
+        return self.b.offset(p, total)
+
+    def packed_batch(self, side: Side) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Sizes of the batch dimensions that differ in an operand, and their strides in units of packed matrices."""
+        sizes, strides, total = [], [], 1
+        for size, stride in reversed(list(zip(self.q.batch, side.batch, strict=True))):
+            sizes.insert(0, 1 if stride == 0 else size)
+            strides.insert(0, 0 if stride == 0 else total)
+            total *= sizes[0]
+        return tuple(sizes), tuple(strides)
+
+    # -- packing ---------------------------------------------------------------------------
+
+    def extents(self, side: Side) -> tuple[str, int, int]:
+        """The name of the kept index of an operand, its extent, and the width of its panels."""
+        if side is self.q.x:
+            return "i", self.q.i, self.block.rows
+        return "j", self.q.j, self.block.width
+
+    def packed_size(self, side: Side) -> int:
+        """Elements of one packed matrix."""
+        _, extent, width = self.extents(side)
+        return -(-extent // width) * width * self.q.k
+
+    def convert(self, side: Side, batch: Sequence[Value]) -> Callable[[Value, Value, Value, str, Value | None], Value]:
+        """Brings elements of an operand to the kind to compute in, through its function if it has one."""
+        index_name, _, _ = self.extents(side)
+        mapped: Epilogue | None = getattr(self.maps, side.operand)
+
+        def convert(x: Value, w: Value, k: Value, along: str, mask: Value | None) -> Value:
+            x = self.b.cast(x, self.kind)
+            if mapped is None:
+                return x
+            axis = index_name if along == "w" else "k"
+            at = {index_name: w, "k": k} if side.operand == "a" else {"k": k, index_name: w}
+            place = self.place(batch, axis, mask, **at)._replace(lanes=x.lanes)
+            return self.b.cast(mapped(self.b, x, place), self.kind)
+
+        return convert
+
+    def source(self, side: Side, p: Value, batch: Sequence[Value]) -> Source:
+        """An operand's matrix in one batch element."""
+        _, extent, _ = self.extents(side)
+        here = self.offset(p, side.batch, batch)
+        return Source(here, side.w, side.k, extent, self.q.k, self.convert(side, batch))
+
+    def pack_kernel(self, side: Side, name: str) -> tuple[Kernel, int]:
+        """The kernel that packs all of an operand, and how many elements that makes."""
+        operands = {"source": pointer(self.p.kind), "packed": pointer(self.kind), **self.maps.operands(side.operand)}
+        b = self.b = kernel_builder(name, operands)
+        _, extent, width = self.extents(side)
+        panels = -(-extent // width)
+        sizes, strides = self.packed_batch(side)
+        count = math.prod(sizes)
+        with b.loop(b.lo, b.hi, unroll=1) as t:
+            panel, linear = t % panels, t // panels
+            batch: list[Value] = []
+            for size in reversed(sizes):
+                batch.insert(0, linear % size)
+                linear = linear // size
+            to = self.offset(b.packed, [s * self.packed_size(side) for s in strides], batch)
+            to = b.offset(to, panel * (width * self.q.k))
+            pack_panel(b, self.source(side, b.source, batch), panel * width, to, width, self.block.lanes)
+        elements = count * self.packed_size(side)
+        moved = count * extent * self.q.k * BITS[self.p.kind] // 8 + elements * self.size
+        return Kernel(b.finish(), count * panels, 0, 0, moved), elements
+
+    # -- tiles -----------------------------------------------------------------------------
+
+    def tile_kernel(self, name: str) -> Kernel:
+        """The kernel that computes tiles of the result, or of its partial sums."""
+        plan, q, partial = self.plan, self.q, self.plan.chunks > 1
+        kinds = {"a": self.p.kind, "b": self.p.kind, "c": self.kind if partial else self.p.kind}
+        for side, how in ((q.x, plan.pack_x), (q.y, plan.pack_y)):
+            if how == "temp":
+                kinds[side.operand] = self.kind
+        used = [s.operand for s, how in ((q.x, plan.pack_x), (q.y, plan.pack_y)) if how != "temp"]
+        extra = self.maps.operands(*used, *([] if partial else ["c"]))
+        b = self.b = kernel_builder(name, {n: pointer(k) for n, k in kinds.items()} | extra)
+        self.layout_scratch()
+        batch = math.prod(q.batch)
+        with b.loop(b.lo, b.hi, unroll=1) as t:
+            it, t = t % plan.row_tiles, t // plan.row_tiles
+            jt, t = t % plan.column_tiles, t // plan.column_tiles
+            chunk = t % plan.chunks
+            Tile(self, it, jt, chunk, self.split_batch(t // plan.chunks)).write()
+        tiles = batch * plan.chunks * plan.row_tiles * plan.column_tiles
+        touched = batch * (q.i * q.k + q.k * q.j + q.i * q.j) * BITS[self.p.kind] // 8
+        return Kernel(b.finish(), tiles, self.scratch_bytes, self.p.flops, touched)
+
+    def layout_scratch(self) -> None:
+        """Which parts of the scratch memory a call uses, in elements."""
+        plan, block = self.plan, self.block
+        sizes = {
+            "x": plan.rows * self.q.k if plan.pack_x == "tile" else 0,
+            "y": plan.columns * self.q.k if plan.pack_y == "tile" else 0,
+            "sums": self.buffer_rows * block.width * self.buffer_panels if self.buffered else 0,
+        }
+        self.scratch_at: dict[str, int] = {}
+        total = 0
+        for name, size in sizes.items():
+            self.scratch_at[name] = total
+            total += -(-size // 64) * 64
+        self.scratch_bytes = total * self.size
+
+    def scratch(self, part: str) -> Value:
+        """The pointer to a part of the scratch memory."""
+        return self.b.offset(self.b.retype(self.b.scratch, self.kind), self.scratch_at[part])
+
+    @property
+    def steps(self) -> int:
+        """How many times the tile is gone over, each time for some of k."""
+        return -(-self.plan.chunk // self.plan.kc)
+
+    @property
+    def buffered(self) -> bool:
+        """Whether sums go to a buffer first: something is left to do with them, or they do not lie along vectors."""
+        if self.plan.chunks > 1:
+            return False
+        plain = self.maps.c is None and self.p.alpha == 1.0 and self.p.kind == self.kind
+        return not plain or self.q.c[2] != 1
+
+    @property
+    def buffer_rows(self) -> int:
+        """Rows of the buffer: of a tile, whole squares of lanes."""
+        lanes = self.block.lanes
+        return -(-min(self.plan.rows, max(self.q.i, 1)) // lanes) * lanes
+
+    @property
+    def buffer_panels(self) -> int:
+        """One panel at a time, unless sums wait for the next steps of k."""
+        return 1 if self.steps == 1 else self.plan.columns // self.block.width
+
+    def combine_kernel(self, name: str) -> Kernel:
+        """The kernel that adds up partial sums and finishes the result."""
+        q, lanes, chunks = self.q, self.block.lanes, self.plan.chunks
+        operands = {"partial": pointer(self.kind), "c": pointer(self.p.kind), **self.maps.operands("c")}
+        b = self.b = kernel_builder(name, operands)
+        groups = -(-q.i // 4)
+        one = math.prod(q.batch) * q.i * q.j
+        with b.loop(b.lo, b.hi, unroll=1) as t:
+            group, linear = t % groups, t // groups
+            batch = self.split_batch(linear)
+            c = self.offset(b.c, q.c[0], batch)
+            with (
+                b.loop(group * 4, b.binary("min", group * 4 + 4, q.i)) as i,
+                b.loop(0, q.j, lanes) as j,
+            ):
+                mask = first_lanes(b, lanes, q.j - j) if q.j % lanes else None
+                total = b.var(b.const(0, self.vector))
+                with b.loop(0, chunks) as s:
+                    index = ((linear * chunks + s) * q.i + i) * q.j + j
+                    total.set(total.get() + b.load(b.partial, index, lanes, mask))
+                self.finish(c, batch, i, j, total.get(), mask, "j")
+        moved = one * (chunks * self.size + BITS[self.p.kind] // 8)
+        return Kernel(b.finish(), math.prod(q.batch) * groups, 0, 0, moved)
+
+    # -- results ---------------------------------------------------------------------------
+
+    def finish(
+        self, c: Value, batch: Sequence[Value], i: Value, j: Value, x: Value, mask: Value | None, axis: str
+    ) -> None:
+        """What is left to do with a vector of sums along ``axis``, and its store. ``c`` points at the batch element."""
+        b, (_, ci, cj) = self.b, self.q.c
+        index, stride = i * ci + j * cj, ci if axis == "i" else cj
+        if self.p.alpha != 1.0:
+            x = x * self.p.alpha
+        where = index if stride == 1 else b.iota(x.lanes) * stride + index
+        if self.p.accumulate:
+            old = b.load(c, where, x.lanes, mask) if stride == 1 else b.gather(c, where, mask)
+            x = x + b.cast(old, self.kind)
+        if self.maps.c is not None:
+            at = {"j": j, "i": i} if self.q.swapped else {"i": i, "j": j}
+            x = self.maps.c(b, x, self.place(batch, axis, mask, **at))
+        x = b.cast(x, self.p.kind)
+        if stride == 1:
+            b.store(c, where, x, mask)
+        else:
+            b.scatter(c, where, x, mask)
+
+
+class Tile:
+    """Writes the code of one tile."""
+
+    def __init__(self, w: Writer, it: Value, jt: Value, chunk: Value, batch: list[Value]) -> None:
+        self.w, self.b, self.batch = w, w.b, batch
+        plan, q, block = w.plan, w.q, w.block
+        self.i0, self.j0 = it * plan.rows, jt * plan.columns
+        self.rows = panel_count(q.i, block.rows, plan.rows // block.rows, it, plan.row_tiles)
+        self.columns = panel_count(q.j, block.width, plan.columns // block.width, jt, plan.column_tiles)
+        self.it, self.jt, self.chunk = it, jt, chunk
+        self.x = self.operand(q.x, plan.pack_x, it * (plan.rows // block.rows))
+        self.y = self.operand(q.y, plan.pack_y, jt * (plan.columns // block.width))
+        if plan.chunks > 1:
+            # Partial sums lie one chunk after the other within a batch element, each like a plain matrix.
+            linear = self.b.const(0, I64)
+            for size, index in zip(q.batch, batch, strict=True):
+                linear = linear * size + index
+            self.c = self.b.offset(self.b.c, (linear * plan.chunks + chunk) * (q.i * q.j))
+            self.ci = q.j
+        else:
+            self.c, self.ci = w.offset(self.b.c, q.c[0], batch), q.c[1]
+
+    def operand(self, side: Side, packed: str, first_panel: Value) -> Value:
+        """The pointer that panels are counted from: of the tile if packed, else the batch element."""
+        w, b = self.w, self.b
+        p = getattr(b, side.operand)
+        if not packed:
+            return w.offset(p, side.batch, self.batch)
+        _, _, width = w.extents(side)
+        if packed == "temp":
+            _, strides = w.packed_batch(side)
+            p = w.offset(p, [s * w.packed_size(side) for s in strides], self.batch)
+            return b.offset(p, first_panel * (width * w.q.k))
+        count, start = (self.rows, self.i0) if side is w.q.x else (self.columns, self.j0)
+        to = w.scratch("x" if side is w.q.x else "y")
+        source = w.source(side, p, self.batch)
+        panels = count.full + (count.has_rest if isinstance(count.has_rest, bool) else b.cast(count.has_rest, "i64"))
+        with b.loop(0, panels, unroll=1) as panel:
+            here = b.offset(to, panel * (width * w.q.k))
+            pack_panel(b, source, start + panel * width, here, width, w.block.lanes)
+        return to
+
+    def write(self) -> None:
+        """All steps of k over all panels."""
+        w, b, plan = self.w, self.b, self.w.plan
+        if w.steps == 1 and plan.chunks == 1:
+            self.step(b.const(0, I64), w.q.k, None, None)
+            return
+        start = self.chunk * plan.chunk
+        stop = b.binary("min", start + plan.chunk, w.q.k)
+        with b.loop(start, stop, plan.kc, unroll=1) as k0:
+            kc = b.binary("min", stop - k0, plan.kc)
+            several = w.steps > 1
+            self.step(k0, kc, k0 == start if several else None, k0 + kc == stop if several else None)
+
+    def step(self, k0: Value, kc: Value | int, first: Value | None, last: Value | None) -> None:
+        """``kc`` steps of k from ``k0`` on; ``first``, ``last``: whether those are (None: both)."""
+        w, b, block = self.w, self.b, self.w.block
+
+        def column(panel: Value, width: int) -> None:
+            def row(row_panel: Value, rows: int) -> None:
+                sums = self.multiply(row_panel, rows, panel, width, k0, kc)
+                self.keep(sums, row_panel, panel, width, first)
+
+            each_panel(b, self.rows, block.rows, row)
+            if not w.buffered:
+                return
+            if last is None:
+                self.finish_panel(panel, width)
+            else:
+                with b.when(last):
+                    self.finish_panel(panel, width)
+
+        each_panel(b, self.columns, block.width, column)
+
+    def multiply(
+        self, row_panel: Value, rows: int, panel: Value, width: int, k0: Value, kc: Value | int
+    ) -> list[list[Value]]:
+        """The sums of one register block."""
+        w, b, (most, _, lanes) = self.w, self.b, self.w.block
+        sums = Accumulators(b, rows, -(-width // lanes), w.vector, w.target.has_fma)
+        x_at = self.reader(w.q.x, w.plan.pack_x, self.x, row_panel, self.i0, most, k0)
+        y_at = self.reader(w.q.y, w.plan.pack_y, self.y, panel, self.j0, w.block.width, k0)
+        mask = first_lanes(b, lanes, width % lanes or lanes)
+
+        def y(k: Value, v: int) -> Value:
+            masked = mask if (v + 1) * lanes > width and not w.plan.pack_y else None
+            return y_at(k, v * lanes, lanes, masked)
+
+        with b.loop(0, kc) as k:
+            sums.step(lambda r: x_at(k, r, 1, None), lambda v: y(k, v))
+        return sums.values()
+
+    def reader(
+        self, side: Side, packed: str, p: Value, panel: Value, start: Value, width: int, k0: Value
+    ) -> Callable[[Value, int, int, Value | None], Value]:
+        """Loads ``lanes`` elements at an offset within a panel, for a step of k."""
+        w, b = self.w, self.b
+        if packed:
+            p = b.offset(p, panel * (width * w.q.k) + k0 * width)
+            return lambda k, at, lanes, mask: b.load(p, k * width + at, lanes)
+        begin = start + panel * width
+        p = b.offset(p, begin * side.w + k0 * side.k)
+        convert = w.convert(side, self.batch)
+
+        def read(k: Value, at: int, lanes: int, mask: Value | None) -> Value:
+            x = b.load(p, k * side.k + at * side.w, lanes, mask)
+            return convert(x, begin + at, k0 + k, "w", mask)
+
+        return read
+
+    def keep(self, sums: list[list[Value]], row_panel: Value, panel: Value, width: int, first: Value | None) -> None:
+        """Store sums to the result or to the buffer; add them to what is there, but for the first step of k."""
+        w, b, block = self.w, self.b, self.w.block
+        i = row_panel * block.rows
+        if w.buffered:
+            begin = self.buffer(panel)
+            stride, begin, mask = block.width, b.offset(begin, i * block.width), None
+        else:
+            stride = self.ci
+            begin = b.offset(self.c, (self.i0 + i) * stride + (self.j0 + panel * block.width))
+            mask = first_lanes(b, block.lanes, width % block.lanes or block.lanes)
+        add = w.p.accumulate and not w.buffered and w.plan.chunks == 1
+
+        def store(added: bool) -> None:
+            for r, row in enumerate(sums):
+                for v, x in enumerate(row):
+                    at, keep = r * stride + v * block.lanes, mask if v == len(row) - 1 else None
+                    b.store(begin, at, b.load(begin, at, block.lanes, keep) + x if added else x, keep)
+
+        if first is None or add:
+            store(add)
+            return
+        with b.when(first):
+            store(False)
+        with b.otherwise():
+            store(True)
+
+    def buffer(self, panel: Value) -> Value:
+        """Where the sums of a panel of columns are."""
+        w, p = self.w, self.w.scratch("sums")
+        if w.buffer_panels == 1:
+            return p
+        return self.b.offset(p, panel * (w.buffer_rows * w.block.width))
+
+    def finish_panel(self, panel: Value, width: int) -> None:
+        """Store the sums of a panel, when they are complete."""
+        w, b, block = self.w, self.b, self.w.block
+        begin, j0 = self.buffer(panel), self.j0 + panel * block.width
+        count = b.binary("min", b.const(w.plan.rows, I64), w.q.i - self.i0) if w.plan.row_tiles > 1 else w.q.i
+        if w.plan.turn:
+            self.finish_turned(begin, j0, width, count)
+            return
+        with b.loop(0, count, unroll=1) as r:
+            for v in range(0, width, block.lanes):
+                x = b.load(begin, r * block.width + v, block.lanes)
+                mask = first_lanes(b, block.lanes, width - v)
+                w.finish(self.c, self.batch, self.i0 + r, j0 + v, x, mask, "j")
+
+    def finish_turned(self, begin: Value, j0: Value, width: int, count: Value | int) -> None:
+        """The same where the result lies along i: squares of lanes are transposed on the way."""
+        w, b, block = self.w, self.b, self.w.block
+        lanes = block.lanes
+        square = b.array(w.kind, lanes * lanes)
+        with b.loop(0, count, lanes, unroll=1) as r, b.loop(0, width, lanes, unroll=1) as v:
+            rows = [b.load(begin, (r + q) * block.width + v, lanes) for q in range(lanes)]
+            for q, x in enumerate(transpose(b, rows)):
+                b.store(square, q * lanes, x)
+            mask = first_lanes(b, lanes, count - r) if isinstance(count, Value) or count % lanes else None
+            there = b.binary("min", width - v, lanes)
+            with b.loop(0, there, unroll=1) as q:
+                x = b.load(square, q * lanes, lanes)
+                w.finish(self.c, self.batch, self.i0 + r, j0 + v + q, x, mask, "i")
+
+
+def step_operands(names: Mapping[str, Type], given: Mapping[str, str]) -> tuple[str, ...]:
+    """What to pass for each parameter: a buffer of the recipe, by default of the same name."""
+    return tuple(given.get(name, name) for name in names)

@@ -1,0 +1,299 @@
+"""Matrix products by generated kernels, against NumPy in float64."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import random
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+
+from wengert.codegen import target as targets
+from wengert.codegen.contract import Product, matmul
+from wengert.codegen.contract_plan import plan
+from wengert.codegen.kernel import Place, Recipe
+from wengert.codegen.loop import Builder, Type, Value, pointer
+from wengert.codegen.lower import module_text
+from wengert.codegen.target import Target, aarch64, avx2, avx512, host, host_features
+from wengert.dtypes import bfloat16
+from wengert.runtime import llvm
+
+NEEDS = {"avx2": targets._X86_V3, "avx512": (*targets._X86_V3, *targets._AVX512)}
+HERE = [host(), *(t for t in (avx2(), avx512()) if host_features().issuperset(NEEDS[t.name]))]
+DTYPES = {"f32": np.dtype(np.float32), "f64": np.dtype(np.float64), "bf16": np.dtype(bfloat16.np)}
+ROUNDING = {"f32": 2.0**-24, "f64": 2.0**-53, "bf16": 2.0**-9}
+GUARD = 32  # elements around each array that must stay untouched
+
+
+def aligned(nbytes: int) -> np.ndarray[Any, Any]:
+    raw = np.full(nbytes + 64, 0xFF, np.uint8)  # NaN to all kinds
+    start = -raw.ctypes.data % 64
+    return raw[start : start + nbytes]
+
+
+class Compiled:
+    """A recipe as machine code."""
+
+    def __init__(self, recipe: Recipe, target: Target) -> None:
+        self.recipe = recipe
+        functions = {s.kernel.function.name: s.kernel.function for s in recipe.steps}
+        code = llvm.compile_ir(module_text(list(functions.values())), target, "test")
+        self.library = llvm.load([code], list(functions))
+
+    def __call__(self, operands: Mapping[str, int], parts: int) -> None:
+        """Run all steps, each in ``parts`` ranges of tiles, the last one first."""
+        temps = {name: aligned(n * DTYPES[kind].itemsize) for name, (kind, n) in self.recipe.temps.items()}
+        address = {**operands, **{name: memory.ctypes.data for name, memory in temps.items()}}
+        for kernel, names in self.recipe.steps:
+            kinds = [ctypes.c_void_p] * (len(names) + 1) + [ctypes.c_int64] * 2
+            f = ctypes.CFUNCTYPE(None, *kinds)(self.library.address(kernel.function.name))
+            scratch = aligned(kernel.scratch)
+            for part in reversed(range(parts)):
+                lo, hi = kernel.tiles * part // parts, kernel.tiles * (part + 1) // parts
+                f(*(address[n] for n in names), scratch.ctypes.data, lo, hi)
+
+
+def shape_of(p: Product, name: str) -> tuple[int, ...]:
+    return (*p.batch, *{"a": (p.m, p.k), "b": (p.k, p.n), "c": (p.m, p.n)}[name])
+
+
+class Array:
+    """An operand with guards around its memory."""
+
+    def __init__(self, p: Product, name: str, rng: np.random.Generator) -> None:
+        self.dtype, shape = DTYPES[p.kind], shape_of(p, name)
+        batch, first, second = getattr(p, name)
+        steps = (*batch, first, second)
+        size = 1 + sum((n - 1) * step for n, step in zip(shape, steps, strict=True)) if 0 not in shape else 0
+        self.memory = np.full(size + 2 * GUARD, np.nan).astype(self.dtype)
+        self.memory[GUARD : GUARD + size] = rng.standard_normal(size).astype(self.dtype)
+        self.steps, self.shape = steps, shape
+        self.address = self.memory.ctypes.data + GUARD * self.dtype.itemsize
+
+    def view(self, memory: np.ndarray[Any, Any] | None = None) -> np.ndarray[Any, Any]:
+        memory = self.memory if memory is None else memory
+        steps = [step * memory.itemsize for step in self.steps]
+        return np.lib.stride_tricks.as_strided(memory[GUARD:], self.shape, steps)
+
+    def untouched(self) -> np.ndarray[Any, Any]:
+        mask = np.ones(self.memory.size, bool)
+        mask[self.view(np.arange(self.memory.size)).ravel()] = False
+        return self.memory[mask].view(np.uint8)
+
+
+def check(
+    p: Product,
+    target: Target,
+    maps: Mapping[str, Any] | None = None,
+    extra: Mapping[str, np.ndarray[Any, Any]] | None = None,
+    reference: Callable[[np.ndarray[Any, Any], np.ndarray[Any, Any]], np.ndarray[Any, Any]] = np.matmul,
+    after: Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]] = lambda c: c,
+) -> None:
+    """Run a product as a whole and cut in three; compare with float64, and what lies beside the result."""
+    rng = np.random.default_rng(1)
+    a, b, c = (Array(p, name, rng) for name in "abc")
+    wide_a, wide_b, old = (x.view().astype(np.float64) for x in (a, b, c))
+    want = after(reference(wide_a, wide_b) * p.alpha + (old if p.accumulate else 0.0))
+    scale = np.matmul(np.abs(wide_a), np.abs(wide_b)) * abs(p.alpha) + np.abs(old) + np.abs(want)
+    run = Compiled(matmul(p, target, **(maps or {})), target)
+    before, beside = c.memory.copy(), c.untouched()
+    operands = {"a": a.address, "b": b.address, "c": c.address} | {n: x.ctypes.data for n, x in (extra or {}).items()}
+    results = []
+    for parts in (1, 3):
+        c.memory[:] = before
+        run(operands, parts)
+        results.append(c.memory.tobytes())
+        assert np.array_equal(c.untouched(), beside)
+    assert results[0] == results[1]
+    error = np.abs(c.view().astype(np.float64) - want)
+    allowed = (2 * ROUNDING[p.kind] + (8 + p.k**0.5) * ROUNDING[p.kind if p.kind != "bf16" else "f32"]) * scale
+    assert np.all(error <= allowed), float(np.max(error / allowed))
+
+
+def row_major(*shape: int) -> tuple[tuple[int, ...], int, int]:
+    steps = [math.prod(shape[d + 1 :]) for d in range(len(shape))]
+    return tuple(steps[:-2]), steps[-2], steps[-1]
+
+
+def plain(kind: str, m: int, n: int, k: int, transposed: str = "", **more: Any) -> Product:
+    """A product of whole matrices, those named stored transposed."""
+    strides = {}
+    for name, (rows, columns) in {"a": (m, k), "b": (k, n), "c": (m, n)}.items():
+        strides[name] = ((), 1, rows) if name in transposed else ((), columns, 1)
+    return Product(kind, (), m, n, k, strides["a"], strides["b"], strides["c"], **more)
+
+
+def random_product(rng: random.Random, kind: str) -> Product:
+    """Any order of dimensions in memory, gaps, repeated batches."""
+    m, n, k = (rng.choice([1, 2, 3, rng.randint(1, 70), rng.randint(1, 150)]) for _ in range(3))
+    batch = tuple(rng.randint(1, 4) for _ in range(rng.choice([0, 0, 1, 2])))
+    strides = {}
+    for name, matrix in {"a": (m, k), "b": (k, n), "c": (m, n)}.items():
+        shape = (*batch, *matrix)
+        order = list(range(len(shape)))
+        if rng.random() < 0.5:
+            rng.shuffle(order)
+        steps, step = [0] * len(shape), 1
+        for position, d in enumerate(reversed(order)):
+            steps[d] = step
+            step = step * shape[d] + (rng.choice([0, 0, 3]) if position == 0 else 0)
+        if name != "c":
+            steps[: len(batch)] = [0 if rng.random() < 0.3 else s for s in steps[: len(batch)]]
+        strides[name] = (tuple(steps[:-2]), steps[-2], steps[-1])
+    return Product(
+        kind, batch, m, n, k, strides["a"], strides["b"], strides["c"], rng.random() < 0.3, rng.choice([1.0, 1.0, 0.5])
+    )
+
+
+@pytest.mark.parametrize("target", HERE, ids=lambda t: t.name)
+@pytest.mark.parametrize("kind", ["f32", "f64", "bf16"])
+def test_random_products(kind: str, target: Target) -> None:
+    rng = random.Random(f"{kind} {target.name}")
+    for _ in range(25):
+        check(random_product(rng, kind), target)
+
+
+@pytest.mark.parametrize("transposed", ["", "a", "b", "c", "ab", "ac", "bc", "abc"])
+def test_every_order_in_memory(transposed: str) -> None:
+    for kind in ("f32", "f64"):
+        check(plain(kind, 61, 83, 131, transposed), host())
+
+
+@pytest.mark.parametrize("kind", ["f32", "bf16"])
+@pytest.mark.parametrize("transposed", ["", "ab"])
+def test_sums_in_several_passes_over_k(kind: str, transposed: str) -> None:
+    for accumulate in (False, True):
+        check(plain(kind, 70, 90, 1500, transposed, accumulate=accumulate), host())
+
+
+@pytest.mark.parametrize("transposed", ["", "a", "b", "c"])
+def test_small_results_of_long_sums_are_cut_along_k(transposed: str) -> None:
+    p = plain("f32", 5, 17, 9001, transposed, alpha=0.5, accumulate=True)
+    assert plan(p, host()).chunks > 8
+    check(p, host())
+
+
+@pytest.mark.parametrize(("m", "n", "k"), [(0, 3, 2), (3, 0, 2), (3, 4, 0), (1, 1, 1), (1, 1, 300), (300, 1, 1)])
+def test_empty_and_smallest(m: int, n: int, k: int) -> None:
+    for accumulate in (False, True):
+        check(plain("f32", m, n, k, accumulate=accumulate), host())
+
+
+def test_attention_heads_as_views() -> None:
+    batch, time, heads, width = 2, 40, 3, 24
+    rows = ((time * heads * width, width), heads * width, 1)  # (B, H, T, D) of memory (B, T, H, D)
+    columns = ((time * heads * width, width), 1, heads * width)
+    scores = ((heads * time * time, time * time), time, 1)
+    check(Product("f32", (batch, heads), time, time, width, rows, columns, scores, alpha=width**-0.5), host())
+    check(Product("f32", (batch, heads), time, width, time, scores, rows, rows), host())
+
+
+def test_a_shared_matrix_makes_batches_rows() -> None:
+    p = Product("f32", (3, 4), 5, 7, 6, row_major(3, 4, 5, 6), ((0, 0), 7, 1), row_major(3, 4, 5, 7))
+    assert plan(p, host()).problem.i == 60
+    check(p, host())
+
+
+@dataclass(frozen=True)
+class BiasRelu:
+    """``max(x + bias, 0)`` with a bias for each n and for each sum of batch indices."""
+
+    n: int
+
+    @property
+    def operands(self) -> dict[str, Type]:
+        return {"bias": pointer("f32")}
+
+    def __call__(self, b: Builder, x: Value, place: Place) -> Value:
+        *batch, _, n = place.index
+        index = n
+        for i in batch:
+            index = index + i * self.n
+        if place.axis == len(place.index) - 1:
+            bias = b.load(b.bias, index, place.lanes, place.mask)
+        else:
+            bias = b.splat(b.load(b.bias, index), place.lanes)
+        return b.binary("max", x + bias, 0.0)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Multiplies by an element of a vector for each index of the dimension ``axis``."""
+
+    name: str
+    axis: int
+
+    @property
+    def operands(self) -> dict[str, Type]:
+        return {self.name: pointer("f32")}
+
+    def __call__(self, b: Builder, x: Value, place: Place) -> Value:
+        p, index = getattr(b, self.name), place.index[self.axis]
+        if place.axis == self.axis:
+            return x * b.load(p, index, place.lanes, place.mask)
+        return x * b.splat(b.load(p, index), place.lanes)
+
+
+def epilogue_cases() -> Iterator[Product]:
+    for transposed in ("", "b", "c", "ac", "abc"):
+        yield plain("f32", 37, 45, 30, transposed)
+    yield plain("f32", 20, 18, 900, "b", accumulate=True, alpha=2.0)
+    yield plain("f32", 9, 18, 5000)
+    yield plain("bf16", 33, 34, 35)
+
+
+@pytest.mark.parametrize("target", HERE, ids=lambda t: t.name)
+def test_epilogue(target: Target) -> None:
+    for p in epilogue_cases():
+        bias = np.linspace(-9, 9, p.n, dtype=np.float32)
+        check(
+            p,
+            target,
+            {"epilogue": BiasRelu(p.n)},
+            {"bias": bias},
+            after=lambda c, bias=bias: np.maximum(c + bias, 0.0),
+        )
+
+
+def test_epilogue_of_a_batch_that_became_rows() -> None:
+    p = Product("f32", (3, 4), 5, 7, 6, row_major(3, 4, 5, 6), ((0, 0), 7, 1), row_major(3, 4, 5, 7))
+    bias = np.linspace(-9, 9, 6 * 7, dtype=np.float32)
+
+    def after(c: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        batch = np.add.outer(np.arange(3), np.arange(4))[:, :, None, None]
+        return np.maximum(c + bias[batch * 7 + np.arange(7)], 0.0)
+
+    check(p, host(), {"epilogue": BiasRelu(7)}, {"bias": bias}, after=after)
+
+
+@pytest.mark.parametrize("transposed", ["", "a", "b", "c", "abc"])
+@pytest.mark.parametrize(("m", "n"), [(6, 5), (90, 100)])
+def test_prologues(transposed: str, m: int, n: int) -> None:
+    rng = np.random.default_rng(2)
+    u, v = rng.uniform(-1, 1, (2, 300)).astype(np.float32)
+
+    def reference(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        return np.matmul(a * u[: a.shape[1]], b * v[: b.shape[1]])
+
+    maps = {"prologue_a": Scale("u", 1), "prologue_b": Scale("v", 1)}
+    for k in (19, 260):
+        check(plain("f32", m, n, k, transposed), host(), maps, {"u": u, "v": v}, reference)
+
+
+def test_equal_products_share_their_code() -> None:
+    p = plain("f32", 20, 30, 40)
+    assert matmul(p, avx2()) is matmul(plain("f32", 20, 30, 40), avx2())
+    first, second = matmul(p, avx2(), BiasRelu(30)), matmul(p, avx2(), BiasRelu(30))
+    assert first is second
+    other = matmul(p, avx2(), BiasRelu(31))
+    assert other is not first and other.steps[-1].kernel.function is first.steps[-1].kernel.function
+
+
+def test_other_processors_are_targets_too() -> None:
+    recipe = matmul(plain("f32", 61, 83, 131, "b"), aarch64())
+    code = llvm.compile_ir(module_text([s.kernel.function for s in recipe.steps]), aarch64(), "test")
+    assert code[:4] == b"\x7fELF" and int.from_bytes(code[18:20], "little") == 183  # EM_AARCH64
