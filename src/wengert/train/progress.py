@@ -60,7 +60,6 @@ class Progress(Callback):
                 desc=self._epoch(trainer.epoch + 1, trainer), total=trainer.batches, initial=trainer.batch, leave=False,
                 unit="batch", file=self._out(), dynamic_ncols=True,
             )  # fmt: skip
-            self._bar.n -= trainer.batch - self._bar.initial  # the batches of this update
         self._bar.update(trainer.batch - self._bar.n)
         now = time.perf_counter()
         if now - self._shown >= 0.2:

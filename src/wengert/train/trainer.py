@@ -203,10 +203,7 @@ class Trainer:
         loader = self.loaders[0]
         self.model.train()
         self.batches = _length(loader)
-        batches = iter(loader)
-        if not checkpoint.keeps_position(loader):
-            for _ in islice(batches, self.batch):
-                pass
+        batches = self._batches_left(loader)
         self._tick = time.perf_counter()
         while group := list(islice(batches, self.accumulate)):
             loss = self._update(step, [pair(batch) for batch in group])
@@ -218,6 +215,14 @@ class Trainer:
             raise ArgumentError(message("Trainer", "the training loader gave no batch"))
         self.phase = "validate"
 
+    def _batches_left(self, loader: Any) -> Iterator[Any]:
+        """The batches of this epoch that have not been used."""
+        if checkpoint.keeps_position(loader):
+            if self.batch:  # of an epoch that a callback broke off in this very process
+                loader.load_state_dict(loader.state_dict())
+            return iter(loader)
+        return islice(loader, self.batch, None)
+
     def _update(self, step: Any, group: list[tuple[Any, Any]]) -> float:
         loss, outputs = step(*[part for batch in group for part in batch])
         loss = float(loss.item())
@@ -225,8 +230,8 @@ class Trainer:
             raise AnomalyError(
                 message(
                     "Trainer",
-                    "the loss is not finite any more",
-                    f"{loss} in epoch {self.epoch + 1}, batch {self.batch + 1}",
+                    f"the loss is not finite any more in epoch {self.epoch + 1}",
+                    f"{loss} in batch {self.batch + 1}",
                     "Lower the learning rate, clip the gradient, or find the op with wg.autograd.detect_anomaly()",
                 )
             )
