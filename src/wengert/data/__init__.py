@@ -1,4 +1,4 @@
-"""Data of every kind for `wengert.utils.data.DataLoader`: pictures, texts, sounds, graphs and tables.
+"""Data of every kind for `wengert.utils.data.DataLoader`: pictures, videos, sounds, texts, graphs and tables.
 
 Optional libraries are imported by the functions that need them; ``pip install 'wengert[images]'``
 and so on brings them.
@@ -24,6 +24,16 @@ from .splits import k_fold, train_validation_test_split
 from .tables import TableDataset, read_table
 from .text import LanguageModelWindows, TextFolder, TextLines, read_topics
 from .tokenizers import CharacterTokenizer, SubwordTokenizer, Tokenizer, WordTokenizer
+from .video import (
+    VideoClips,
+    VideoFolder,
+    VideoInfo,
+    frame_times,
+    read_frames,
+    read_video,
+    video_info,
+    write_video,
+)
 from .vocabulary import Vocabulary
 
 __all__ = [
@@ -47,21 +57,29 @@ __all__ = [
     "TextFolder",
     "TextLines",
     "Tokenizer",
+    "VideoClips",
+    "VideoFolder",
+    "VideoInfo",
     "Vocabulary",
     "WordTokenizer",
     "audio",
     "collate_graphs",
+    "frame_times",
     "k_fold",
     "karate_club",
     "read_cora",
     "read_edge_list",
+    "read_frames",
     "read_idx",
     "read_image",
     "read_table",
     "read_topics",
+    "read_video",
     "split_nodes",
     "train_validation_test_split",
     "transforms",
     "undirected",
+    "video_info",
     "write_image",
+    "write_video",
 ]

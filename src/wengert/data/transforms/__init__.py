@@ -8,6 +8,7 @@ without one, a key of Wengert's global generator seeds it, which a `DataLoader` 
 
 from .augment import ColorJitter, Grayscale, RandAugment, RandomErasing, RandomRotation
 from .base import Compose, Lambda, Transform
+from .clips import PerClip
 from .geometry import (
     CenterCrop,
     Normalize,
@@ -26,6 +27,7 @@ __all__ = [
     "Grayscale",
     "Lambda",
     "Normalize",
+    "PerClip",
     "RandAugment",
     "RandomCrop",
     "RandomErasing",
