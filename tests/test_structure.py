@@ -35,8 +35,7 @@ LAYERS = """
     autograd_functional
     autograd  fft  linalg  signal  special
     optimize
-    schedule
-    codegen
+    schedule  codegen
     runtime
     compile
     nn

@@ -5,11 +5,13 @@ from math import e, inf, nan, pi
 from .compare import compare_derivatives
 from .config import (
     enable_grad,
+    get_num_threads,
     inference_mode,
     is_grad_enabled,
     is_inference_mode_enabled,
     no_grad,
     set_grad_enabled,
+    set_num_threads,
 )
 from .custom import custom
 from .dtypes import (

@@ -11,12 +11,15 @@ from __future__ import annotations
 
 import contextvars
 import functools
+import os
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+
+from .errors import ArgumentError, DTypeError, message
 
 
 class Detour(Exception):
@@ -218,3 +221,45 @@ def is_grad_enabled() -> bool:
 def is_inference_mode_enabled() -> bool:
     """Always False: inference mode is the same as `no_grad` here."""
     return False
+
+
+def _threads_at_start() -> int:
+    """What the environment says (the first of OpenMP's list), or the processors this process may use."""
+    for name in ("WENGERT_NUM_THREADS", "OMP_NUM_THREADS"):
+        text = os.environ.get(name, "").partition(",")[0].strip()
+        if text.isdecimal() and int(text) > 0:
+            return int(text)
+    affinity = getattr(os, "sched_getaffinity", None)  # not on every system
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+# In an array, because compiled code reads it where it lies.
+NUM_THREADS = np.array([_threads_at_start()], np.int32)
+MAX_THREADS = 4096  # more than any machine has; a number above is a mistake
+
+
+def set_num_threads(n: int) -> None:
+    """How many threads compiled code uses from its next call on. Results are bitwise the same for any number.
+
+    At the start it is ``WENGERT_NUM_THREADS``, else ``OMP_NUM_THREADS``, else the number of processors that this
+    process may use. NumPy's own threads are not concerned.
+
+    Raises `wengert.errors.DTypeError` if ``n`` is no int, `wengert.errors.ArgumentError` if it is not positive.
+
+    >>> import wengert as wg
+    >>> before = wg.get_num_threads()
+    >>> wg.set_num_threads(3)
+    >>> wg.get_num_threads()
+    3
+    >>> wg.set_num_threads(before)
+    """
+    if not isinstance(n, int) or isinstance(n, bool):
+        raise DTypeError(message("set_num_threads", "expects an int", type(n).__name__))
+    if not 0 < n <= MAX_THREADS:
+        raise ArgumentError(message("set_num_threads", f"expects a number from 1 to {MAX_THREADS}", str(n)))
+    NUM_THREADS[0] = n
+
+
+def get_num_threads() -> int:
+    """How many threads compiled code uses; see `set_num_threads`."""
+    return int(NUM_THREADS[0])

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from . import dtypes as dt
+from .config import STATE
 from .errors import DTypeError, GraphError, TraceError, message
 from .functional import pointwise as pw
 from .functional.methods import METHODS
@@ -222,10 +223,16 @@ class Tensor(Handle):
     def grad(self) -> Any:
         """The gradient summed so far, or None."""
         node = self._node
-        return None if node is None or node.sink is None else node.sink.grad
+        if node is None or node.sink is None:
+            return None
+        if STATE.trace is not None:
+            STATE.trace.saw_grad(node.sink, True)
+        return node.sink.grad
 
     @grad.setter
     def grad(self, value: Any) -> None:
+        if STATE.trace is not None and self._node is not None and self._node.sink is not None:
+            STATE.trace.saw_grad(self._node.sink, False)
         if value is None:
             if self._node is not None and self._node.sink is not None:
                 self._node.sink.grad = None

@@ -303,6 +303,14 @@ class Builder:
         x, y, z = (self.lift(v, like.widened(lanes)) for v in (x, y, z))
         return self.emit("fma", (x, y, z), x.type)
 
+    def ldexp(self, x: Value, n: Value) -> Value:
+        """``x * 2**n`` rounded once, for float32 and float64: ``x`` is about 1 or NaN, ``n`` whole numbers as floats.
+
+        The absolute value of ``n`` is at most twice the largest exponent, so the result may be 0 or infinite.
+        """
+        assert x.type == n.type and x.type.kind in ("f32", "f64"), f"{x.type} and {n.type}"
+        return self.emit("ldexp", (x, n), x.type)
+
     def select(self, c: Value, x: Any, y: Any) -> Value:
         """``x`` where ``c`` holds, else ``y``."""
         x, y = self._pair(x, y)
@@ -350,6 +358,11 @@ class Builder:
     def shuffle(self, x: Value, y: Value, lanes: Sequence[int]) -> Value:
         """Elements picked from the concatenation of two vectors; one element is a scalar."""
         return self.emit("shuffle", (x, y), x.type.widened(len(lanes)), tuple(lanes))
+
+    def any(self, x: Value) -> Value:
+        """Whether a bool holds in some lane: one i1."""
+        assert x.type.kind == "i1"
+        return self.emit("any", (x,), I1) if x.type.lanes > 1 else x
 
     def reduce(self, op: str, x: Value) -> Value:
         """All lanes combined, in the order of a balanced tree (halves against halves)."""

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..dtypes import bfloat16
 from .loop import BITS, Function, Region, Type, Value
+from .target import Target
 
 _LLVM = {"f16": "half", "bf16": "bfloat", "f32": "float", "f64": "double", "ptr": "ptr"}
 _INT_OPS = {"add": "add", "sub": "sub", "mul": "mul", "and": "and", "or": "or", "xor": "xor", "shl": "shl"}
@@ -62,8 +63,9 @@ def _wrapped(x: int, bits: int) -> int:
 class Lowering:
     """Prints one function; declarations of what it uses are collected for the module."""
 
-    def __init__(self, f: Function, declarations: set[str], linkage: str) -> None:
+    def __init__(self, f: Function, declarations: set[str], linkage: str, target: Target | None = None) -> None:
         self.f = f
+        self.scalef = target is not None and target.architecture == "x86_64" and target.vector_bytes == 64
         self.declarations = declarations
         self.linkage = linkage
         self.lines: list[str] = []
@@ -181,6 +183,35 @@ class Lowering:
         t = llvm_type(v.type)
         return self.intrinsic(f"llvm.fma.{suffix(v.type)}", t, [t] * 3, [self.name(x) for x in v.args])
 
+    def op_ldexp(self, v: Value) -> str:
+        x, n = v.args
+        if self.scalef and v.lanes * BITS[v.type.kind] == 512:
+            t, mask = llvm_type(v.type), f"i{v.lanes}"
+            name = f"llvm.x86.avx512.mask.scalef.p{'s' if v.type.kind == 'f32' else 'd'}.512"
+            args = [self.name(x), self.name(n), self.name(x), "-1", "4"]  # all lanes, the rounding that is set
+            return self.intrinsic(name, t, [t, t, t, mask, "i32"], args)
+        return self._ldexp_by_bits(v)
+
+    def _ldexp_by_bits(self, v: Value) -> str:
+        """Two multiplications by powers of two, made from their exponents: the second rounds."""
+        x, n = v.args
+        t = llvm_type(v.type)
+        integer, digits, bias = (Type("i32", v.lanes), 23, 127) if v.type.kind == "f32" else (
+            Type("i64", v.lanes), 52, 1023)  # fmt: skip
+        i = llvm_type(integer)
+        known = lambda number: constant_text(number, integer)  # noqa: E731
+        # Adding 1.5 * 2**digits leaves the number in the low bits; poison-free for NaN, unlike fptosi.
+        shifted = self.let(f"fadd {t} {self.name(n)}, {constant_text(1.5 * 2**digits, v.type)}")
+        bits = self.let(f"bitcast {t} {shifted} to {i}")
+        low = self.let(f"sub {i} {bits}, {known(((bias + digits) << digits) + (1 << digits - 1))}")
+        half = self.let(f"ashr {i} {low}, {known(1)}")
+        out = self.name(x)
+        for exponent in (half, self.let(f"sub {i} {low}, {half}")):
+            biased = self.let(f"add {i} {exponent}, {known(bias)}")
+            power = self.let(f"shl {i} {biased}, {known(digits)}")
+            out = self.let(f"fmul {t} {out}, {self.let(f'bitcast {i} {power} to {t}')}")
+        return out
+
     def _compare(self, v: Value) -> str:
         x, y = v.args
         t = x.type
@@ -282,6 +313,11 @@ class Lowering:
             return self.let(f"extractelement {self.typed(source)}, i32 {lane}")
         mask = ", ".join(f"i32 {i}" for i in v.attr)
         return self.let(f"shufflevector {self.typed(x)}, {self.typed(y)}, <{len(v.attr)} x i32> <{mask}>")
+
+    def op_any(self, v: Value) -> str:
+        (x,) = v.args
+        t = llvm_type(x.type)
+        return self.intrinsic(f"llvm.vector.reduce.or.{suffix(x.type)}", "i1", [t], [self.name(x)])
 
     # -- memory ----------------------------------------------------------------------------
 
@@ -483,8 +519,11 @@ def _stack_align(t: Type) -> int:
     return min(size & -size, 64)
 
 
-def module_text(functions: Sequence[Function]) -> str:
-    """A module: the functions named are visible from outside, those that they call are not."""
+def module_text(functions: Sequence[Function], target: Target | None = None) -> str:
+    """A module: the functions named are visible from outside, those that they call are not.
+
+    Without a target the text is good for all; with one it uses instructions that only that has.
+    """
     declarations: set[str] = set()
     visible = {f.name for f in functions}
     order: dict[str, Function] = {}
@@ -499,7 +538,7 @@ def module_text(functions: Sequence[Function]) -> str:
     texts: list[str] = []
     metadata: list[str] = []
     for name in sorted(order):
-        printer = Lowering(order[name], declarations, "" if name in visible else "internal ")
+        printer = Lowering(order[name], declarations, "" if name in visible else "internal ", target)
         text = printer.text()
         for i, hint in enumerate(printer.metadata):
             text = text.replace(f"!@{i}@", f"!{len(metadata)}", 1)

@@ -198,7 +198,7 @@ def _like(input: Any, value: Any, dtype: Any, requires_grad: bool, device: Any) 
     if device is not None:
         check_device("device", device)
     target = input.aval.dtype if dtype is None else dt.to_dtype(dtype).np
-    if input._value is not None and not STATE.watchers:
+    if input._value is not None and (not STATE.watchers or (STATE.trace is not None and STATE.trace.captures_all)):
         return finish(np.full(input._value.shape, value, target), requires_grad)
     attrs = {"value": value} if target == input.aval.dtype else {"value": value, "dtype": target}
     return apply(OPS["fill"], (input,), attrs)

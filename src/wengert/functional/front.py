@@ -114,6 +114,7 @@ def expand_to(x: Any, shape: tuple[int, ...]) -> Any:
     if own == shape:
         return x
     if STATE.trace is not None and x._value is not None:  # a constant stays small in the graph
+        STATE.trace.saw_read((x,))
         return wrap(np.broadcast_to(x._value, shape), _implicit_expand(node_of(x), x._value, shape))
     kept, axes = _expansion(own, shape)
     if kept != own:

@@ -209,7 +209,10 @@ def _apply_watched(op: Any, xs: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
     """The general path: tracing, recording, anomaly detection."""
     state = STATE
     symbolic = any(x._value is None for x in xs)
-    if symbolic and state.trace is None:
+    if state.trace is not None:
+        state.trace.saw_read(xs)
+        symbolic = symbolic or state.trace.captures_all
+    elif symbolic:
         raise TraceError(
             message(op.name, "a tensor of a finished trace was used", describe(x.aval for x in xs),
                     "Return it from the traced function instead of keeping it")

@@ -17,7 +17,12 @@ from .node import Node, _next_seq, register_nodes
 
 
 class Trace:
-    """A trace under way: nodes made before it are captured, not part of it."""
+    """A trace under way: nodes made before it are captured, not part of it.
+
+    ``captures_all``: ops on tensors with known values are part of the trace too (`Capture`).
+    """
+
+    captures_all = False
 
     def __init__(self) -> None:
         self.start = _next_seq()
@@ -40,6 +45,30 @@ class Trace:
         if self.outer is not None:
             self.outer.saw_leaf(x, node)
 
+    def saw_read(self, xs: Sequence[Handle]) -> None:
+        """An op of the trace reads tensors."""
+        if self.outer is not None:
+            self.outer.saw_read(xs)
+
+    def saw_grad(self, sink: Any, reads: bool) -> None:
+        """The gradient of a leaf is about to be read or replaced."""
+        if self.outer is not None:
+            self.outer.saw_grad(sink, reads)
+
+    def saw_state(self, owner: Any, key: Any, state: dict[str, Any]) -> None:
+        """An optimizer keeps tensors under ``owner.state[key]``."""
+        if self.outer is not None:
+            self.outer.saw_state(owner, key, state)
+
+    def saw_module(self, module: Any) -> None:
+        """A module is called."""
+        if self.outer is not None:
+            self.outer.saw_module(module)
+
+    def options(self, owner: Any, group: int, options: dict[str, Any]) -> dict[str, Any]:
+        """The options of a parameter group as an optimizer should see them."""
+        return options if self.outer is None else self.outer.options(owner, group, options)
+
     def saw_write(self, x: Handle) -> None:
         """A tensor is about to be bound to a new node."""
         self.writes.append((x, x._value, x._node))
@@ -54,7 +83,13 @@ class Trace:
 @contextmanager
 def tracing() -> Generator[Trace]:
     """Let ops on symbols build nodes. Gradients are on: what is traced can be differentiated."""
-    trace = Trace()
+    with using(Trace()) as trace:
+        yield trace
+
+
+@contextmanager
+def using(trace: Any) -> Generator[Any]:
+    """Let a trace follow what runs in the context."""
     previous, grad, recorder = STATE.trace, STATE.grad, STATE.recorder
     STATE.trace, STATE.grad, STATE.recorder = trace, True, None
     try:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import api
-from ..config import enable_grad, no_grad, quietly
+from ..config import STATE, enable_grad, no_grad, quietly
 from ..errors import ArgumentError, message
 from ..nn.hooks import RemovableHandle
 from ..tensor import Tensor
@@ -190,11 +190,17 @@ class Optimizer:
         return loss
 
     def _update_all(self) -> None:
-        for group in self.param_groups:
+        trace = STATE.trace
+        for i, group in enumerate(self.param_groups):
+            if trace is not None:
+                group = trace.options(self, i, group)
             for param in group["params"]:
                 grad = param.grad
                 if grad is not None:
-                    self.update(param, grad, self.state[param], group)
+                    state = self.state[param]
+                    self.update(param, grad, state, group)
+                    if trace is not None:
+                        trace.saw_state(self, param, state)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget all gradients, or fill them with zeros."""

@@ -6,12 +6,14 @@ Generated code comes with explicit vectors, so LLVM's own vectorisers stay off, 
 
 from __future__ import annotations
 
+import atexit
 import functools
 import itertools
 import os
 import re
 import sys
 import threading
+import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -113,6 +115,9 @@ def _dump(name: str, texts: dict[str, str]) -> None:
         (Path(directory) / f"{stem}.{ending}").write_text(text, encoding="utf-8")
 
 
+_loaded: weakref.WeakSet[Library] = weakref.WeakSet()
+
+
 class Library:
     """Objects linked into this process. Its code is unloaded with it: whoever calls an address keeps it.
 
@@ -122,6 +127,7 @@ class Library:
     def __init__(self, tracker: Any, linker: Any) -> None:
         self._tracker = tracker
         self._linker = linker
+        _loaded.add(self)
 
     def address(self, name: str) -> int:
         """Where an exported function or variable lies.
@@ -139,6 +145,14 @@ def _linker() -> Any:
     # JITLink keeps all sections of a library within reach of each other, which small code needs;
     # it has no complete implementation for Windows' objects.
     return llvm.create_lljit_compiler(_machine(host()), use_jit_link=sys.platform != "win32")
+
+
+@atexit.register
+def _keep_loaded() -> None:
+    """Leave what is loaded to the end of the process: a daemon thread may be running it while Python winds up."""
+    for library in list(_loaded):
+        library._tracker.detach()
+        library._linker.detach()
 
 
 def load(objects: Iterable[bytes], exports: Sequence[str], imports: Mapping[str, int] | None = None) -> Library:

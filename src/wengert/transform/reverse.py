@@ -242,6 +242,8 @@ def _deliver(n: Node, sink: Sink, g: Any, raw: bool, accumulate: bool) -> Any:
                 handle = _checked(n, changed)
         g = handle._value if raw else handle
     if sink.retain and accumulate:
+        if not raw and STATE.trace is not None:
+            STATE.trace.saw_grad(sink, True)
         sink.grad = _add_grad(sink.grad, g, raw)
         if sink.after:
             for hook in tuple(sink.after.values()):

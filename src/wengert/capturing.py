@@ -1,0 +1,125 @@
+"""What a function does, as a closed graph with all its state: the front end of `wengert.compile`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from . import tree
+from .errors import TraceError
+from .graph.capture import Capture
+from .graph.graph import Graph
+from .graph.handle import Handle, node_of, symbol, wrap
+from .graph.node import Node, Sink
+from .graph.trace import using
+
+
+class Captured:
+    """What a function did: a graph, and what its inputs and outputs are outside.
+
+    The graph's inputs are the tensors among the arguments, then one for each of ``slots`` (hidden tensors), ``numbers``
+    and ``draws`` (random keys). Its outputs are the tensors of the result, then ``written`` tensors, then gradients.
+    """
+
+    graph: Graph
+    slots: list[Any]
+    numbers: list[Any]
+    draws: list[Any]
+    results: list[Any]  # for each leaf of the result: an int (an output), a handle from outside, or a plain object
+    structure: Any
+    written: list[Any]  # slots of changed tensors
+    grads: list[tuple[Sink, bool]]  # gradients that are replaced, and whether by a tensor or by None
+    guards: Guards
+
+
+class Guards:
+    """What was looked at while tracing, besides shapes and dtypes, and must be the same when the program is used."""
+
+    def __init__(self, capture: Capture) -> None:
+        self.modules = list(capture.modules.values())
+        self.fixed = list(capture.fixed)
+        self.grads = list(capture.grads_read)
+
+    def broken(self) -> str:
+        """What has changed, in words; empty if nothing."""
+        for module, training in self.modules:
+            if module.training is not training:
+                return f"{type(module).__name__} is in {'training' if module.training else 'evaluation'} mode now"
+        for slot, value in self.fixed:
+            now = slot.get()
+            if now is not value and now != value:
+                return f"the option {slot.key!r} of {type(slot.owner).__name__} is {now} now"
+        for sink, was_none in self.grads:
+            if (sink.grad is None) is not was_none:
+                return "a gradient is None now" if not was_none else "a gradient is there now"
+        return ""
+
+
+def capture(f: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Captured:
+    """Run ``f`` on symbols in place of the tensors among its arguments."""
+    every: Callable[[str, Any], bool] = lambda key, value: True
+    try:
+        return _capture(f, args, kwargs, every)
+    except TraceError:
+        # An optimizer's code may branch on one of its options: let only the learning rate change then.
+        return _capture(f, args, kwargs, lambda key, value: key == "lr")
+
+
+def _capture(f: Callable[..., Any], args: Any, kwargs: dict[str, Any], dynamic: Callable[[str, Any], bool]) -> Captured:
+    leaves, structure = tree.flatten((args, kwargs))
+    state = Capture(dynamic)
+    inputs: list[Node] = []
+    given: list[Any] = []
+    for x in leaves:
+        if isinstance(x, np.ndarray):
+            x = wrap(x)
+        if isinstance(x, Handle):
+            made = symbol(x.aval, x._node is not None and x._node.requires_grad)
+            made._node.sink = None if x._node is None else x._node.sink
+            inputs.append(made._node)
+            x = made
+        given.append(x)
+    try:
+        with using(state):
+            symbolic_args, symbolic_kwargs = tree.unflatten(structure, given)
+            found = f(*symbolic_args, **symbolic_kwargs)
+        return _close(state, inputs, found)
+    finally:
+        state.undo()
+
+
+def _close(state: Capture, inputs: list[Node], found: Any) -> Captured:
+    """Make a graph of what was traced, and sort out what lives on."""
+    out = Captured()
+    leaves, out.structure = tree.flatten(found)
+    del found
+    known = {id(x) for x, _ in state.seen.values()}
+    results: list[Any] = []
+    ends: list[Node] = []
+    for x in leaves:
+        if isinstance(x, Handle) and id(x) not in known:
+            results.append(len(ends))
+            ends.append(node_of(x))
+        else:
+            results.append(x)
+    del leaves, x  # so that only what lives on is referred to
+    written = state.written()
+    gradients = state.gradients()
+    ends += [node for _, node in written]
+    ends += [node_of(g) for _, g in gradients if g is not None]
+    slots = state.slots()
+    reached = Graph(tuple(inputs), tuple(ends), start=0).nodes
+    hidden = [n for n in reached if n.op is None and n.seq in slots]
+    numbers = [(s, n) for s, n in state.numbers]
+    order = (*inputs, *hidden, *[n for _, n in numbers], *[n for _, n in state.draws])
+    out.graph = Graph(order, tuple(ends), "step", start=0)
+    out.slots = [slots[n.seq] for n in hidden]
+    out.numbers = [s for s, _ in numbers]
+    out.draws = [g for g, _ in state.draws]
+    out.results = results
+    out.written = [slot for slot, _ in written]
+    out.grads = [(sink, g is not None) for sink, g in gradients]
+    out.guards = Guards(state)
+    return out

@@ -1,0 +1,150 @@
+"""Convolutions of any rank in loop IR: forward, and the gradients of input and weight."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from typing import NamedTuple
+
+from .conv_direct import direct, pack_weights, packed_pieces, packed_size
+from .conv_plan import Axis, Part, Phase, Problem, block, combine, phases
+from .conv_weight import block_weight, combine_sums, sums, weight_pieces
+from .kernel import Epilogue, Recipe, Step
+from .target import Target
+
+Pads = tuple[tuple[int, int], ...]
+
+
+class Convolution(NamedTuple):
+    """A convolution as `wengert.ops.conv.Conv` defines it, of dtype ``kind``, and where its operands lie.
+
+    ``x_shape`` (N, groups·C, *S), ``w_shape`` (groups·D, C, *K). Strides count elements, one for each dimension of
+    x, w and the result (N, groups·D, *O), and say the order of memory: with channels last that of dimension 1 is 1.
+    """
+
+    kind: str
+    x_shape: tuple[int, ...]
+    w_shape: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: Pads
+    dilation: tuple[int, ...]
+    lhs_dilation: tuple[int, ...]
+    groups: int
+    x_strides: tuple[int, ...]
+    w_strides: tuple[int, ...]
+    out_strides: tuple[int, ...]
+
+    @property
+    def rank(self) -> int:
+        """Spatial dimensions."""
+        return len(self.stride)
+
+    @property
+    def out_shape(self) -> tuple[int, ...]:
+        """(N, groups·D, *O)."""
+        sizes = tuple(
+            ((n - 1) * e + 1 + low + high - d * (k - 1) - 1) // s + 1
+            for n, k, s, (low, high), d, e in zip(
+                self.x_shape[2:], self.w_shape[2:], self.stride, self.padding, self.dilation, self.lhs_dilation
+            )
+        )
+        return (self.x_shape[0], self.w_shape[0], *sizes)
+
+    @property
+    def flops(self) -> int:
+        """Of one pass, a multiply-add counting two; the same for both gradients."""
+        return 2 * math.prod(self.out_shape) * math.prod(self.w_shape[1:])
+
+
+def convolve(spec: Convolution, target: Target, epilogue: Epilogue | None = None) -> Recipe:
+    """The convolution itself: operands x, w, out, then the epilogue's."""
+    return _recipe("conv", spec, _forward(spec), "x", target, epilogue)
+
+
+def input_gradient(spec: Convolution, target: Target, epilogue: Epilogue | None = None) -> Recipe:
+    """The gradient of the input from g, that of the result: operands g, w, out, then the epilogue's.
+
+    ``spec`` is the forward convolution, its ``out_strides`` those of g, its ``x_strides`` those of the gradient.
+    As a computation of its own this is the transposed convolution.
+    """
+    return _recipe("conv_dx", spec, _backward(spec), "g", target, epilogue)
+
+
+def weight_gradient(spec: Convolution, target: Target) -> Recipe:
+    """The gradient of the weight: operands x, g, out.
+
+    ``spec`` is the forward convolution, its ``out_strides`` those of g, its ``w_strides`` those of the gradient.
+    """
+    if not all((*spec.out_shape, *spec.w_shape)):
+        return Recipe((), {})
+    name = _name("conv_dw", spec, target, None)
+    pieces = weight_pieces([(p, block_weight(p, target)) for p in _forward(spec, merge_batch=False)])
+    steps = (
+        Step(sums(name, pieces, target), ("x", "g", "sums")),
+        Step(combine_sums(name + "_sum", pieces), ("sums", "out")),
+    )
+    return Recipe(steps, {"sums": (spec.kind, sum(p.elements for p in pieces))})
+
+
+def _name(stem: str, spec: Convolution, target: Target, epilogue: Epilogue | None) -> str:
+    text = repr((spec, target, getattr(epilogue, "name", None), dict(epilogue.operands) if epilogue else None))
+    return f"{stem}_{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+def _batch(n: int, x: int, out: int) -> Axis:
+    return Axis(n, n, 1, 1, 0, 1, x, 0, out, (Part(0, n),))
+
+
+def _forward(spec: Convolution, merge_batch: bool = True) -> list[Problem]:
+    x, w, out, groups = spec.x_strides, spec.w_strides, spec.out_strides, spec.groups
+    d, c = spec.w_shape[0] // groups, spec.w_shape[1]
+    problem = Problem(
+        spec.kind, groups, c, d, (_batch(spec.x_shape[0], x[0], out[0]),), x_group=c * x[1], x_channel=x[1],
+        w_group=d * w[0], w_in=w[1], w_out=w[0], out_group=d * out[1], out_channel=out[1],
+    )  # fmt: skip
+    spatial: list[list[Phase]] = [
+        phases(
+            2 + i, spec.out_shape[2 + i], spec.x_shape[2 + i], spec.w_shape[2 + i], spec.stride[i],
+            spec.padding[i][0], spec.dilation[i], spec.lhs_dilation[i], x[2 + i], w[2 + i], out[2 + i],
+        )
+        for i in range(spec.rank)
+    ]  # fmt: skip
+    return combine(problem, spatial, merge_batch)
+
+
+def _backward(spec: Convolution) -> list[Problem]:
+    """The convolution of g with the mirrored weight whose channels are exchanged (see `Conv.input_adjoint`)."""
+    x, w, g, groups = spec.x_strides, spec.w_strides, spec.out_strides, spec.groups
+    d, c, kernel = spec.w_shape[0] // groups, spec.w_shape[1], spec.w_shape[2:]
+    last = sum((k - 1) * s for k, s in zip(kernel, w[2:]))
+    problem = Problem(
+        spec.kind, groups, d, c, (_batch(spec.x_shape[0], g[0], x[0]),), x_group=d * g[1], x_channel=g[1],
+        w_group=d * w[0], w_in=w[0], w_out=w[1], out_group=c * x[1], out_channel=x[1], w_base=last,
+    )  # fmt: skip
+    spatial: list[list[Phase]] = [
+        phases(
+            2 + i, spec.x_shape[2 + i], spec.out_shape[2 + i], kernel[i], spec.lhs_dilation[i],
+            spec.dilation[i] * (kernel[i] - 1) - spec.padding[i][0], spec.dilation[i], spec.stride[i],
+            g[2 + i], -w[2 + i], x[2 + i],
+        )
+        for i in range(spec.rank)
+    ]  # fmt: skip
+    return combine(problem, spatial)
+
+
+def _recipe(
+    stem: str, spec: Convolution, problems: list[Problem], source: str, target: Target, epilogue: Epilogue | None
+) -> Recipe:
+    """Packed weights, then the direct kernel."""
+    if not all(math.prod(a.outs for a in p.axes) * p.outs for p in problems):
+        return Recipe((), {})
+    name = _name(stem, spec, target, epilogue)
+    blocked = [(p, block(p, target)) for p in problems]
+    pieces = packed_pieces([(p, k) for p, k in blocked if k is not None])
+    assert len(pieces) == len(problems)
+    more = tuple(epilogue.operands) if epilogue else ()
+    steps = (
+        Step(pack_weights(name + "_pack", pieces), ("w", "packed")),
+        Step(direct(name, pieces, target, epilogue), (source, "packed", "out", *more)),
+    )
+    return Recipe(steps, {"packed": (spec.kind, packed_size(pieces))})

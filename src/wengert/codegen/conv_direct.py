@@ -1,0 +1,326 @@
+"""Direct convolution: boxes of outputs kept in registers, the input read where it lies, weights packed in panels.
+
+No im2col and no padded copy: a box knows which of its outputs see which taps of the row, and the ranges of the
+other taps are computed once a row. (E. Georganas et al., "Anatomy of high-performance deep learning convolutions on
+SIMD architectures", SC 2018; here the borders are cut exactly.)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import NamedTuple
+
+from .conv_plan import ITEMSIZE, Axis, Blocking, Problem, Run, Segment
+from .kernel import Epilogue, Kernel, Place, kernel_builder
+from .loop import I64, Builder, Type, Value, Var, pointer
+from .micro import multiply_add
+from .target import Target
+
+_UNROLLED_CHANNELS = 4  # up to so many, there is no loop over channels
+
+Index = Value | int
+
+
+class Piece(NamedTuple):
+    """A problem, its blocking, and where its packed weights begin."""
+
+    problem: Problem
+    blocking: Blocking
+    packed: int
+
+    @property
+    def panel(self) -> int:
+        """Elements of the packed weights of a block."""
+        return self.problem.depth * self.blocking.width
+
+    @property
+    def tiles(self) -> int:
+        """Independent parts."""
+        b = self.blocking
+        return -(-b.blocks // b.panels) * b.chunks
+
+
+def packed_pieces(problems: Sequence[tuple[Problem, Blocking]]) -> tuple[Piece, ...]:
+    """Problems with their weights one after another."""
+    pieces: list[Piece] = []
+    start = 0
+    for problem, blocking in problems:
+        piece = Piece(problem, blocking, start)
+        pieces.append(piece)
+        start += piece.panel * blocking.blocks
+    return tuple(pieces)
+
+
+def packed_size(pieces: Sequence[Piece]) -> int:
+    """Elements of all packed weights."""
+    return max(1, sum(p.panel * p.blocking.blocks for p in pieces))
+
+
+def direct(name: str, pieces: Sequence[Piece], target: Target, epilogue: Epilogue | None) -> Kernel:
+    """The kernel over operands x, packed weights, out, then the epilogue's."""
+    kind = pieces[0].problem.kind
+    more = dict(epilogue.operands) if epilogue else {}
+    b = kernel_builder(name, {"x": pointer(kind), "packed": pointer(kind), "out": pointer(kind), **more})
+    start = 0
+    for piece in pieces:
+        first = b.binary("max", b.lo - start, 0)
+        last = b.binary("min", b.hi - start, piece.tiles)
+        with b.loop(first, last) as tile:
+            _Direct(b, piece, target, epilogue).tile(tile)
+        start += piece.tiles
+    flops = sum(2 * p.problem.depth * p.problem.outs * p.problem.groups * _positions(p.problem) for p in pieces)
+    return Kernel(b.finish(), start, 0, flops, _bytes(pieces))
+
+
+def _positions(problem: Problem) -> int:
+    return math.prod(a.outs for a in problem.axes)
+
+
+def _bytes(pieces: Sequence[Piece]) -> int:
+    first = pieces[0].problem
+    inputs = math.prod(a.size for a in first.axes) * first.groups * first.channels
+    outputs = sum(_positions(p.problem) for p in pieces) * first.groups * first.outs
+    return ITEMSIZE[first.kind] * (inputs + outputs + packed_size(pieces))
+
+
+def unravel(flat: Value, counts: Sequence[int]) -> list[Index]:
+    """The index of each dimension, last one fastest."""
+    found: list[Index] = []
+    for i, n in enumerate(reversed(counts)):
+        if n == 1:
+            found.append(0)
+        elif i == len(counts) - 1:
+            found.append(flat)
+        else:
+            quotient = flat // n
+            found.append(flat - quotient * n)
+            flat = quotient
+    return found[::-1]
+
+
+class _Box(NamedTuple):
+    """A box being written: where its first output's first tap lies, and what names its outputs."""
+
+    run: Run
+    x: Index  # in x, of the row's position 0 (the first tap of the row added, which may lie outside)
+    out: Index
+    panel: Value
+    channel: Value  # first output channel, in the group
+    indices: tuple[Index, ...]  # of each axis, at the first output
+
+
+class _Direct:
+    """Writes the code of one piece."""
+
+    def __init__(self, b: Builder, piece: Piece, target: Target, epilogue: Epilogue | None) -> None:
+        self.b, self.piece, self.epilogue = b, piece, epilogue
+        self.p, self.k = piece.problem, piece.blocking
+        self.fused = target.has_fma
+        self.type = Type(self.p.kind, self.k.lanes)
+        self.row: Axis = self.p.axes[self.k.row]
+        self.lane_bytes = self.k.lanes * ITEMSIZE[self.p.kind]
+
+    # -- loops over the output -----------------------------------------------------------------
+
+    def tile(self, tile: Value) -> None:
+        """A range of rows for some blocks of output channels."""
+        b, k = self.b, self.k
+        group, chunk = unravel(tile, (-(-k.blocks // k.panels), k.chunks))
+        first = group * k.panels
+        last = b.binary("min", b.lift(first, I64) + k.panels, k.blocks)
+        chunk = b.lift(chunk, I64)
+        with b.loop(chunk * k.rows // k.chunks, (chunk + 1) * k.rows // k.chunks) as row:
+            counts = [a.outs // (k.stack if i == k.stacked else 1) for i, a in enumerate(self.p.axes)]
+            indices: list[Index] = [0] * len(counts)
+            for i, index in zip(self.k.others, unravel(row, [counts[i] for i in self.k.others]), strict=True):
+                indices[i] = index * k.stack if i == k.stacked else index
+            ranges = {i: self.range(self.p.axes[i], indices[i]) for i in self.k.others}
+            with b.loop(first, last) as block:
+                self.block(block, indices, ranges)
+
+    def range(self, axis: Axis, index: Index) -> tuple[Index, Index]:
+        """The taps of an axis that lie inside, from and to."""
+        if axis.always:
+            return 0, axis.taps
+        b, start = self.b, index * axis.step + axis.first
+        # Both quotients are of positive numbers, since division rounds towards zero.
+        before = b.binary("max", 0 - start + (axis.spacing - 1), 0)
+        after = b.binary("max", axis.size - 1 + axis.spacing - start, 0)
+        low = b.binary("min", before // axis.spacing, axis.taps)
+        return low, b.binary("min", after // axis.spacing, axis.taps)
+
+    def block(self, block: Value, indices: list[Index], ranges: dict[int, tuple[Index, Index]]) -> None:
+        """A row for one block of output channels."""
+        b, p, k = self.b, self.p, self.k
+        group, part = unravel(block, (p.groups, k.blocks // p.groups))
+        channel = b.lift(part * k.width, I64)
+        panel = b.offset(b.packed, block * self.piece.panel + self.piece.packed)
+        x: Index = group * p.x_group
+        out: Index = group * p.out_group + channel * p.out_channel + p.out_base
+        for i in self.k.others:
+            x = indices[i] * (p.axes[i].step * p.axes[i].x) + x
+            out = indices[i] * p.axes[i].out + out
+        for run in k.runs:
+            with b.loop(0, run.count) as number:
+                start = number * run.size + run.start
+                at = list(indices)
+                at[k.row] = start
+                box = _Box(run, start * (self.row.step * self.row.x) + x, start * self.row.out + out,
+                           panel, channel, tuple(at))  # fmt: skip
+                self.box(box, ranges, b.lift(group, I64))
+
+    # -- a box ---------------------------------------------------------------------------------
+
+    def box(self, box: _Box, ranges: dict[int, tuple[Index, Index]], group: Value) -> None:
+        """Sums in registers, then into memory."""
+        b, k = self.b, self.k
+        zero = b.const(0, self.type)
+        sums = [[b.var(zero) for _ in range(k.vectors)] for _ in range(k.stack * box.run.size)]
+        with ExitStack() as loops:
+            x, w = box.x, 0
+            inner = self.row.taps
+            steps: dict[int, int] = {}
+            for i in reversed(self.k.others):
+                steps[i] = inner
+                inner *= self.p.axes[i].taps
+            for i in self.k.others:
+                axis, (low, high) = self.p.axes[i], ranges[i]
+                tap: Index = 0
+                if axis.taps != 1 or not axis.always:
+                    tap = loops.enter_context(b.loop(low, high))
+                x = tap * (axis.spacing * axis.x) + x + axis.first * axis.x
+                w = tap * steps[i] + w
+            for segment in box.run.segments:
+                self.segment(segment, x, w, box, sums)
+        self.store(box, sums, group)
+
+    def segment(self, segment: Segment, x: Index, w: Index, box: _Box, sums: list[list[Var]]) -> None:
+        """Neighbouring taps of the row, and the channels."""
+        b, p, k, row = self.b, self.p, self.k, self.row
+        # Addresses start from the first output that sees the tap: those before it may lie outside of x.
+        lead = segment.seen[0]
+        x = x + (row.first + segment.first * row.spacing + lead * row.step) * row.x
+        xs, ws = b.offset(b.x, x), b.offset(box.panel, (w + segment.first) * (p.channels * k.width))
+        tap_x = row.spacing * row.x
+        if p.x_channel == 1 and (segment.taps == 1 or tap_x == p.channels):
+            self.channels(segment, xs, ws, segment.taps * p.channels, sums, box.run.size)
+            return
+        with b.loop(0, segment.taps) as tap:
+            self.channels(segment, b.offset(xs, tap * tap_x), b.offset(ws, tap * (p.channels * k.width)),
+                          p.channels, sums, box.run.size)  # fmt: skip
+
+    def channels(self, segment: Segment, xs: Value, ws: Value, n: int, sums: list[list[Var]], size: int) -> None:
+        """Outer products: inputs of the box's outputs by vectors of weights."""
+        b, p, k = self.b, self.p, self.k
+        lead = segment.seen[0]
+        stack = p.axes[k.stacked].x if k.stack > 1 else 0
+
+        def step(c: Index) -> None:
+            at = c * k.width
+            ws_c = [b.load(ws, at + j * k.lanes, lanes=k.lanes, align=self.lane_bytes) for j in range(k.vectors)]
+            for s in range(k.stack):
+                for i in segment.seen:
+                    place = c * p.x_channel + (s * stack + (i - lead) * self.row.step * self.row.x)
+                    value = b.splat(b.load(xs, place), k.lanes)
+                    for total, weight in zip(sums[s * size + i], ws_c, strict=True):
+                        total.set(multiply_add(b, value, weight, total.get(), self.fused))
+
+        if n <= _UNROLLED_CHANNELS:
+            for c in range(n):
+                step(c)
+        else:
+            with b.loop(0, n) as c:
+                step(c)
+
+    # -- results -------------------------------------------------------------------------------
+
+    def store(self, box: _Box, sums: list[list[Var]], group: Value) -> None:
+        """Through the epilogue into memory."""
+        b, p, k = self.b, self.p, self.k
+        masks = [self.mask(box.channel + j * k.lanes, j) for j in range(k.vectors)]
+        for s in range(k.stack):
+            for i in range(box.run.size):
+                out = box.out + (i * self.row.out + (s * p.axes[k.stacked].out if s else 0))
+                for j, (total, mask) in enumerate(zip(sums[s * box.run.size + i], masks, strict=True)):
+                    value = total.get()
+                    if self.epilogue:
+                        at = list(box.indices)
+                        at[k.row] = at[k.row] + i
+                        if s:
+                            at[k.stacked] = at[k.stacked] + s
+                        channel = group * p.outs + box.channel + j * k.lanes
+                        value = self.epilogue(b, value, self.place(at, channel, mask))
+                    self.write(out + j * k.lanes * p.out_channel, value, mask)
+
+    def mask(self, channel: Value, j: int) -> Value | None:
+        """Which lanes exist; None if all do in every block."""
+        if self.p.outs % self.k.width == 0:
+            return None
+        return self.b.iota(self.k.lanes) + channel < self.p.outs
+
+    def write(self, at: Index, value: Value, mask: Value | None) -> None:
+        """Neighbouring output channels."""
+        b, step = self.b, self.p.out_channel
+        if step == 1 or self.k.lanes == 1:
+            b.store(b.out, at, value, mask)
+        else:
+            b.scatter(b.out, b.iota(self.k.lanes) * step + b.lift(at, I64), value, mask)
+
+    def place(self, at: Sequence[Index], channel: Value, mask: Value | None) -> Place:
+        """The logical index (n, channel, *position)."""
+        b = self.b
+        found: dict[int, Value] = {1: channel}
+        for axis, index in zip(self.p.axes, at, strict=True):
+            parts = unravel(b.lift(index, I64), [part.count for part in axis.parts])
+            for part, i in zip(axis.parts, parts, strict=True):
+                found[part.dim] = b.lift(i * part.scale + part.start, I64)
+        return Place(tuple(found[d] for d in sorted(found)), 1, self.k.lanes, mask)
+
+
+# -- packing -----------------------------------------------------------------------------------
+
+
+def pack_weights(name: str, pieces: Sequence[Piece], scale: Callable[[Value], Value] | None = None) -> Kernel:
+    """Weights into panels: for each block of output channels [taps, those of the row last][channels][width], zero where there is none."""
+    kind = pieces[0].problem.kind
+    b = kernel_builder(name, {"w": pointer(kind), "packed": pointer(kind)})
+    start = 0
+    for piece in pieces:
+        p, k = piece.problem, piece.blocking
+        parts = max(1, min(p.channels, 64 // k.blocks))
+        tiles = k.blocks * parts
+        first, last = b.binary("max", b.lo - start, 0), b.binary("min", b.hi - start, tiles)
+        with b.loop(first, last) as tile:
+            _pack_tile(b, piece, tile, parts)
+        start += tiles
+    size = 2 * ITEMSIZE[kind] * packed_size(pieces)
+    return Kernel(b.finish(), start, 0, 0, size)
+
+
+def _pack_tile(b: Builder, piece: Piece, tile: Value, parts: int) -> None:
+    p, k = piece.problem, piece.blocking
+    block, part = unravel(tile, (k.blocks, parts))
+    group, number = unravel(b.lift(block, I64), (p.groups, k.blocks // p.groups))
+    channel = b.lift(number * k.width, I64)
+    base = group * p.w_group + channel * p.w_out + p.w_base
+    ws = b.offset(b.packed, block * piece.panel + piece.packed)
+    part = b.lift(part, I64)
+    with b.loop(part * p.channels // parts, (part + 1) * p.channels // parts) as c, ExitStack() as loops:
+        source, tap = c * p.w_in + base, 0
+        for i in (*k.others, k.row):
+            axis = p.axes[i]
+            t: Index = loops.enter_context(b.loop(0, axis.taps)) if axis.taps != 1 else 0
+            source = t * axis.w + source
+            tap = tap * axis.taps + t
+        for j in range(k.vectors):
+            at = (tap * p.channels + c) * k.width + j * k.lanes
+            mask = None if p.outs % k.width == 0 else b.iota(k.lanes) + (channel + j * k.lanes) < p.outs
+            b.store(ws, at, _row(b, p, k, source + j * k.lanes * p.w_out, mask), align=k.lanes * ITEMSIZE[p.kind])
+
+
+def _row(b: Builder, p: Problem, k: Blocking, at: Value, mask: Value | None) -> Value:
+    if p.w_out == 1 or k.lanes == 1:
+        return b.load(b.w, at, lanes=k.lanes, mask=mask)
+    return b.gather(b.w, b.iota(k.lanes) * p.w_out + at, mask)

@@ -1,0 +1,306 @@
+"""The geometry of convolutions: which input positions meet which taps, and how outputs are cut into boxes.
+
+Plain arithmetic, before any code is written. Every convolution here, also the gradient of an input, is some
+`Problem`\\ s: outputs at evenly spaced positions, each the sum over taps at evenly spaced input positions. Zeros
+between the inputs (a transposed convolution) are skipped by splitting the outputs into phases that see the same
+taps; zeros around the input are skipped by never visiting them.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterable, Sequence
+from itertools import product
+from typing import NamedTuple
+
+from .target import Target
+
+ITEMSIZE = {"f32": 4, "f64": 8}
+
+
+class Part(NamedTuple):
+    """What an axis says about one logical dimension: index ``start + scale * i`` for ``i < count``."""
+
+    dim: int
+    count: int
+    start: int = 0
+    scale: int = 1
+
+
+class Axis(NamedTuple):
+    """One direction of the output positions.
+
+    Output ``o < outs`` sees at tap ``t < taps`` the input position ``o * step + first + t * spacing`` if that lies
+    in ``0 <= position < size``. ``x``, ``w`` and ``out`` are the elements of memory between neighbouring input
+    positions, taps and outputs.
+    """
+
+    outs: int
+    size: int
+    step: int
+    taps: int
+    first: int
+    spacing: int
+    x: int
+    w: int
+    out: int
+    parts: tuple[Part, ...]
+
+    def valid(self, o: int, t: int) -> bool:
+        """Whether the tap lies inside the input."""
+        return 0 <= o * self.step + self.first + t * self.spacing < self.size
+
+    @property
+    def always(self) -> bool:
+        """Whether all taps lie inside for all outputs."""
+        return all(self.valid(o, t) for o in (0, self.outs - 1) for t in (0, self.taps - 1))
+
+    @property
+    def plain(self) -> bool:
+        """Whether outputs are the input positions themselves."""
+        return self.taps == 1 and self.first == 0 and self.step == 1 and self.outs == self.size
+
+
+class Problem(NamedTuple):
+    """One dense piece of a convolution. ``channels`` are contracted and ``outs`` computed in each of the groups."""
+
+    kind: str
+    groups: int
+    channels: int
+    outs: int
+    axes: tuple[Axis, ...]
+    x_group: int
+    x_channel: int
+    w_group: int
+    w_in: int
+    w_out: int
+    out_group: int
+    out_channel: int
+    w_base: int = 0
+    out_base: int = 0
+
+    @property
+    def taps(self) -> int:
+        """Taps of the whole kernel."""
+        return math.prod(a.taps for a in self.axes)
+
+    @property
+    def depth(self) -> int:
+        """How many products make one output."""
+        return self.taps * self.channels
+
+
+class Phase(NamedTuple):
+    """An axis, and where its first tap and first output lie in memory."""
+
+    axis: Axis
+    w_base: int
+    out_base: int
+
+
+def phases(
+    dim: int, outs: int, size: int, taps: int, stride: int, low: int, dilation: int, lhs_dilation: int,
+    x: int, w: int, out: int,
+) -> list[Phase]:  # fmt: skip
+    """The phases of one spatial dimension, in which outputs see the same taps; strides of memory are x, w, out."""
+    count = lhs_dilation // math.gcd(stride, lhs_dilation)
+    found: list[Phase] = []
+    for r in range(min(count, outs)):
+        seen = [k for k in range(taps) if (r * stride + k * dilation - low) % lhs_dilation == 0]
+        k0, gap = (seen[0] if seen else 0), (seen[1] - seen[0] if len(seen) > 1 else 1)
+        n = -(-(outs - r) // count)
+        axis = Axis(
+            outs=n, size=size, step=count * stride // lhs_dilation, taps=len(seen),
+            first=(r * stride + k0 * dilation - low) // lhs_dilation, spacing=gap * dilation // lhs_dilation or 1,
+            x=x, w=w * gap, out=out * count, parts=(Part(dim, n, r, count),),
+        )  # fmt: skip
+        found.append(Phase(axis, k0 * w, r * out))
+    return found
+
+
+def combine(problem: Problem, spatial: Iterable[Sequence[Phase]], merge_batch: bool = True) -> list[Problem]:
+    """The problem for each combination of phases; its own axis comes first."""
+    found: list[Problem] = []
+    for chosen in product(*spatial):
+        axes = tuple(p.axis for p in chosen)
+        axes = _merged((*problem.axes, *axes)) if merge_batch else (*problem.axes, *_merged(axes))
+        w_base = problem.w_base + sum(p.w_base for p in chosen)
+        out_base = problem.out_base + sum(p.out_base for p in chosen)
+        found.append(problem._replace(axes=axes, w_base=w_base, out_base=out_base))
+    return found
+
+
+def _merged(axes: Sequence[Axis]) -> tuple[Axis, ...]:
+    """Neighbouring axes become one where both sides of memory go on evenly: a 1x1 convolution is one long row."""
+    out: list[Axis] = []
+    for axis in axes:
+        if out and out[-1].plain and axis.plain and _continues(out[-1], axis):
+            n = out[-1].outs * axis.outs
+            out[-1] = axis._replace(outs=n, size=n, parts=(*out[-1].parts, *axis.parts))
+        else:
+            out.append(axis)
+    return tuple(out)
+
+
+def _continues(outer: Axis, inner: Axis) -> bool:
+    if outer.outs == 1 or inner.outs == 1:
+        return inner.outs == 1 or outer.outs == 1
+    return outer.x == inner.x * inner.size and outer.out == inner.out * inner.outs
+
+
+# -- boxes -------------------------------------------------------------------------------------
+
+
+class Segment(NamedTuple):
+    """Neighbouring taps of the row axis that the same outputs of a box see."""
+
+    first: int
+    taps: int
+    seen: tuple[int, ...]
+
+
+class Run(NamedTuple):
+    """``count`` boxes of ``size`` outputs side by side from ``start`` on, which see the same taps."""
+
+    start: int
+    size: int
+    count: int
+    segments: tuple[Segment, ...]
+
+
+class Blocking(NamedTuple):
+    """How a problem is computed: boxes of ``stack`` by a piece of the row axis, by ``vectors`` of ``lanes`` outs.
+
+    ``row``, ``others`` and ``stacked`` are numbers of axes (stacked -1: none). ``panels`` blocks of output channels
+    are kept in the cache together; tiles are ``panel groups * chunks``.
+    """
+
+    row: int
+    others: tuple[int, ...]
+    stacked: int
+    stack: int
+    runs: tuple[Run, ...]
+    vectors: int
+    lanes: int
+    blocks: int
+    panels: int
+    rows: int
+    chunks: int
+
+    @property
+    def width(self) -> int:
+        """Output channels of a block."""
+        return self.vectors * self.lanes
+
+
+def runs_of(axis: Axis, pieces: int) -> tuple[Run, ...]:
+    """A row cut into pieces of nearly the same size."""
+    small, more = divmod(axis.outs, pieces)
+    runs: list[Run] = []
+    start = 0
+    for i in range(pieces):
+        size = small + (i < more)
+        segments = _segments(axis, start, size)
+        last = runs[-1] if runs else None
+        if last and last.size == size and last.segments == segments:
+            runs[-1] = last._replace(count=last.count + 1)
+        else:
+            runs.append(Run(start, size, 1, segments))
+        start += size
+    return tuple(runs)
+
+
+def _segments(axis: Axis, start: int, size: int) -> tuple[Segment, ...]:
+    out: list[Segment] = []
+    for t in range(axis.taps):
+        seen = tuple(i for i in range(size) if axis.valid(start + i, t))
+        if not seen:
+            continue
+        if out and out[-1].seen == seen and out[-1].first + out[-1].taps == t:
+            out[-1] = out[-1]._replace(taps=out[-1].taps + 1)
+        else:
+            out.append(Segment(t, 1, seen))
+    return tuple(out)
+
+
+# Work that a kernel's code may hold, in multiply-adds: compile time grows with it.
+_CODE_LIMIT = 700
+_TILES = 240  # divides evenly among most numbers of threads
+
+
+def lanes_of(outs: int, target: Target, kind: str) -> int:
+    """Elements of the vectors that hold output channels: no more than needed."""
+    lanes = target.lanes(ITEMSIZE[kind])
+    while lanes > 1 and lanes // 2 >= outs:
+        lanes //= 2
+    return lanes
+
+
+def _row_cost(runs: Sequence[Run], stack: int, vectors: int) -> float:
+    """Cycles of a row for each channel of its input: multiply-adds, loads, latency of the accumulators."""
+    cycles = 0.0
+    for run in runs:
+        one = 0.0
+        for segment in run.segments:
+            n = len(segment.seen) * stack
+            one += segment.taps * max(n * vectors / 2, (n + vectors) / 2 + 0.5, 4.5, vectors * 1.8)
+        cycles += run.count * (one + 0.5)
+    return cycles
+
+
+def code_size(runs: Sequence[Run], stack: int, vectors: int) -> int:
+    """Multiply-adds in the code of a row."""
+    return sum(len(s.seen) * stack * vectors for run in runs for s in run.segments)
+
+
+def _candidates(problem: Problem, target: Target, lanes: int) -> Iterable[tuple[float, int, int, int, int]]:
+    """(cost of an output channel and position, row axis, stack, vectors, pieces)."""
+    registers = target.vector_registers
+    vecs = -(-problem.outs // lanes)
+    for row, axis in enumerate(problem.axes):
+        stacks = _stacks(problem, row)
+        for vectors in range(1, min(4, vecs) + 1):
+            most = (registers - vectors - 1) // vectors
+            waste = -(-vecs // vectors) * vectors / vecs
+            for stack in stacks:
+                fewest = -(-axis.outs // max(1, most // stack))
+                for pieces in {fewest, fewest + 1, fewest + 2}:
+                    if stack > most or pieces > axis.outs:
+                        continue
+                    runs = _runs_cached(axis, pieces)
+                    if code_size(runs, stack, vectors) > _CODE_LIMIT:
+                        continue
+                    cost = _row_cost(runs, stack, vectors) * waste / (axis.outs * stack * vectors)
+                    cost *= 1 + 0.01 * len(runs) + (0.05 if row != len(problem.axes) - 1 else 0)
+                    yield cost, row, stack, vectors, pieces
+
+
+_runs_cached = functools.lru_cache(4096)(runs_of)
+
+
+def _stacks(problem: Problem, row: int) -> list[int]:
+    first = problem.axes[0]
+    if row == 0 or not first.plain:
+        return [1]
+    return [s for s in (1, 2, 3, 4, 6, 7, 8) if first.outs % s == 0]
+
+
+def block(problem: Problem, target: Target) -> Blocking | None:
+    """The best blocking by the model above; None if rows must be padded first, so that they are all alike."""
+    lanes = lanes_of(problem.outs, target, problem.kind)
+    found = min(_candidates(problem, target, lanes), default=None)
+    if found is None:
+        return None
+    _, row, stack, vectors, pieces = found
+    blocks = problem.groups * -(-problem.outs // (vectors * lanes))
+    panel = problem.depth * vectors * lanes * ITEMSIZE[problem.kind]
+    panels = max(1, min(blocks, target.l2 // 2 // max(panel, 1)))
+    groups = -(-blocks // panels)
+    panels = -(-blocks // groups)
+    groups = -(-blocks // panels)
+    others = tuple(i for i in range(len(problem.axes)) if i != row)
+    rows = math.prod(problem.axes[i].outs for i in others) // stack
+    chunks = max(1, min(rows, _TILES // groups))
+    runs = _runs_cached(problem.axes[row], pieces)
+    return Blocking(row, others, 0 if stack > 1 else -1, stack, runs, vectors, lanes, blocks, panels, rows, chunks)

@@ -1,0 +1,326 @@
+"""The gradient of a convolution's weight: a sum over positions, of which chunks are summed apart and then combined.
+
+Blocks of the gradient (input channels at some taps of the row, by output channels) stay in registers while the
+positions of a chunk pass by. Chunks do not depend on the number of threads.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import NamedTuple
+
+from .conv_direct import Index, unravel
+from .conv_plan import ITEMSIZE, Axis, Problem, lanes_of
+from .kernel import Kernel, kernel_builder
+from .loop import I64, Builder, Type, Value, Var, pointer
+from .micro import multiply_add
+from .target import Target
+
+_TILES = 64
+_SMALL = 4  # with fewer input channels, a block holds all taps of the row
+
+
+class Reach(NamedTuple):
+    """Positions of the row, from and to, that see the same of its taps."""
+
+    start: int
+    stop: int
+    taps: tuple[int, ...]
+
+
+class WeightBlocking(NamedTuple):
+    """How the gradient is computed.
+
+    Blocks are of ``sizes`` (size, count) input channels, one after another; with ``reaches``, of all taps of the row
+    too. Tiles are ``chunks`` of rows by output blocks, taps of the other axes, and ``parts`` of the input blocks.
+    """
+
+    sizes: tuple[tuple[int, int], ...]
+    reaches: tuple[Reach, ...]
+    vectors: int
+    lanes: int
+    blocks: int
+    chunks: int
+    parts: int
+
+
+def _cycles(rows: int, vectors: int) -> float:
+    return max(rows * vectors / 2, (rows + vectors) / 2 + 0.3, 4.5)
+
+
+def _split(n: int, pieces: int) -> tuple[tuple[int, int], ...]:
+    small, more = divmod(n, pieces)
+    return tuple((size, count) for size, count in ((small + 1, more), (small, pieces - more)) if count and size)
+
+
+def block_weight(problem: Problem, target: Target) -> WeightBlocking:
+    """The best blocking by a model of multiply-adds, loads and latency."""
+    lanes = lanes_of(problem.outs, target, problem.kind)
+    row = problem.axes[-1]
+    together = row.taps if 1 < row.taps and problem.channels < _SMALL and row.taps * problem.channels <= 24 else 1
+    vecs = -(-problem.outs // lanes)
+    best: tuple[float, int, int] | None = None
+    for vectors in range(1, min(4, vecs) + 1):
+        most = (target.vector_registers - vectors - 1) // vectors
+        if together > most:
+            continue
+        fewest = -(-problem.channels * together // most)
+        for pieces in range(fewest, min(fewest + 4, problem.channels) + 1):
+            sizes = _split(problem.channels, pieces)
+            if max(s for s, _ in sizes) * together > most:
+                continue
+            cost = sum(_cycles(s * together, vectors) * n for s, n in sizes) * -(-vecs // vectors)
+            cost *= 1 + 0.02 * len(sizes)
+            best = min(best or (math.inf, 0, 0), (cost, vectors, pieces))
+    assert best is not None
+    _, vectors, pieces = best
+    blocks = problem.groups * -(-vecs // vectors)
+    chunks, parts = _tiling(problem, target, blocks, pieces)
+    reaches = _reaches(row) if together > 1 else ()
+    return WeightBlocking(_split(problem.channels, pieces), reaches, vectors, lanes, blocks, chunks, parts)
+
+
+def _tiling(problem: Problem, target: Target, blocks: int, pieces: int) -> tuple[int, int]:
+    """Chunks that fit the cache, and enough tiles for many threads."""
+    outer = math.prod(a.taps for a in problem.axes[:-1])
+    rows = math.prod(a.outs for a in problem.axes[:-1])
+    size = ITEMSIZE[problem.kind]
+    inputs = math.prod(a.size for a in problem.axes) * problem.groups * problem.channels * size
+    outputs = rows * problem.axes[-1].outs * problem.groups * problem.outs * size
+    weights = problem.depth * problem.groups * problem.outs * size
+    allowed = max(1, (inputs + outputs) // max(4 * weights, 1))
+    chunks = max(1, min(rows, allowed, -(-(inputs + outputs) // (target.l2 // 2))))
+    parts = max(1, min(pieces, _TILES // max(1, blocks * outer * chunks)))
+    chunks = max(chunks, min(rows, allowed, -(-_TILES // max(1, blocks * outer * parts))))
+    return chunks, parts
+
+
+def _reaches(row: Axis) -> tuple[Reach, ...]:
+    out: list[Reach] = []
+    for o in range(row.outs):
+        taps = tuple(t for t in range(row.taps) if row.valid(o, t))
+        if out and out[-1].taps == taps:
+            out[-1] = out[-1]._replace(stop=o + 1)
+        else:
+            out.append(Reach(o, o + 1, taps))
+    return tuple(r for r in out if r.taps)
+
+
+class WeightPiece(NamedTuple):
+    """A problem, how it is blocked, and where its sums begin in a chunk's."""
+
+    problem: Problem
+    blocking: WeightBlocking
+    start: int
+
+    @property
+    def width(self) -> int:
+        """Output channels of a block."""
+        return self.blocking.vectors * self.blocking.lanes
+
+    @property
+    def panel(self) -> int:
+        """Elements of a block of output channels: [taps][channels][width]."""
+        return self.problem.depth * self.width
+
+    @property
+    def outer(self) -> int:
+        """Taps of all axes but the row's."""
+        return math.prod(a.taps for a in self.problem.axes[:-1])
+
+    @property
+    def tiles(self) -> int:
+        """Independent parts."""
+        k = self.blocking
+        return k.chunks * k.blocks * self.outer * k.parts
+
+    @property
+    def elements(self) -> int:
+        """Of the sums, all chunks."""
+        return self.blocking.chunks * self.blocking.blocks * self.panel
+
+
+def weight_pieces(problems: Sequence[tuple[Problem, WeightBlocking]]) -> tuple[WeightPiece, ...]:
+    """Problems with their sums one after another."""
+    pieces: list[WeightPiece] = []
+    start = 0
+    for problem, blocking in problems:
+        pieces.append(WeightPiece(problem, blocking, start))
+        start += pieces[-1].elements
+    return tuple(pieces)
+
+
+def sums(name: str, pieces: Sequence[WeightPiece], target: Target) -> Kernel:
+    """The sums over chunks: operands x, g, sums."""
+    kind = pieces[0].problem.kind
+    b = kernel_builder(name, {"x": pointer(kind), "g": pointer(kind), "sums": pointer(kind)})
+    start = 0
+    for piece in pieces:
+        first, last = b.binary("max", b.lo - start, 0), b.binary("min", b.hi - start, piece.tiles)
+        with b.loop(first, last) as tile:
+            _Sums(b, piece, target).tile(tile)
+        start += piece.tiles
+    positions = [math.prod(a.outs for a in p.problem.axes) for p in pieces]
+    flops = sum(2 * p.problem.depth * p.problem.outs * p.problem.groups * n for p, n in zip(pieces, positions))
+    first = pieces[0].problem
+    inputs = math.prod(a.size for a in first.axes) * first.groups * first.channels
+    moved = inputs + sum(positions) * first.groups * first.outs + sum(p.elements for p in pieces)
+    return Kernel(b.finish(), start, 0, flops, ITEMSIZE[kind] * moved)
+
+
+class _Sums:
+    """Writes the code of one piece."""
+
+    def __init__(self, b: Builder, piece: WeightPiece, target: Target) -> None:
+        self.b, self.piece = b, piece
+        self.p, self.k = piece.problem, piece.blocking
+        self.row: Axis = self.p.axes[-1]
+        self.outer = self.p.axes[:-1]
+        self.rows = math.prod(a.outs for a in self.outer)
+        self.fused = target.has_fma
+        self.type = Type(self.p.kind, self.k.lanes)
+
+    def tile(self, tile: Value) -> None:
+        """Some input blocks at one tap of the other axes, for a chunk of rows."""
+        b, p, k, piece = self.b, self.p, self.k, self.piece
+        chunk, block, outer, part = (
+            b.lift(i, I64) for i in unravel(tile, (k.chunks, k.blocks, piece.outer, k.parts))
+        )
+        group, number = unravel(block, (p.groups, k.blocks // p.groups))
+        channel = b.lift(number * piece.width, I64)
+        taps = unravel(outer, [a.taps for a in self.outer])
+        at = (chunk * k.blocks + block) * piece.panel + outer * (self.row.taps * p.channels * piece.width)
+        rows = (chunk * self.rows // k.chunks, (chunk + 1) * self.rows // k.chunks)
+        start = 0
+        for size, count in k.sizes:
+            with b.loop(part * count // k.parts, (part + 1) * count // k.parts) as i, ExitStack() as loops:
+                first = i * size + start
+                tap: Index = 0
+                if not k.reaches and self.row.taps > 1:
+                    tap = loops.enter_context(b.loop(0, self.row.taps))
+                self.block(_Where(b.lift(group, I64), channel, first, size, tap, taps, at + piece.start), rows)
+            start += size * count
+
+    def block(self, where: _Where, rows: tuple[Value, Value]) -> None:
+        """A block of the gradient."""
+        b, p, k, piece = self.b, self.p, self.k, self.piece
+        together = self.row.taps if k.reaches else 1
+        zero = b.const(0, self.type)
+        totals = [[b.var(zero) for _ in range(k.vectors)] for _ in range(together * where.size)]
+        with b.loop(*rows) as r:
+            x = where.group * p.x_group + where.first * p.x_channel
+            g = where.group * p.out_group + where.channel * p.out_channel + p.out_base
+            inside = None
+            for axis, o, t in zip(self.outer, unravel(r, [a.outs for a in self.outer]), where.taps, strict=True):
+                position = o * axis.step + t * axis.spacing + axis.first
+                if not axis.always:
+                    position = b.lift(position, I64)
+                    ok = (position >= 0) & (position < axis.size)
+                    inside = ok if inside is None else inside & ok
+                x, g = position * axis.x + x, o * axis.out + g
+            with ExitStack() as test:
+                if inside is not None:
+                    test.enter_context(b.when(inside))
+                self.positions(where, x, g, totals)
+        for t in range(together):
+            for i in range(where.size):
+                place = where.at + ((where.tap + t) * p.channels + where.first + i) * piece.width
+                for j, total in enumerate(totals[t * where.size + i]):
+                    b.store(b.sums, place + j * k.lanes, total.get())
+
+    def positions(self, where: _Where, x: Value, g: Value, totals: list[list[Var]]) -> None:
+        """The positions of a row."""
+        b, row = self.b, self.row
+        if self.k.reaches:
+            for reach in self.k.reaches:
+                with b.loop(reach.start, reach.stop) as o:
+                    self.step(where, x, g, o, reach.taps, totals)
+            return
+        low: Index = 0
+        high: Index = row.outs
+        if not row.always:
+            # Both quotients are of positive numbers, since division rounds towards zero.
+            begin = b.lift(where.tap * row.spacing + row.first, I64)
+            low = b.binary("max", 0 - begin + (row.step - 1), 0) // row.step
+            high = b.binary("min", b.binary("max", row.size - 1 + row.step - begin, 0) // row.step, row.outs)
+        with b.loop(low, high) as o:
+            self.step(where, x, g, o, (0,), totals)
+
+    def step(
+        self, where: _Where, x: Value, g: Value, o: Value, taps: Sequence[int], totals: list[list[Var]]
+    ) -> None:
+        """The outer product at one position."""
+        b, p, k, row = self.b, self.p, self.k, self.row
+        gs = b.offset(b.g, o * row.out + g)
+        ys: list[Value] = []
+        for j in range(k.vectors):
+            mask = None
+            if p.outs % self.piece.width:
+                mask = b.iota(k.lanes) + (where.channel + j * k.lanes) < p.outs
+            if p.out_channel == 1 or k.lanes == 1:
+                ys.append(b.load(gs, j * k.lanes * p.out_channel, lanes=k.lanes, mask=mask))
+            else:
+                ys.append(b.gather(gs, (b.iota(k.lanes) + j * k.lanes) * p.out_channel, mask))
+        first = (where.tap + taps[0]) * row.spacing + row.first
+        xs = b.offset(b.x, (o * row.step + first) * row.x + x)
+        for t in taps:
+            for i in range(where.size):
+                place = (t - taps[0]) * row.spacing * row.x + i * p.x_channel
+                value = b.splat(b.load(xs, place), k.lanes)
+                for total, y in zip(totals[t * where.size + i], ys, strict=True):
+                    total.set(multiply_add(b, value, y, total.get(), self.fused))
+
+
+class _Where(NamedTuple):
+    """Which block of the gradient: group, output channel, ``size`` input channels from ``first``, taps; its place."""
+
+    group: Value
+    channel: Value
+    first: Value
+    size: int
+    tap: Index
+    taps: Sequence[Index]
+    at: Value
+
+
+def combine_sums(name: str, pieces: Sequence[WeightPiece]) -> Kernel:
+    """The chunks' sums added up, in the order of the weight's memory: operands sums, out."""
+    kind = pieces[0].problem.kind
+    b = kernel_builder(name, {"sums": pointer(kind), "out": pointer(kind)})
+    start = 0
+    for piece in pieces:
+        k = piece.blocking
+        tiles = k.blocks * piece.problem.taps
+        first, last = b.binary("max", b.lo - start, 0), b.binary("min", b.hi - start, tiles)
+        with b.loop(first, last) as tile:
+            _combine_tile(b, piece, tile)
+        start += tiles
+    size = ITEMSIZE[kind] * sum(p.elements + p.panel * p.blocking.blocks for p in pieces)
+    return Kernel(b.finish(), start, 0, 0, size)
+
+
+def _combine_tile(b: Builder, piece: WeightPiece, tile: Value) -> None:
+    p, k = piece.problem, piece.blocking
+    block, tap = (b.lift(i, I64) for i in unravel(tile, (k.blocks, p.taps)))
+    group, number = unravel(block, (p.groups, k.blocks // p.groups))
+    channel = b.lift(number * piece.width, I64)
+    out = group * p.w_group + channel * p.w_out + p.w_base
+    for axis, t in zip(p.axes, unravel(tap, [a.taps for a in p.axes]), strict=True):
+        out = t * axis.w + out
+    with b.loop(0, p.channels) as c:
+        place = block * piece.panel + (tap * p.channels + c) * piece.width + piece.start
+        for j in range(k.vectors):
+            total = b.var(b.const(0, Type(p.kind, k.lanes)))
+            with b.loop(0, k.chunks) as s:
+                at = s * (k.blocks * piece.panel) + place + j * k.lanes
+                total.set(total.get() + b.load(b.sums, at, lanes=k.lanes))
+            mask = None
+            if p.outs % piece.width:
+                mask = b.iota(k.lanes) + (channel + j * k.lanes) < p.outs
+            at = c * p.w_in + out + j * k.lanes * p.w_out
+            if p.w_out == 1 or k.lanes == 1:
+                b.store(b.out, at, total.get(), mask)
+            else:
+                b.scatter(b.out, b.iota(k.lanes) * p.w_out + at, total.get(), mask)

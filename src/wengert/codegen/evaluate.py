@@ -1,0 +1,260 @@
+"""The value of a graph's node at coordinates, as instructions: what fused kernels compute in their loops.
+
+A kernel's loops are *blocks*: runs of neighbouring atoms that every access walks through together. The last block may
+be covered by vectors. Values that do not change within a scope are computed once in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from ..graph.node import Node
+from ..schedule.index import Affine, Coords, Looked, flat_index
+from ..schedule.kinds import KIND, Part
+from ..schedule.roots import Roots
+from .loop import I64, Builder, Function, Type, Value, pointer
+from .scalars import LoopScalars
+
+
+class Operands:
+    """The buffers that a kernel reads and writes: parameters, in the order in which they come up."""
+
+    def __init__(self, b: Builder) -> None:
+        self.b = b
+        self.nodes: list[Node] = []
+        self.values: dict[int, Value] = {}
+        self.written: set[int] = set()
+
+    def pointer(self, n: Node) -> Value:
+        """The parameter that points at a node's buffer."""
+        found = self.values.get(n.seq)
+        if found is None:
+            name = f"p{len(self.nodes)}"
+            found = self.values[n.seq] = Value(self.b, "param", (), pointer(KIND[n.aval.dtype]), name)
+            self.nodes.append(n)
+        return found
+
+    def finish(self) -> Function:
+        """The function, with these parameters before its own."""
+        own = self.b.finish()
+        found = tuple([self.values[n.seq] for n in self.nodes])
+        params = tuple([(v.attr, v.type) for v in found])
+        return own._replace(params=params + own.params, arguments=found + own.arguments)
+
+
+class Blocks:
+    """Loop blocks: which atoms each one runs over."""
+
+    def __init__(self, sizes: Sequence[int], runs: Sequence[Sequence[int]]) -> None:
+        self.sizes = tuple(sizes)
+        self.runs = tuple(tuple(r) for r in runs)
+        self.counts = tuple(_product([sizes[a] for a in r]) for r in self.runs)
+        self.last_atom = {r[-1]: i for i, r in enumerate(self.runs)}
+
+    def terms(self, x: Affine) -> list[tuple[int, int]]:
+        """The (block, coefficient) pairs of an affine index; of a block's atoms the last one tells."""
+        return [(self.last_atom[a], c) for a, c in x.terms if a in self.last_atom]
+
+
+def _product(xs: Sequence[int]) -> int:
+    out = 1
+    for x in xs:
+        out *= x
+    return out
+
+
+def merged_runs(sizes: Sequence[int], seen: set[Affine], walls: set[int]) -> list[list[int]]:
+    """Atoms that can run as one loop: everywhere the outer moves as far as the whole inner.
+
+    ``walls``: atoms that are not merged with the one before.
+    """
+    runs: list[list[int]] = []
+    for a in range(len(sizes)):
+        if runs and a not in walls and _continues(sizes, seen, runs[-1][-1], a):
+            runs[-1].append(a)
+        else:
+            runs.append([a])
+    return runs
+
+
+def _continues(sizes: Sequence[int], seen: set[Affine], outer: int, inner: int) -> bool:
+    return all(x.coefficient(outer) == x.coefficient(inner) * sizes[inner] for x in seen)
+
+
+class Evaluator:
+    """Emits values of nodes. ``local(n)``: a value that the kernel holds already, or None."""
+
+    def __init__(self, roots: Roots, b: Builder, operands: Operands, blocks: Blocks) -> None:
+        self.roots, self.b, self.operands, self.blocks = roots, b, operands, blocks
+        self.seen: set[Affine] = set()
+        self.variables: dict[int, Value] = {}
+        self.vector_block = -1
+        self.lanes = 1
+        self.memo: dict[Any, Value] = {}
+        self.local: Callable[[Node, Affine], Value | None] = lambda n, flat: None
+        self.scalars = LoopScalars(b)
+
+    @contextmanager
+    def scope(self) -> Generator[None]:
+        """Values computed inside are not known outside."""
+        outer, self.memo = self.memo, dict(self.memo)
+        try:
+            yield
+        finally:
+            self.memo = outer
+
+    # -- indices ---------------------------------------------------------------------------
+
+    def index(self, x: Affine) -> tuple[Value, int]:
+        """An index as its value in the first lane, and how far it moves from lane to lane."""
+        self.seen.add(x._replace(looked=()))
+        key = ("index", x)
+        step = 0
+        terms: list[Value] = []
+        for block, c in self.blocks.terms(x):
+            if block == self.vector_block:
+                step = c
+            terms.append(self.variables[block] * c)
+        known = self.memo.get(key)
+        if known is None:
+            known = self.b.const(x.const, I64)
+            for t in terms:
+                known = known + t
+            self.memo[key] = known
+        return known, step if self.lanes > 1 else 0
+
+    def lanes_of(self, x: Affine) -> Value:
+        """An index in all lanes."""
+        base, step = self.index(x)
+        if not step:
+            out = self.b.splat(base, self.lanes)
+        else:
+            out = self.b.splat(base, self.lanes) + self.b.iota(self.lanes) * step
+        for looked, c in x.looked:
+            out = out + self.looked(looked) * c
+        return out
+
+    def looked(self, x: Looked) -> Value:
+        """An index that is looked up, in all lanes, kept inside of its axis."""
+        key = ("looked", x)
+        if key not in self.memo:
+            found = self.b.cast(self.value(x.node, x.coords, None), "i64")
+            found = self.b.select(found < 0, found + x.size, found)
+            found = self.b.binary("max", self.b.binary("min", found, x.size - 1), 0)
+            self.memo[key] = found
+        return self.memo[key]
+
+    # -- values ----------------------------------------------------------------------------
+
+    def value(self, n: Node, coords: Coords, mask: Value | None) -> Value:
+        """A node's element at coordinates, in all lanes; where the mask does not hold, anything."""
+        key = (n.seq, coords, None if mask is None else id(mask))
+        found = self.memo.get(key)
+        if found is None:
+            found = self.memo[key] = self._compute(n, coords, mask)
+        return found
+
+    def _compute(self, n: Node, coords: Coords, mask: Value | None) -> Value:
+        if self.roots.is_root(n):
+            flat = flat_index(coords, n.shape)
+            held = self.local(n, flat)
+            return self.load(n, flat, mask) if held is None else held
+        x = n.inputs[0]
+        if n.op.name == "reshape" and self.roots.is_root(x):
+            flat = flat_index(coords, n.shape)
+            held = self.local(x, flat)
+            return self.load(x, flat, mask) if held is None else held
+        return self.expression(n, coords, mask)
+
+    def expression(self, n: Node, coords: Coords, mask: Value | None) -> Value:
+        """A node's element from its inputs, whether it is a root or not."""
+        found = self.roots.behind(n, coords, self.blocks.sizes)
+        if self.roots.role[n.seq] in ("move", "reduce"):
+            return self.value(found[0].source, found[0].coords, mask)
+        if n.op.name in ("pad", "unslice", "set_slice", "cat"):
+            return self._piecewise(n, found, mask)
+        values = [self.value(p.source, p.coords, mask) for p in found]
+        return self.apply(n, values)
+
+    def apply(self, n: Node, values: Sequence[Value]) -> Value:
+        """An op's meaning on values."""
+        kind = KIND[n.aval.dtype]
+        if n.op.name == "cast":
+            return self.b.cast(values[0], kind)
+        if n.op.name == "where":
+            return self.b.select(self.b.cast(values[0], "i1"), values[1], values[2])
+        if n.op.name in ("take_rows", "gather"):
+            return values[0]
+        out = n.op.scalar(self.scalars, *values, **n.attrs)
+        if not isinstance(out, Value):
+            out = self.b.const(out, Type(kind, self.lanes))
+        return self.b.splat(self.b.cast(out, kind), self.lanes)
+
+    def _piecewise(self, n: Node, found: Sequence[Part], mask: Value | None) -> Value:
+        """Parts that hold where their conditions do; the last one, or a constant, elsewhere."""
+        t = Type(KIND[n.aval.dtype], self.lanes)
+        rest = list(found)
+        out: Value
+        if rest[-1].conditions and n.op.name != "cat":
+            out = self.b.const(n.attrs.get("value", 0), t)
+        else:
+            last = rest.pop()
+            inside = self._inside(last, mask) if last.conditions else mask
+            out = self.value(last.source, last.coords, inside)
+        for p in reversed(rest):
+            inside = self._inside(p, None)
+            both = inside if mask is None else self.masks(inside, mask)
+            out = self.b.select(inside, self.value(p.source, p.coords, both), out)
+        return out
+
+    def masks(self, x: Value, y: Value) -> Value:
+        """Two masks as one; the same for the same."""
+        key = ("both", id(x), id(y))
+        if key not in self.memo:
+            self.memo[key] = x & y
+        return self.memo[key]
+
+    def _inside(self, p: Part, mask: Value | None) -> Value:
+        """Where all conditions of a part hold."""
+        out = mask
+        for c, low, high in p.conditions:
+            key = ("inside", c, low, high)
+            if key not in self.memo:
+                at = self.lanes_of(c)
+                self.memo[key] = (at >= low) & (at < high)
+            out = self.memo[key] if out is None else self.masks(self.memo[key], out)
+        assert out is not None
+        return out
+
+    # -- memory ----------------------------------------------------------------------------
+
+    def load(self, n: Node, flat: Affine, mask: Value | None) -> Value:
+        """Elements of a buffer."""
+        p = self.operands.pointer(n)
+        base, step = self.index(flat)
+        if flat.looked:
+            return self.b.gather(p, self.lanes_of(flat), mask) if self.lanes > 1 else self._one(p, flat, mask)
+        if step == 1:
+            return self.b.load(p, base, self.lanes, mask)
+        if step == 0:
+            one = None if mask is None else self._any(mask)
+            return self.b.splat(self.b.load(p, base, 1, one), self.lanes)
+        return self.b.gather(p, self.lanes_of(flat), mask)
+
+    def _one(self, p: Value, flat: Affine, mask: Value | None) -> Value:
+        return self.b.load(p, self.lanes_of(flat), 1, mask)
+
+    def _any(self, mask: Value) -> Value:
+        key = ("any", id(mask))
+        if key not in self.memo:
+            self.memo[key] = self.b.reduce("or", mask)
+        return self.memo[key]
+
+    def store(self, n: Node, flat: Affine, x: Value, mask: Value | None) -> None:
+        """Write elements of a buffer."""
+        base, step = self.index(flat)
+        assert step == 1 or self.lanes == 1, "stores run along the last block"
+        self.b.store(self.operands.pointer(n), base, x, mask)
+

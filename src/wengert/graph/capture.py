@@ -1,0 +1,224 @@
+"""A trace that takes in the state a program reads and changes: parameters, buffers, gradients, random keys.
+
+`Capture` is what `wengert.compile` traces with. Tensors that the program reads without getting them as
+arguments become hidden inputs; those that it changes, and gradients, hidden outputs too. Whatever the program
+made itself and let go of again is a constant. When the capture is over, everything holds again what it held before.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..errors import TraceError, message
+from .aval import Aval
+from .handle import Handle, symbol
+from .node import Node, Sink
+from .trace import Trace
+
+KEY = Aval((2,), np.dtype(np.uint64))
+NUMBER = Aval((), np.dtype(np.float64))
+
+
+class HeldSlot(NamedTuple):
+    """A tensor that the program refers to."""
+
+    handle: Handle
+
+    def get(self) -> Any:
+        """The tensor."""
+        return self.handle
+
+
+class GradSlot(NamedTuple):
+    """The gradient of a leaf."""
+
+    sink: Sink
+
+    def get(self) -> Any:
+        """The gradient there now, or None."""
+        return self.sink.grad
+
+
+class EntrySlot(NamedTuple):
+    """A tensor that an object finds by keys, such as one in an optimizer's state."""
+
+    owner: Any
+    keys: tuple[Any, ...]
+
+    def get(self) -> Any:
+        """The tensor there now, or None."""
+        found = self.owner.state
+        for key in self.keys:
+            found = found.get(key) if isinstance(found, dict) else None
+        return found
+
+
+class NumberSlot(NamedTuple):
+    """A number among an optimizer's options: ``param_groups[group][key]``, or an element of it."""
+
+    owner: Any
+    group: int
+    key: str
+    index: int | None
+
+    def get(self) -> float:
+        """The number there now."""
+        value = self.owner.param_groups[self.group][self.key]
+        return value if self.index is None else value[self.index]
+
+
+class Capture(Trace):
+    """A trace whose ops are all recorded, also those on tensors with known values."""
+
+    captures_all = True
+
+    def __init__(self, dynamic: Callable[[str, Any], bool]) -> None:
+        super().__init__()
+        self.dynamic = dynamic  # whether an option of an optimizer may change from call to call
+        self.seen: dict[int, tuple[Handle, Node]] = {}
+        self.grads: dict[int, tuple[Sink, Any]] = {}
+        self.grads_read: list[tuple[Sink, bool]] = []
+        self.entries: dict[int, EntrySlot] = {}
+        self.grad_of: dict[int, GradSlot] = {}
+        self.draws: list[tuple[Any, Node]] = []
+        self.numbers: list[tuple[NumberSlot, Node]] = []
+        self.fixed: list[tuple[NumberSlot, Any]] = []
+        self.modules: dict[int, tuple[Any, bool]] = {}
+        self.key_source = self._next_key
+
+    # -- what the program does -------------------------------------------------------------
+
+    def saw_leaf(self, x: Handle, node: Node) -> None:
+        self.seen.setdefault(node.seq, (x, node))
+
+    def saw_read(self, xs: Sequence[Handle]) -> None:
+        for x in xs:
+            node = x._node
+            if x._value is None or node is None or node.seq in self.seen:
+                continue
+            if node.op is None:
+                self.seen[node.seq] = (x, node)
+            elif node.seq < self.start and node.requires_grad:
+                raise TraceError(
+                    message("compile", "the function reads a tensor from outside that has a graph behind it",
+                            f"{node.name} made at {node.origin}", "Pass it as an argument, or detach it")
+                )  # fmt: skip
+
+    def saw_grad(self, sink: Sink, reads: bool) -> None:
+        """The gradient of a leaf is about to be read or replaced."""
+        if id(sink) in self.grads:
+            return
+        self.grads[id(sink)] = (sink, sink.grad)
+        if reads:
+            self.grads_read.append((sink, sink.grad is None))
+            if sink.grad is not None:
+                self.grad_of[id(sink.grad)] = GradSlot(sink)
+
+    def saw_state(self, owner: Any, key: Any, state: dict[str, Any]) -> None:
+        """An optimizer keeps tensors under ``owner.state[key]``."""
+        for name, value in state.items():
+            if isinstance(value, Handle):
+                self.entries[id(value)] = EntrySlot(owner, (key, name))
+
+    def saw_module(self, module: Any) -> None:
+        """A module is called: its mode is part of what was traced."""
+        self.modules.setdefault(id(module), (module, module.training))
+
+    def options(self, owner: Any, group: int, options: dict[str, Any]) -> dict[str, Any]:
+        """An optimizer's options, numbers that may change as symbols."""
+        out = dict(options)
+        for key, value in options.items():
+            if key in ("params", "param_names"):
+                continue
+            if type(value) is tuple and value and all(type(v) is float for v in value):
+                out[key] = tuple(self._number(NumberSlot(owner, group, key, i), v) for i, v in enumerate(value))
+            else:
+                out[key] = self._number(NumberSlot(owner, group, key, None), value)
+        return out
+
+    def _number(self, slot: NumberSlot, value: Any) -> Any:
+        if isinstance(value, Handle):
+            return value
+        if type(value) not in (float, int) or not value or not self.dynamic(slot.key, value):
+            self.fixed.append((slot, value))
+            return value
+        for known, node in self.numbers:
+            if known == slot:
+                return self._symbol_of(node)
+        made = symbol(NUMBER, False)
+        self.numbers.append((slot, made._node))
+        return made
+
+    def _symbol_of(self, node: Node) -> Any:
+        out = symbol(NUMBER, False)
+        out._node = node
+        return out
+
+    def _next_key(self, generator: Any) -> Any:
+        key = symbol(KEY, False)
+        self.draws.append((generator, key._node))
+        return key
+
+    # -- what is left of it ----------------------------------------------------------------
+
+    def slots(self) -> dict[int, Any]:
+        """The slots of hidden inputs by the seq of their leaf. Of tensors nobody else holds the value is constant."""
+        found: dict[int, Any] = {}
+        written = {id(x) for x, _, _ in self.writes}
+        while self.seen:
+            seq, (handle, node) = self.seen.popitem()
+            if id(handle) in self.entries:
+                found[seq] = self.entries[id(handle)]
+            elif id(handle) in self.grad_of:
+                found[seq] = self.grad_of[id(handle)]
+            elif id(handle) in written or node.requires_grad or sys.getrefcount(handle) > _TEMPORARY:
+                found[seq] = HeldSlot(handle)
+        return found
+
+    def written(self) -> list[tuple[Any, Node]]:
+        """Slots of the tensors that were changed and live on, with the nodes of their new values."""
+        last = {id(x): (x, x._node) for x, _, _ in self.writes}
+        out: list[tuple[Any, Node]] = []
+        for key, (x, node) in last.items():
+            held = sum(y is x for y, _, _ in self.writes)
+            if key in self.entries:
+                out.append((self.entries[key], node))
+            elif sys.getrefcount(x) > held + _LOCAL:
+                out.append((HeldSlot(x), node))
+        return out
+
+    def gradients(self) -> list[tuple[Sink, Any]]:
+        """The gradients that were replaced, with the new tensor or None."""
+        return [(sink, sink.grad) for sink, old in self.grads.values() if sink.grad is not old]
+
+    def undo(self) -> None:
+        """Give tensors and gradients what they had before."""
+        self.undo_writes()
+        for sink, grad in self.grads.values():
+            sink.grad = grad
+
+
+def _temporary_references() -> int:
+    """What `sys.getrefcount` says of an object that only a tuple and a local variable hold, in a loop like the above."""
+    seen = {0: (object(), None)}
+    _, (handle, _) = seen.popitem()
+    return sys.getrefcount(handle)
+
+
+def _local_references() -> int:
+    """The same for a tuple in a dictionary's value, unpacked."""
+    last = {0: (object(), None)}
+    for _, (x, _) in last.items():  # noqa: B007, PERF102
+        return sys.getrefcount(x)
+    raise AssertionError
+
+
+_TEMPORARY = _temporary_references()
+_LOCAL = _local_references()
+
+
+__all__ = ["Capture", "EntrySlot", "GradSlot", "HeldSlot", "NumberSlot"]

@@ -1,0 +1,306 @@
+"""A scheduled graph in memory: buffers, native segments, and what NumPy computes between them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..codegen import nest, whole
+from ..codegen.loop import BITS
+from ..codegen.lower import module_text
+from ..codegen.plan import Launch, Place, plan_function, scratch_bytes
+from ..codegen.target import Target, host
+from ..config import STATE
+from ..graph.graph import Graph
+from ..graph.node import ITEM, Node
+from ..schedule.groups import Group, Grouping
+from ..schedule.memory import Span, place
+from ..schedule.roots import Roots, View
+from . import llvm, pool
+from .cache import get_object
+from .call import ArraySpec, make_array_caller, make_caller
+
+ARENA, SCRATCH, FIRST = 0, 1, 2  # slots of the table
+SMALL_WORK = 200_000  # additions and bytes moved, below which waking threads costs more than they bring
+
+
+class HostStep(NamedTuple):
+    """An op that NumPy computes."""
+
+    node: Node
+    run: Callable[..., Any]
+
+
+class Program:
+    """A compiled graph. ``slots``: where in the table each external buffer's address goes, by seq of its node."""
+
+    def __init__(self, graph: Graph, written: dict[int, Node], target: Target | None = None) -> None:
+        """``written``: for an output (by seq) the input whose memory it replaces."""
+        self.graph = graph
+        self.target = target or host()
+        self.roots = Roots(graph)
+        self.groups = Grouping(graph, self.roots).groups
+        self.inplace = _in_place(self, written)
+        self.stored = _stored(self)
+        self.steps = [self._step(g) for g in self.groups]
+        self._lay_out()
+        self._link()
+
+    # -- steps -----------------------------------------------------------------------------
+
+    def _step(self, group: Group) -> Any:
+        """The launches of a group, as (kernel, views of operands, which are written); or a host step."""
+        if group.kind != "whole":
+            if not any(n.seq in self.stored for n in group.nodes):
+                return []
+            found = nest.write(group, self.roots, self.stored, self.target, self.inplace)
+            views = [View(n, 0, ()) for n in found.operands]
+            return [(found.kernel, views, [n.seq in found.written for n in found.operands])]
+        (n,) = group.nodes
+        lowered = whole.lower(n, self.roots, self.target)
+        if lowered is None:
+            return HostStep(n, _host_function(n))
+        out: list[Any] = []
+        temps = {name: _Temp(kind, count) for name, (kind, count) in lowered.recipe.temps.items()}
+        for step in lowered.recipe.steps:
+            views: list[Any] = [temps[o] if o in temps else lowered.operands[o] for o in step.operands]
+            writes = [isinstance(v, _Temp) or v.root is n for v in views]
+            out.append((step.kernel, views, writes))
+        return out
+
+    # -- memory ----------------------------------------------------------------------------
+
+    def _lay_out(self) -> None:
+        external = [*self.graph.inputs]
+        seen = {n.seq for n in external}
+        for n in self.graph.outputs:
+            if n.seq not in seen and n.seq not in self.inplace and n.op is not None:
+                seen.add(n.seq)
+                external.append(n)
+        self.constants: dict[int, np.ndarray] = {}
+        self.slots: dict[int, int] = {n.seq: FIRST + i for i, n in enumerate(external)}
+        self.external = external
+        first: dict[int, int] = {}
+        last: dict[int, int] = {}
+        sizes: dict[int, int] = {}
+        for i, step in enumerate(self.steps):
+            for key, size in self._touched(step):
+                first.setdefault(key, i)
+                last[key] = i
+                sizes[key] = size
+        spans = [Span(k, sizes[k], first[k], last[k]) for k in sizes]
+        self.layout = place(spans)
+        self.arena = _aligned(self.layout.size)
+
+    def _touched(self, step: Any) -> list[tuple[int, int]]:
+        """Keys and sizes of arena buffers that a step uses."""
+        out: list[tuple[int, int]] = []
+        for key, n in self._used(step):
+            if isinstance(n, _Temp):
+                out.append((key, n.nbytes))
+            elif n.op is None and n.data is not None:
+                self._constant(n)
+            elif n.seq not in self.slots and type(n.aval) is not tuple:
+                out.append((n.seq, n.aval.nbytes))
+        return out
+
+    def _used(self, step: Any) -> list[tuple[int, Any]]:
+        if isinstance(step, HostStep):
+            ins = [v.root for v in (self.roots.view(x) for x in step.node.inputs) if v is not None]
+            return [(n.seq, n) for n in (*ins, step.node)]
+        return [(id(v), v) if isinstance(v, _Temp) else (v.root.seq, v.root) for _, vs, _ in step for v in vs]
+
+    def _constant(self, n: Node) -> None:
+        if n.seq not in self.slots:
+            self.slots[n.seq] = FIRST + len(self.external) + len(self.constants)
+            self.constants[n.seq] = np.ascontiguousarray(n.data)
+
+    def _place(self, v: Any) -> Place:
+        if isinstance(v, _Temp):
+            return Place(ARENA, self.layout.offsets[id(v)], v.nbytes)
+        n = v.root
+        size = n.aval.dtype.itemsize
+        if n.seq in self.slots:
+            return Place(self.slots[n.seq], v.offset * size, n.aval.nbytes)
+        return Place(ARENA, self.layout.offsets[n.seq] + v.offset * size, n.aval.nbytes)
+
+    # -- code ------------------------------------------------------------------------------
+
+    def _link(self) -> None:
+        segments: list[Any] = []
+        launches: list[Launch] = []
+        for step in self.steps:
+            if isinstance(step, HostStep):
+                segments += [launches, step]
+                launches = []
+            else:
+                launches += [Launch(k, tuple([self._place(v) for v in vs]), tuple(ws)) for k, vs, ws in step]
+        segments.append(launches)
+        native = [s for s in segments if not isinstance(s, HostStep)]
+        each = scratch_bytes([x for s in native for x in s])
+        work = sum(x.kernel.flops + x.kernel.bytes for s in native for x in s)
+        self.limit = 1 if work < SMALL_WORK else max(os.cpu_count() or 1, 1)
+        self.scratch = _aligned(each * self.limit)
+        self.launches = native
+        self.table = np.zeros(FIRST + len(self.external) + len(self.constants), np.uintp)
+        self.table[ARENA], self.table[SCRATCH] = self.arena.ctypes.data, self.scratch.ctypes.data
+        for seq, value in self.constants.items():
+            self.table[self.slots[seq]] = value.ctypes.data
+        self.segments = [s if isinstance(s, HostStep) else self._native(s, each) for s in segments]
+
+    def _native(self, launches: Sequence[Launch], each: int) -> tuple[int, Any]:
+        """Address of a segment's plan, and the library to keep."""
+        plan = plan_function(launches, SCRATCH, each)
+        functions = {x.kernel.function.name: x.kernel.function for x in launches}
+        objects = [get_object(module_text([f]), self.target, f.name) for f in functions.values()]
+        objects.append(get_object(module_text([plan]), self.target, "plan"))
+        library = llvm.load(objects, ["plan"], pool.symbols())
+        return library.address("plan"), library
+
+    def caller(self, given: Sequence[Node], fixed: Sequence[tuple[Any, Node]], writes: set[int]) -> Any:
+        """What runs the program on arrays of ``given`` nodes, and on the tensors fixed for others."""
+        def spec(n: Node) -> ArraySpec:
+            return ArraySpec(n.aval.dtype, n.shape, self.slots[n.seq], n.seq in writes)
+
+        address, library = self.segments[0]
+        head = make_array_caller(
+            address, [spec(n) for n in given], table=self.table, fixed=[(h, spec(n)) for h, n in fixed],
+            limit=self.limit, release_gil=self.limit > 1, keep=(library, self),
+        )  # fmt: skip
+        if len(self.segments) == 1:
+            return head
+        return _Interleaved(self, head, given, fixed)
+
+
+class _Interleaved:
+    """Runs native segments and NumPy's steps in turns."""
+
+    def __init__(self, program: Program, head: Any, given: Sequence[Node], fixed: Sequence[tuple[Any, Node]]) -> None:
+        self.program, self.head, self.given, self.fixed = program, head, given, fixed
+        pointer = program.table.ctypes.data
+        self.rest: list[Any] = []
+        for s in program.segments[1:]:
+            if isinstance(s, HostStep):
+                self.rest.append(s)
+            else:
+                call = make_caller(s[0], limit=program.limit, keep=(s[1], program))
+                self.rest.append(lambda call=call: call(pointer))
+
+    def __call__(self, *arrays: Any) -> Any:
+        done = self.head(*arrays)
+        if done is not True:
+            return done
+        values = {n.seq: getattr(a, "_value", a) for n, a in zip(self.given, arrays, strict=True)}
+        values |= {n.seq: getattr(h, "_value", h) for h, n in self.fixed}
+        tuples: dict[int, Any] = {}
+        for step in self.rest:
+            if isinstance(step, HostStep):
+                self._host(step, values, tuples)
+            else:
+                step()
+        return True
+
+    def _host(self, step: HostStep, values: dict[int, Any], tuples: dict[int, Any]) -> None:
+        n = step.node
+        if n.op is ITEM:
+            self._array(View(n, 0, ()), n, values)[...] = tuples[n.inputs[0].seq][n.attrs["index"]]
+            return
+        views = [(self.program.roots.view(x), x) for x in n.inputs]
+        found = STATE.quiet(step.run, *[self._array(v, x, values) for v, x in views])
+        if type(n.aval) is tuple:
+            tuples[n.seq] = found
+        else:
+            self._array(View(n, 0, ()), n, values)[...] = found
+
+    def _array(self, v: Any, n: Node, values: dict[int, Any]) -> Any:
+        """A value as an array in its place."""
+        root, p = v.root, self.program
+        dtype = root.aval.dtype
+        if root.seq in values:
+            whole = values[root.seq]
+        elif root.seq in p.constants:
+            whole = p.constants[root.seq]
+        else:
+            at = p.layout.offsets[root.seq]
+            whole = p.arena[at : at + root.aval.nbytes].view(dtype).reshape(root.shape)
+        if root is n:
+            return whole
+        flat = whole.reshape(-1)[v.offset :] if v.offset else whole.reshape(-1)
+        return np.lib.stride_tricks.as_strided(flat, n.shape, [s * dtype.itemsize for s in v.strides])
+
+
+class _Temp:
+    """A buffer within a recipe."""
+
+    def __init__(self, kind: str, count: int) -> None:
+        self.nbytes = max(BITS[kind] // 8, 1) * count
+        self.root = None
+
+
+def _aligned(size: int) -> np.ndarray:
+    """Bytes of memory that begin at a multiple of 64."""
+    raw = np.empty(size + 64, np.uint8)
+    start = -raw.ctypes.data % 64
+    return raw[start : start + size]
+
+
+def _host_function(n: Node) -> Any:
+    if n.op is ITEM:
+        return None
+    return n.op.kernel([x.aval for x in n.inputs], n.attrs)
+
+
+def _stored(p: Program) -> set[int]:
+    """The roots that get memory: outputs, and what another group reads."""
+    out = {n.seq for n in p.graph.outputs}
+    for g in p.groups:
+        for n in g.nodes:
+            if g.kind in ("whole", "reduce"):
+                out.add(n.seq)
+            if g.kind == "whole":
+                views = [p.roots.view(x) for x in n.inputs]
+                out |= {v.root.seq for v in views if v is not None}
+            else:
+                out |= {x.seq for x, _ in p.roots.reads[n.seq][1] if x.seq not in g.seqs}
+    return out
+
+
+def _in_place(p: Program, written: dict[int, Node]) -> dict[int, Node]:
+    """Which outputs can be written over the inputs that they replace: nobody needs the old value any more."""
+    place_of = {n.seq: i for i, g in enumerate(p.groups) for n in g.nodes}
+    out: dict[int, Node] = {}
+    for seq, old in written.items():
+        i = place_of.get(seq)
+        if i is not None and _may_replace(p, i, seq, old):
+            out[seq] = old
+    return out
+
+
+def _may_replace(p: Program, i: int, seq: int, old: Node) -> bool:
+    from ..schedule.groups import full
+
+    group = p.groups[i]
+    if group.kind != "rows" or any(p.roots.role[n.seq] == "reduce" for n in group.nodes):
+        return False
+    (node,) = [n for n in group.nodes if n.seq == seq]
+    if p.roots.role[seq] not in ("point", "move") or node.aval != old.aval or old in p.graph.outputs:
+        return False
+    if any(seq == x.seq for g in p.groups[i + 1 :] for n in g.nodes for x in _read_roots(p, g, n)):
+        return False
+    for g in p.groups[i + 1 :]:
+        if any(old.seq == x.seq for n in g.nodes for x in _read_roots(p, g, n)):
+            return False
+    for n in group.nodes:
+        sizes, reads = p.roots.reads[n.seq]
+        if any(x.seq == old.seq and flat != full(sizes) for x, flat in reads):
+            return False
+    return True
+
+
+def _read_roots(p: Program, g: Group, n: Node) -> list[Node]:
+    if g.kind == "whole":
+        return [v.root for v in (p.roots.view(x) for x in n.inputs) if v is not None]
+    return [x for x, _ in p.roots.reads[n.seq][1]]

@@ -1,0 +1,1 @@
+"""Which kernels compute a graph, in which order, and where their results lie."""

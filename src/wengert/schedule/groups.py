@@ -1,0 +1,198 @@
+"""Which roots are computed by one kernel, and in which order the kernels run.
+
+Groups stand in a line. A root joins a group if all that it reads comes from groups before it, or from the group itself
+in a way that one pass allows; so there are never cycles. Kinds of groups:
+
+* ``rows``: all roots iterate over the same elements, in rows of ``cols`` (one row element if nothing is reduced).
+  Reductions are over whole rows. A root may read another's element of the same row and column, or a value of
+  its row.
+* ``reduce``: reductions over other axes, all over the same axes of the same shape.
+* ``whole``: an op that has kernels of its own, or that NumPy computes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from ..graph.graph import Graph
+from ..graph.node import Node
+from .index import Affine, Straddle, Unaligned, strides_of
+from .roots import Roots, unflattened
+
+MEMBERS = 64  # roots in a group
+
+
+class Group:
+    """Roots that one kernel computes."""
+
+    def __init__(self, kind: str, size: int, cols: int = 0) -> None:
+        self.kind = kind
+        self.size = size  # elements of the domain
+        self.cols = cols  # elements of a row; 0: not yet decided
+        self.nodes: list[Node] = []
+        self.seqs: set[int] = set()
+        self.shape: tuple[int, ...] = ()  # of a reduce group: the domain, and what is reduced
+        self.axes: tuple[int, ...] = ()
+        self.sources: set[int] = set()
+
+    def add(self, n: Node, reads: Sequence[Node]) -> None:
+        """Take in a root."""
+        self.nodes.append(n)
+        self.seqs.add(n.seq)
+        self.sources.update(x.seq for x in reads)
+
+    def __repr__(self) -> str:
+        names = " ".join(n.name for n in self.nodes)
+        return f"<{self.kind} {self.size // max(self.cols, 1)}x{self.cols}: {names}>"
+
+
+def row_reduction(n: Node) -> int:
+    """How many elements a reduction over the last axes takes together; 0 for other axes."""
+    shape, axes = n.inputs[0].shape, n.attrs["axes"]
+    large = [i for i, k in enumerate(shape) if k != 1]
+    reduced = [i for i in large if i in axes]
+    if reduced != large[len(large) - len(reduced) :]:
+        return 0
+    return math.prod([shape[i] for i in reduced])
+
+
+class Grouping:
+    """The groups of a graph in order: ``groups``."""
+
+    def __init__(self, graph: Graph, roots: Roots) -> None:
+        self.roots = roots
+        self.groups: list[Group] = []
+        self.place: dict[int, int] = {}
+        for n in graph.nodes:
+            if n.seq in roots.kept and roots.role[n.seq] != "leaf":
+                self._put(n)
+
+    def _put(self, n: Node) -> None:
+        role = self.roots.role[n.seq]
+        if role == "whole":
+            group = Group("whole", 0)
+            self._append(group)
+            group.add(n, [])
+            self.place[n.seq] = len(self.groups) - 1
+            return
+        _, reads = self.roots.reads[n.seq]
+        first = max((self.place.get(x.seq, -1) for x, _ in reads), default=-1)
+        chosen = self._choose(n, role, first)
+        if chosen < 0:
+            self._append(self._new(n, role))
+            chosen = len(self.groups) - 1
+        group = self.groups[chosen]
+        group.add(n, [x for x, _ in reads])
+        if role == "reduce" and group.kind == "rows":
+            group.cols = row_reduction(n)
+        self.place[n.seq] = chosen
+
+    def _append(self, group: Group) -> None:
+        self.groups.append(group)
+
+    def _new(self, n: Node, role: str) -> Group:
+        size = math.prod(self.roots.domain(n))
+        if role == "reduce" and not row_reduction(n):
+            group = Group("reduce", size)
+            group.shape, group.axes = n.inputs[0].shape, n.attrs["axes"]
+            return group
+        return Group("rows", size)
+
+    def _choose(self, n: Node, role: str, first: int) -> int:
+        """The group to join: the latest one that it reads from, else the latest that reads the same; -1 for none."""
+        reads = self.roots.reads[n.seq][1]
+        sources = {x.seq for x, _ in reads}
+        for i in range(len(self.groups) - 1, max(first, 0) - 1, -1):
+            group = self.groups[i]
+            near = i == first or not group.sources.isdisjoint(sources) or group.size == 1
+            if near and len(group.nodes) < MEMBERS and self._fits(n, role, group):
+                return i
+        return -1
+
+    def _fits(self, n: Node, role: str, group: Group) -> bool:
+        if group.kind == "reduce":
+            same = role == "reduce" and (n.inputs[0].shape, n.attrs["axes"]) == (group.shape, group.axes)
+            return same and not any(x.seq in group.seqs for x, _ in self.roots.reads[n.seq][1])
+        if group.kind != "rows":
+            return False
+        size, cols = math.prod(self.roots.domain(n)), group.cols
+        if role == "reduce":
+            cols = row_reduction(n)
+            if not cols or size != group.size or (group.cols and cols != group.cols):
+                return False
+        elif size != group.size and not (cols and size * cols == group.size):
+            return False
+        return self._aligned(n, group, cols) and self._divides([*group.nodes, n], group.size, cols)
+
+    def _aligned(self, n: Node, group: Group, cols: int) -> bool:
+        """Whether all that a root reads of a group lies in the same row and column, or is a value of the row."""
+        sizes, reads = self.roots.reads[n.seq]
+        size = math.prod(sizes)
+        if size != group.size:  # a value of each row: it may read such values only
+            return all(x.seq not in group.seqs or (self._level(x, group, cols) == "row" and f == full(sizes))
+                       for x, f in reads)  # fmt: skip
+        for x, flat in reads:
+            if x.seq not in group.seqs:
+                continue
+            if self._level(x, group, cols) == "full":
+                if flat != full(sizes):
+                    return False
+            elif flat != row(sizes, cols):
+                return False
+        return True
+
+    def _level(self, x: Node, group: Group, cols: int) -> str:
+        return "full" if x.aval.size == group.size and self.roots.role[x.seq] != "reduce" else "row"
+
+    def _divides(self, nodes: Sequence[Node], size: int, cols: int) -> bool:
+        """Whether atoms can be found that all roots' shapes are made of."""
+        try:
+            atoms_for(self.roots, nodes, size, cols)
+        except Unaligned:
+            return False
+        return True
+
+
+def full(sizes: Sequence[int]) -> Affine:
+    """The number of an element in row-major order."""
+    return Affine(0, tuple([(i, s) for i, (s, n) in enumerate(zip(strides_of(sizes), sizes, strict=True)) if n > 1]))
+
+
+def row(sizes: Sequence[int], cols: int) -> Affine | None:
+    """The number of an element's row; None if an atom belongs to row and column."""
+    terms: list[tuple[int, int]] = []
+    for i, (s, n) in enumerate(zip(strides_of(sizes), sizes, strict=True)):
+        if n == 1 or s * n <= cols:
+            continue
+        if s % cols:
+            return None
+        terms.append((i, s // cols))
+    return Affine(0, tuple(terms))
+
+
+def atoms_for(roots: Roots, nodes: Sequence[Node], size: int, cols: int) -> list[int]:
+    """The sizes of atoms, outermost first, that the shapes of all roots and what they read can be made of."""
+    cols = cols or 1
+    sizes = [size // cols, cols] if cols > 1 else [size]
+    while True:
+        try:
+            for n in nodes:
+                domain = roots.domain(n)
+                if math.prod(domain) == size:
+                    roots.follow(n, unflattened(sizes, domain), sizes)
+                else:
+                    outer = row_atoms(sizes, cols)
+                    roots.follow(n, unflattened(outer, domain), outer)
+            return sizes
+        except Straddle as cut:
+            sizes[cut.atom : cut.atom + 1] = [sizes[cut.atom] // cut.inner, cut.inner]
+
+
+def row_atoms(sizes: Sequence[int], cols: int) -> list[int]:
+    """The atoms that number rows."""
+    out = list(sizes)
+    inner = 1
+    while inner < cols:
+        inner *= out.pop()
+    return out

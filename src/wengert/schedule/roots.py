@@ -1,0 +1,213 @@
+"""Which values get memory of their own; all others are computed where they are needed.
+
+A *root* is a value that a kernel stores, or hands on within the kernel. Everything between roots is recomputed from
+them, element by element, so the choice is one between memory traffic and arithmetic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ..graph.graph import Graph
+from ..graph.node import Node
+from .index import Affine, Coords, Straddle, Unaligned, digits, flat_index, is_movement, strides_of, through
+from .kinds import Part, cost, looked_up, parts, role
+
+RECOMPUTED = 8  # additions: what may be computed again, for each use but the first
+READS = 10  # tensors read by one expression
+NODES = 80  # ops in one expression
+
+Read = tuple[Node, Affine]  # a root, and which of its elements is read
+
+
+class View(NamedTuple):
+    """Strided memory: element ``offset`` of a root's buffer and from there on, strides in elements."""
+
+    root: Node
+    offset: int
+    strides: tuple[int, ...]
+
+
+def _view_of(root: Node, flat: Affine, shape: Sequence[int]) -> View:
+    return View(root, flat.const, tuple([flat.coefficient(i) for i in range(len(shape))]))
+
+
+class Roots:
+    """The roots of a graph: ``is_root(n)``, and for each of them what it reads."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.role = {n.seq: role(n) for n in (*graph.inputs, *graph.nodes)}
+        self.kept: set[int] = {n.seq for n in (*graph.inputs, *graph.nodes) if self.role[n.seq] == "leaf"}
+        self.weight: dict[int, int] = {}  # of an expression down to roots
+        self.size: dict[int, int] = {}
+        self.users: dict[int, list[Node]] = {}
+        self._choose()
+
+    def is_root(self, n: Node) -> bool:
+        """Whether a value has memory, or a register, of its own."""
+        return n.seq in self.kept
+
+    def domain(self, n: Node) -> tuple[int, ...]:
+        """The shape that a root's kernel iterates over."""
+        return n.inputs[0].shape if self.role[n.seq] == "reduce" else n.shape
+
+    # -- choosing --------------------------------------------------------------------------
+
+    def _choose(self) -> None:
+        order = [n for n in self.graph.nodes if n.op is not None]
+        for n in order:
+            for x in n.inputs:
+                self.users.setdefault(x.seq, []).append(n)
+        for n in order:
+            if self.role[n.seq] in ("reduce", "whole"):
+                self.kept.add(n.seq)
+            if self.role[n.seq] == "whole":
+                for x in n.inputs:
+                    self._keep_base(x)
+        self.kept |= {n.seq for n in self.graph.outputs}
+        for n in order:
+            self._consider(n)
+        self._check()
+
+    def _keep_base(self, n: Node) -> None:
+        """An operand of an op as a whole: the value behind its movements has memory, if it can be seen from there."""
+        base = n
+        while is_movement(base) and base.seq not in self.kept:
+            base = base.inputs[0]
+        held = base.seq in self.kept
+        self.kept.add(base.seq)
+        if self.view(n) is None:
+            if not held:
+                self.kept.discard(base.seq)
+            self.kept.add(n.seq)
+
+    def view(self, n: Node) -> View | None:
+        """A value as strided memory of a root; None if it is none."""
+        sizes = n.shape
+        at = tuple([Affine(0, ((i, 1),)) if k > 1 else Affine() for i, k in enumerate(sizes)])
+        shape = n.shape
+        while n.seq not in self.kept:
+            if not is_movement(n):
+                return None
+            x = n.inputs[0]
+            if n.op.name == "reshape" and x.seq in self.kept:
+                return _view_of(x, flat_index(at, n.shape), shape)
+            try:
+                at = through(n, at, sizes)
+            except (Unaligned, Straddle):
+                return None
+            n = x
+        return _view_of(n, flat_index(at, n.shape), shape)
+
+    def _consider(self, n: Node) -> None:
+        """Keep a value if it would be computed again too often, or its expression becomes too large."""
+        if self.role[n.seq] != "point" or n.seq in self.kept:
+            if self.role[n.seq] == "point":
+                self._measure(n)
+            return
+        self._measure(n)
+        users = self._final_users(n)
+        weight = self.weight[n.seq]
+        spread = any(size > n.aval.size for _, size in users)
+        times = len({u.seq for u, _ in users})
+        if spread and weight > 0 or (times - 1) * weight > RECOMPUTED or self.size[n.seq] > NODES:
+            self.kept.add(n.seq)
+        elif len(self._inputs_of(n)) > READS:
+            self.kept.add(n.seq)
+
+    def _measure(self, n: Node) -> None:
+        weight, size = cost(n), 1
+        for x in n.inputs:
+            while is_movement(x) and x.seq not in self.kept:
+                x = x.inputs[0]
+            if x.seq not in self.kept:
+                weight += self.weight.get(x.seq, 0)
+                size += self.size.get(x.seq, 0)
+        self.weight[n.seq], self.size[n.seq] = weight, size
+
+    def _final_users(self, n: Node) -> list[tuple[Node, int]]:
+        """The ops that read a value, through movements, and how many elements they read it for."""
+        out: list[tuple[Node, int]] = []
+        stack = [(u, n.aval.size) for u in self.users.get(n.seq, [])]
+        while stack:
+            u, size = stack.pop()
+            if is_movement(u):
+                larger = max(size, u.aval.size)
+                stack.extend((v, larger) for v in self.users.get(u.seq, []))
+            else:
+                out.append((u, size))
+        return out
+
+    def _inputs_of(self, n: Node) -> set[int]:
+        found: set[int] = set()
+        stack = list(n.inputs)
+        while stack:
+            x = stack.pop()
+            if x.seq in self.kept:
+                found.add(x.seq)
+            else:
+                stack.extend(x.inputs)
+        return found
+
+    # -- reading ---------------------------------------------------------------------------
+
+    def _check(self) -> None:
+        """What each root reads. Inputs of reshapes that cannot be followed become roots, until there are none."""
+        self.reads: dict[int, tuple[tuple[int, ...], tuple[Read, ...]]] = {}
+        known = -1
+        while known != len(self.kept):
+            known = len(self.kept)
+            for n in self.graph.nodes:
+                if n.seq in self.kept and self.role[n.seq] in ("point", "reduce", "move"):
+                    self.reads[n.seq] = self._reads_of(n)
+
+    def _reads_of(self, n: Node) -> tuple[tuple[int, ...], tuple[Read, ...]]:
+        sizes = list(self.domain(n))
+        while True:
+            try:
+                coords = unflattened(sizes, self.domain(n))
+                return tuple(sizes), tuple(self.follow(n, coords, sizes))
+            except Straddle as cut:
+                sizes[cut.atom : cut.atom + 1] = [sizes[cut.atom] // cut.inner, cut.inner]
+
+    def follow(self, root: Node, coords: Coords, sizes: Sequence[int]) -> list[Read]:
+        """The roots that a root's expression reads, and which elements of them."""
+        out: dict[tuple[int, Affine], Read] = {}
+        seen: set[tuple[int, Coords]] = set()
+        stack = [(p.source, p.coords) for p in self.behind(root, coords, sizes)]
+        while stack:
+            n, at = stack.pop()
+            if (n.seq, at) in seen:
+                continue
+            seen.add((n.seq, at))
+            stack.extend((x.node, x.coords) for x in looked_up(at))
+            if n.seq in self.kept:
+                flat = flat_index(at, n.shape)
+                out[n.seq, flat] = (n, flat)
+            elif n.op.name == "reshape" and n.inputs[0].seq in self.kept:
+                flat = flat_index(at, n.shape)
+                out[n.inputs[0].seq, flat] = (n.inputs[0], flat)
+            else:
+                stack.extend((p.source, p.coords) for p in self.behind(n, at, sizes))
+        return list(out.values())
+
+    def behind(self, n: Node, at: Coords, sizes: Sequence[int]) -> list[Part]:
+        """What an element of a value is made of, one op back."""
+        x = n.inputs[0] if n.inputs else n
+        if self.role[n.seq] == "reduce":
+            return [Part(x, at, [])]
+        if self.role[n.seq] != "move":
+            return parts(n, at)
+        try:
+            return [Part(x, through(n, at, sizes), [])]
+        except Unaligned:
+            self.kept.add(x.seq)
+            return [Part(x, at, [])] if x.shape == n.shape else []
+
+
+def unflattened(sizes: Sequence[int], shape: Sequence[int]) -> Coords:
+    """Coordinates in ``shape`` of the element that atoms, outermost first, number in row-major order."""
+    flat = Affine(0, tuple([(i, s) for i, (s, n) in enumerate(zip(strides_of(sizes), sizes, strict=True)) if n > 1]))
+    return digits(flat, shape, sizes)
