@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import multiprocessing
 import os
 import random
@@ -20,7 +21,15 @@ import numpy as np
 import pytest
 
 import wengert as wg
-from wengert.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset, get_worker_info
+from wengert.data import BucketBatchSampler
+from wengert.utils.data import (
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    TensorDataset,
+    WeightedRandomSampler,
+    get_worker_info,
+)
 
 
 def children() -> int:
@@ -254,6 +263,34 @@ def test_resume_in_the_middle(workers: int, own: bool, stream: bool) -> None:
     assert (flat(again), flat(again), wg.rand(2).tolist()) == rest
 
 
+@pytest.mark.parametrize("kind", ["shuffled", "weighted", "buckets"])
+@pytest.mark.parametrize(("before", "after"), [(0, 2), (3, 1), (2, 0)])
+def test_resume_with_other_workers(kind: str, before: int, after: int) -> None:
+    """An epoch that is left, then one that is cut; what is saved has gone through a file."""
+
+    def make(workers: int) -> DataLoader:
+        own = wg.Generator().manual_seed(2)
+        order = {
+            "shuffled": {"shuffle": True, "generator": own, "batch_size": 3},
+            "weighted": {"sampler": WeightedRandomSampler(range(1, 11), 14, generator=own), "batch_size": 3},
+            "buckets": {"batch_sampler": BucketBatchSampler([3, 1, 2] * 3, 2, pool=2, generator=own)},
+        }[kind]
+        return DataLoader(Noisy(), num_workers=workers, persistent_workers=workers > 1, **order)
+
+    loader = make(before)
+    for _ in loader:
+        break
+    batches = iter(loader)
+    next(batches), next(batches)
+    state, rng = json.loads(json.dumps(loader.state_dict())), wg.get_rng_state()
+    rest = flat(batches), flat(loader)
+    again = make(after)
+    again.load_state_dict(state)
+    wg.set_rng_state(rng)
+    assert (flat(again), flat(again)) == rest
+    del batches, loader, again
+
+
 def test_resume_between_epochs() -> None:
     loader, other = (DataLoader(range(9), shuffle=True, generator=wg.Generator().manual_seed(3)) for _ in "ab")
     list(loader)
@@ -339,7 +376,7 @@ def test_a_tensor_with_a_history_cannot_leave() -> None:
 class Slow(Noisy):
     def __getitem__(self, index: int) -> Any:
         if index:
-            time.sleep(60)
+            time.sleep(3600)  # who waits for it does not end
         return np.full(20000, os.getpid())
 
 
@@ -347,13 +384,25 @@ class Slow(Noisy):
 def test_a_killed_worker_is_noticed_at_once(end: signal.Signals) -> None:
     batches = iter(DataLoader(Slow(), num_workers=2))
     victim = int(next(batches)[0, 0])
-    start = time.monotonic()
     os.kill(victim, end)
     with pytest.raises(
         RuntimeError, match=rf"DataLoader worker \(pid\(s\) {victim}\) exited unexpectedly.*killed by {end.name}"
     ):
         next(batches)
-    assert time.monotonic() - start < 30  # a second in truth; a machine may be busy
+
+
+def test_a_worker_killed_between_epochs_is_noticed_and_replaced() -> None:
+    loader = DataLoader(Noisy(), num_workers=2, persistent_workers=True, collate_fn=lambda _: os.getpid())
+    pids = set(loader)
+    victim = multiprocessing.active_children()[0]
+    assert victim.pid is not None and victim.pid in pids
+    os.kill(victim.pid, signal.SIGKILL)
+    victim.join()
+    with pytest.raises(RuntimeError, match=rf"exited unexpectedly: pid {victim.pid} was killed by SIGKILL"):
+        list(loader)
+    assert children() == 0
+    assert len(set(loader)) == 2 and pids.isdisjoint(loader)
+    del loader
 
 
 def test_a_worker_that_leaves_is_noticed() -> None:
@@ -431,7 +480,7 @@ def test_no_process_outlives_the_program(tmp_path: Path, end: str, context: str,
     environment = {**os.environ, "PYTHONPATH": str(Path(wg.__file__).parents[1])}
     program = subprocess.run(
         [sys.executable, "-W", "error", str(script), end, context],
-        capture_output=True, text=True, timeout=60, start_new_session=True, env=environment, check=False,
+        capture_output=True, text=True, timeout=300, start_new_session=True, env=environment, check=False,
     )  # fmt: skip
     pid, *workers = (int(word) for word in program.stdout.split())
     assert len(workers) == 2
@@ -440,7 +489,7 @@ def test_no_process_outlives_the_program(tmp_path: Path, end: str, context: str,
         assert "KeyboardInterrupt" in program.stderr  # where it struck, and how often it is told, is chance
     elif end != "kill":  # which the tracker of shared memory reports, rightly
         assert program.stderr == ""
-    until = time.monotonic() + 10
+    until = time.monotonic() + 60
     while any(map(is_alive, workers)) and time.monotonic() < until:
         time.sleep(0.05)
     assert not any(map(is_alive, workers))
