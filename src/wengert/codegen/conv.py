@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from .conv_direct import direct, pack_weights, packed_pieces, packed_size
 from .conv_plan import Axis, Part, Phase, Problem, block, combine, phases
-from .conv_weight import block_weight, combine_sums, sums, weight_pieces
+from .conv_weight import block_weight, combine_sums, sums, weight_pieces, zero_weight
 from .kernel import Epilogue, Recipe, Step
 from .target import Target
 
@@ -75,15 +75,18 @@ def weight_gradient(spec: Convolution, target: Target) -> Recipe:
 
     ``spec`` is the forward convolution, its ``out_strides`` those of g, its ``w_strides`` those of the gradient.
     """
-    if not all((*spec.out_shape, *spec.w_shape)):
+    if not all(spec.w_shape):
         return Recipe((), {})
     name = _name("conv_dw", spec, target, None)
-    pieces = weight_pieces([(p, block_weight(p, target)) for p in _forward(spec, merge_batch=False)])
-    steps = (
-        Step(sums(name, pieces, target), ("x", "g", "sums")),
-        Step(combine_sums(name + "_sum", pieces), ("sums", "out")),
-    )
-    return Recipe(steps, {"sums": (spec.kind, sum(p.elements for p in pieces))})
+    problems = [p for p in _forward(spec, merge_batch=False) if p.taps and math.prod(a.outs for a in p.axes)]
+    pieces = weight_pieces([(p, block_weight(p, target)) for p in problems])
+    steps: list[Step] = []
+    if sum(p.taps for p in problems) < math.prod(spec.w_shape[2:]):
+        steps.append(Step(zero_weight(name + "_zero", spec.kind, spec.w_shape, spec.w_strides), ("out",)))
+    if pieces:
+        steps.append(Step(sums(name, pieces, target), ("x", "g", "sums")))
+        steps.append(Step(combine_sums(name + "_sum", pieces), ("sums", "out")))
+    return Recipe(tuple(steps), {"sums": (spec.kind, max(1, sum(p.elements for p in pieces)))})
 
 
 def _name(stem: str, spec: Convolution, target: Target, epilogue: Epilogue | None) -> str:

@@ -8,7 +8,7 @@ SIMD architectures", SC 2018; here the borders are cut exactly.)
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import NamedTuple
 
@@ -144,7 +144,8 @@ class _Direct:
         """The taps of an axis that lie inside, from and to."""
         if axis.always:
             return 0, axis.taps
-        b, start = self.b, index * axis.step + axis.first
+        b = self.b
+        start = b.lift(index * axis.step + axis.first, I64)
         # Both quotients are of positive numbers, since division rounds towards zero.
         before = b.binary("max", 0 - start + (axis.spacing - 1), 0)
         after = b.binary("max", axis.size - 1 + axis.spacing - start, 0)
@@ -282,8 +283,11 @@ class _Direct:
 # -- packing -----------------------------------------------------------------------------------
 
 
-def pack_weights(name: str, pieces: Sequence[Piece], scale: Callable[[Value], Value] | None = None) -> Kernel:
-    """Weights into panels: for each block of output channels [taps, those of the row last][channels][width], zero where there is none."""
+def pack_weights(name: str, pieces: Sequence[Piece]) -> Kernel:
+    """Weights into panels, one for each block of output channels: [taps, the row's last][channels][width].
+
+    Zeros stand where a block reaches beyond the channels.
+    """
     kind = pieces[0].problem.kind
     b = kernel_builder(name, {"w": pointer(kind), "packed": pointer(kind)})
     start = 0

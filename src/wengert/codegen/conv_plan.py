@@ -1,7 +1,7 @@
 """The geometry of convolutions: which input positions meet which taps, and how outputs are cut into boxes.
 
 Plain arithmetic, before any code is written. Every convolution here, also the gradient of an input, is some
-`Problem`\\ s: outputs at evenly spaced positions, each the sum over taps at evenly spaced input positions. Zeros
+`Problem`: outputs at evenly spaced positions, each the sum over taps at evenly spaced input positions. Zeros
 between the inputs (a transposed convolution) are skipped by splitting the outputs into phases that see the same
 taps; zeros around the input are skipped by never visiting them.
 """
@@ -54,7 +54,7 @@ class Axis(NamedTuple):
     @property
     def always(self) -> bool:
         """Whether all taps lie inside for all outputs."""
-        return all(self.valid(o, t) for o in (0, self.outs - 1) for t in (0, self.taps - 1))
+        return not self.taps or all(self.valid(o, t) for o in (0, self.outs - 1) for t in (0, self.taps - 1))
 
     @property
     def plain(self) -> bool:
@@ -137,7 +137,8 @@ def _merged(axes: Sequence[Axis]) -> tuple[Axis, ...]:
     for axis in axes:
         if out and out[-1].plain and axis.plain and _continues(out[-1], axis):
             n = out[-1].outs * axis.outs
-            out[-1] = axis._replace(outs=n, size=n, parts=(*out[-1].parts, *axis.parts))
+            steps = axis if axis.outs > 1 else out[-1]
+            out[-1] = steps._replace(outs=n, size=n, parts=(*out[-1].parts, *axis.parts))
         else:
             out.append(axis)
     return tuple(out)

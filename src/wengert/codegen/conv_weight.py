@@ -185,9 +185,7 @@ class _Sums:
     def tile(self, tile: Value) -> None:
         """Some input blocks at one tap of the other axes, for a chunk of rows."""
         b, p, k, piece = self.b, self.p, self.k, self.piece
-        chunk, block, outer, part = (
-            b.lift(i, I64) for i in unravel(tile, (k.chunks, k.blocks, piece.outer, k.parts))
-        )
+        chunk, block, outer, part = (b.lift(i, I64) for i in unravel(tile, (k.chunks, k.blocks, piece.outer, k.parts)))
         group, number = unravel(block, (p.groups, k.blocks // p.groups))
         channel = b.lift(number * piece.width, I64)
         taps = unravel(outer, [a.taps for a in self.outer])
@@ -248,9 +246,7 @@ class _Sums:
         with b.loop(low, high) as o:
             self.step(where, x, g, o, (0,), totals)
 
-    def step(
-        self, where: _Where, x: Value, g: Value, o: Value, taps: Sequence[int], totals: list[list[Var]]
-    ) -> None:
+    def step(self, where: _Where, x: Value, g: Value, o: Value, taps: Sequence[int], totals: list[list[Var]]) -> None:
         """The outer product at one position."""
         b, p, k, row = self.b, self.p, self.k, self.row
         gs = b.offset(b.g, o * row.out + g)
@@ -324,3 +320,14 @@ def _combine_tile(b: Builder, piece: WeightPiece, tile: Value) -> None:
                 b.store(b.out, at, total.get(), mask)
             else:
                 b.scatter(b.out, b.iota(k.lanes) * p.w_out + at, total.get(), mask)
+
+
+def zero_weight(name: str, kind: str, shape: Sequence[int], strides: Sequence[int]) -> Kernel:
+    """Zeros in the whole gradient, for taps that meet no input at all: operand out."""
+    b = kernel_builder(name, {"out": pointer(kind)})
+    with b.loop(b.lo, b.hi) as tile, ExitStack() as loops:
+        at = tile * strides[0]
+        for n, step in zip(shape[1:], strides[1:], strict=True):
+            at = loops.enter_context(b.loop(0, n)) * step + at
+        b.store(b.out, at, b.const(0, Type(kind)))
+    return Kernel(b.finish(), shape[0], bytes=ITEMSIZE[kind] * math.prod(shape))

@@ -1,0 +1,259 @@
+"""Convolutions of any rank, their gradients, and epilogues: against the op's NumPy reference in float64."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+
+from wengert.codegen.conv import Convolution, convolve, input_gradient, weight_gradient
+from wengert.codegen.kernel import Place, Recipe
+from wengert.codegen.loop import F32, Builder, Type, Value, pointer
+from wengert.codegen.lower import module_text
+from wengert.codegen.target import Target, aarch64, avx2, avx512, host_features
+from wengert.ops.base import OPS
+from wengert.ops.conv import conv_attrs
+from wengert.runtime import llvm
+from wengert.runtime.cache import get_object
+
+CONV = OPS["conv"]
+NUMPY = {"f32": np.float32, "f64": np.float64}
+TARGETS = [avx2(), avx512()] if "avx512f" in host_features() else [avx2()]
+Strides = Callable[[tuple[int, ...]], tuple[int, ...]]
+
+
+def order(shape: tuple[int, ...], dims: tuple[int, ...]) -> tuple[int, ...]:
+    """Strides of memory in which the last of ``dims`` runs fastest."""
+    strides, step = [0] * len(shape), 1
+    for d in reversed(dims):
+        strides[d], step = step, step * max(shape[d], 1)
+    return tuple(strides)
+
+
+def channels_first(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return order(shape, tuple(range(len(shape))))
+
+
+def channels_last(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return order(shape, (0, *range(2, len(shape)), 1))
+
+
+def kernel_major(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """(*K, C, D): the weight's output channels run fastest."""
+    return order(shape, (*range(2, len(shape)), 1, 0))
+
+
+def placed(x: np.ndarray, strides: tuple[int, ...]) -> np.ndarray:
+    """A copy of ``x`` in memory of the given order, between elements that nobody may touch."""
+    n = sum((size - 1) * step for size, step in zip(x.shape, strides, strict=True)) + 1 if x.size else 1
+    memory = np.full(n, np.nan, x.dtype)
+    view = np.lib.stride_tricks.as_strided(memory, x.shape, [s * x.itemsize for s in strides])
+    view[...] = x
+    return view
+
+
+def run(recipe: Recipe, target: Target, operands: Mapping[str, np.ndarray], cuts: int = 1) -> None:
+    """Run a recipe whose kernels' tiles are cut into so many ranges."""
+    memory: dict[str, Any] = dict(operands)
+    for name, (kind, n) in recipe.temps.items():
+        raw = np.full(n * NUMPY[kind]().itemsize + 64, 0xFF, np.uint8)  # NaN, should anything read it unwritten
+        start = -raw.ctypes.data % 64
+        memory[name] = raw[start:]
+    for step in recipe.steps:
+        f = step.kernel.function
+        library = llvm.load([get_object(module_text([f]), target, f.name)], [f.name])
+        types = [ctypes.c_void_p] * (len(step.operands) + 1) + [ctypes.c_int64] * 2
+        call = ctypes.CFUNCTYPE(None, *types)(library.address(f.name))
+        scratch = np.full(step.kernel.scratch + 64, 0xFF, np.uint8)
+        addresses = [memory[name].ctypes.data for name in step.operands]
+        start = scratch.ctypes.data + -scratch.ctypes.data % 64
+        for i in range(cuts):
+            call(*addresses, start, step.kernel.tiles * i // cuts, step.kernel.tiles * (i + 1) // cuts)
+
+
+class Case:
+    """A convolution with its operands in float64, and in memory as the kernels see them."""
+
+    def __init__(
+        self, x: tuple[int, ...], w: tuple[int, ...], kind: str = "f32", layout: Strides = channels_last,
+        weights: Strides = channels_first, seed: int = 0, **attrs: Any,
+    ) -> None:  # fmt: skip
+        self.attrs = conv_attrs(len(x) - 2, **attrs)
+        rng = np.random.default_rng(seed)
+        self.x, self.w = rng.standard_normal(x), rng.standard_normal(w)
+        self.out = CONV.numpy(self.x, self.w, **self.attrs)
+        self.g = rng.standard_normal(self.out.shape)
+        self.spec = Convolution(
+            kind, x, w, **self.attrs, x_strides=layout(x), w_strides=weights(w), out_strides=layout(self.out.shape)
+        )
+
+    def expected(self, which: Any) -> np.ndarray:
+        if which is convolve:
+            return self.out
+        adjoint = CONV.input_adjoint if which is input_gradient else CONV.weight_adjoint  # type: ignore[attr-defined]
+        return adjoint(self.g, self.x, self.w, **self.attrs)
+
+    def compute(self, which: Any, target: Target, cuts: int = 1, **more: Any) -> np.ndarray:
+        """The result of the compiled recipe, as a view of logical order."""
+        dtype, s = NUMPY[self.spec.kind], self.spec
+        x, w, g = (placed(a.astype(dtype), t) for a, t in
+                   ((self.x, s.x_strides), (self.w, s.w_strides), (self.g, s.out_strides)))  # fmt: skip
+        given, name, out = {
+            convolve: ({"x": x, "w": w}, "out", (s.out_shape, s.out_strides)),
+            input_gradient: ({"g": g, "w": w}, "out", (s.x_shape, s.x_strides)),
+            weight_gradient: ({"x": x, "g": g}, "out", (s.w_shape, s.w_strides)),
+        }[which]
+        result = placed(np.full(out[0], np.nan, dtype), out[1])
+        recipe = which(self.spec, target, *([more["epilogue"]] if "epilogue" in more else []))
+        run(recipe, target, {**given, name: result, **more.get("operands", {})}, cuts)
+        return result
+
+    def check(self, which: Any, target: Target) -> None:
+        got, expected = self.compute(which, target), self.expected(which)
+        assert got.shape == expected.shape
+        scale = max(np.abs(expected).max(initial=0), 1e-3)
+        tolerance = 2e-6 if self.spec.kind == "f32" else 4e-15
+        assert np.abs(got - expected).max(initial=0) <= scale * tolerance * math.sqrt(self.x.size)
+
+
+CASES = {
+    "3x3": Case((2, 16, 9, 20), (32, 16, 3, 3), padding=((1, 1), (1, 1))),
+    "short rows": Case((4, 32, 7, 7), (48, 32, 3, 3), padding=((1, 1), (1, 1))),
+    "rows of one": Case((5, 8, 1, 3), (9, 8, 1, 3)),
+    "stride": Case((2, 20, 11, 15), (24, 20, 3, 3), stride=(2, 2), padding=((1, 1), (1, 1))),
+    "1x1": Case((3, 24, 5, 6), (40, 24, 1, 1)),
+    "1x1 stride": Case((3, 24, 6, 5), (40, 24, 1, 1), stride=(2, 3)),
+    "first layer": Case((2, 3, 12, 33), (16, 3, 3, 3), padding=((1, 1), (1, 1))),
+    "first layer 7x7": Case((1, 3, 20, 44), (18, 3, 7, 7), stride=(2, 2), padding=((3, 3), (3, 3))),
+    "first layer NCHW": Case((2, 3, 9, 17), (20, 3, 3, 3), layout=channels_first, padding=((1, 1), (1, 1))),
+    "NCHW": Case((2, 18, 7, 9), (17, 18, 3, 2), layout=channels_first, padding=((1, 0), (1, 1)), stride=(1, 2)),
+    "kernel major": Case((2, 6, 7, 9), (17, 6, 3, 2), weights=kernel_major, kind="f64"),
+    "one channel": Case((3, 1, 8, 8), (1, 1, 3, 3)),
+    "groups": Case((2, 12, 6, 7), (30, 4, 3, 3), groups=3, padding=((1, 1), (2, 0))),
+    "depthwise": Case((2, 37, 8, 9), (37, 1, 3, 3), groups=37, padding=((1, 1), (1, 1))),
+    "depthwise stride": Case((2, 16, 8, 9), (16, 1, 5, 5), groups=16, stride=(2, 2), padding=((2, 2), (2, 2))),
+    "depthwise multiplier": Case((2, 5, 8, 9), (10, 1, 3, 3), groups=5, padding=((1, 1), (1, 1))),
+    "dilated": Case((1, 7, 13, 14), (9, 7, 3, 3), dilation=(2, 3), padding=((2, 2), (3, 3))),
+    "transposed": Case((2, 6, 5, 4), (8, 6, 4, 4), lhs_dilation=(2, 2), padding=((2, 2), (2, 2))),
+    "transposed, taps missing": Case((2, 4, 5), (6, 4, 1), lhs_dilation=(3,), padding=((1, 2),)),
+    "all attributes": Case((1, 8, 9, 5), (6, 4, 3, 2), stride=(2, 3), padding=((2, -1), (1, 3)), dilation=(2, 1),
+                           lhs_dilation=(3, 2), groups=2),
+    "stride and zeros alike": Case((1, 3, 9), (4, 3, 5), stride=(2,), lhs_dilation=(4,), padding=((3, 3),)),
+    "cut": Case((1, 2, 9, 9), (3, 2, 2, 2), padding=((-2, -1), (-1, 3))),
+    "all padding": Case((1, 3, 2, 2), (4, 3, 2, 2), padding=((3, 3), (3, 3))),
+    "1-d": Case((2, 5, 50), (7, 5, 9), padding=((4, 4),)),
+    "1-d long kernel": Case((1, 2, 90), (3, 2, 33), padding=((16, 16),)),
+    "3-d": Case((2, 4, 4, 5, 6), (6, 4, 3, 2, 3), padding=((1, 1), (0, 1), (1, 1)), stride=(1, 2, 1), kind="f64"),
+    "tall": Case((2, 3, 40, 1), (5, 3, 5, 1), padding=((2, 2), (0, 0))),
+    "whole image": Case((6, 5, 4, 4), (7, 5, 4, 4)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("which", [convolve, input_gradient, weight_gradient])
+@pytest.mark.parametrize("name", CASES)
+def test_against_reference(name: str, which: Any) -> None:
+    CASES[name].check(which, TARGETS[-1])
+
+
+@pytest.mark.parametrize("which", [convolve, input_gradient, weight_gradient])
+@pytest.mark.parametrize("name", ["3x3", "stride", "groups", "depthwise", "first layer", "NCHW", "3-d"])
+def test_narrower_target(name: str, which: Any) -> None:
+    CASES[name].check(which, TARGETS[0])
+
+
+def random_case(seed: int) -> Case:
+    """Any rank, any attributes, any order of memory."""
+    rng = np.random.default_rng(seed)
+    rank = int(rng.integers(1, 4))
+    pick = lambda low, high: tuple(int(v) for v in rng.integers(low, high + 1, rank))
+    groups = int(rng.choice([1, 1, 1, 2, 3]))
+    c, d = (int(v) for v in rng.integers(1, 20, 2))
+    kernel, dilation, stride, lhs = pick(1, 4), pick(1, 2), pick(1, 3), pick(1, 2)
+    padding = tuple((int(a), int(b)) for a, b in rng.integers(-1, 4, (rank, 2)))
+    sizes = []
+    for k, dil, e, (low, high) in zip(kernel, dilation, lhs, padding, strict=True):
+        needed = dil * (k - 1) + 1 - low - high
+        sizes.append(max(1, -(-(needed - 1) // e) + 1) + int(rng.integers(0, 9 if rank < 3 else 4)))
+    layout = [channels_first, channels_last][int(rng.integers(2))]
+    weights = [channels_first, kernel_major][int(rng.integers(2))]
+    return Case(
+        (int(rng.integers(1, 4)), groups * c, *sizes), (groups * d, c, *kernel), ["f32", "f64"][int(rng.integers(2))],
+        layout, weights, seed, stride=stride, padding=padding, dilation=dilation, lhs_dilation=lhs, groups=groups,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_random(seed: int) -> None:
+    case = random_case(seed)
+    for which in (convolve, input_gradient, weight_gradient):
+        case.check(which, TARGETS[seed % len(TARGETS)])
+
+
+@pytest.mark.parametrize("which", [convolve, input_gradient, weight_gradient])
+@pytest.mark.parametrize("name", ["3x3", "stride", "depthwise", "first layer", "NCHW"])
+def test_cuts_do_not_change_a_bit(name: str, which: Any) -> None:
+    whole, cut = (CASES[name].compute(which, TARGETS[-1], cuts) for cuts in (1, 7))
+    np.testing.assert_array_equal(whole, cut)
+
+
+class BiasResidualRelu:
+    """max(x + bias[channel] + residual, 0), the residual in memory like the result's; what a network asks for."""
+
+    name = "bias, residual, relu"
+    operands: Mapping[str, Type] = {"bias": pointer("f32"), "residual": pointer("f32")}
+
+    def __init__(self, strides: tuple[int, ...]) -> None:
+        self.strides = strides
+
+    def __call__(self, b: Builder, x: Value, place: Place) -> Value:
+        at = sum(i * s for i, s in zip(place.index, self.strides, strict=True))
+        bias = b.load(b.bias, place.index[1], lanes=place.lanes, mask=place.mask)
+        step = self.strides[place.axis]
+        if step == 1 or place.lanes == 1:
+            residual = b.load(b.residual, at, lanes=place.lanes, mask=place.mask)
+        else:
+            residual = b.gather(b.residual, b.iota(place.lanes) * step + at, place.mask)
+        return b.binary("max", x + bias + residual, b.const(0, F32.widened(place.lanes)))
+
+
+@pytest.mark.parametrize("which", [convolve, input_gradient])
+@pytest.mark.parametrize("name", ["3x3", "1x1", "short rows", "stride", "groups", "depthwise", "NCHW", "transposed"])
+def test_epilogue(name: str, which: Any) -> None:
+    case = CASES[name]
+    expected = case.expected(which)
+    strides = case.spec.out_strides if which is convolve else case.spec.x_strides
+    rng = np.random.default_rng(1)
+    bias, residual = rng.standard_normal(expected.shape[1]), rng.standard_normal(expected.shape)
+    operands = {"bias": bias.astype("f4"), "residual": placed(residual.astype("f4"), strides)}
+    got = case.compute(which, TARGETS[-1], epilogue=BiasResidualRelu(strides), operands=operands)
+    column = bias.reshape(-1, *[1] * (expected.ndim - 2))
+    np.testing.assert_allclose(got, np.maximum(expected + column + residual, 0), rtol=1e-4, atol=1e-4)
+
+
+def test_empty() -> None:
+    for x, w in (((0, 3, 5), (4, 3, 2)), ((2, 0, 5), (4, 0, 2)), ((2, 3, 5), (0, 3, 2))):
+        for which in (convolve, input_gradient, weight_gradient):
+            Case(x, w).check(which, TARGETS[-1])
+
+
+@pytest.mark.parametrize("which", [convolve, input_gradient, weight_gradient])
+def test_equal_specs_give_equal_code(which: Any) -> None:
+    texts = [[module_text([s.kernel.function]) for s in which(CASES["3x3"].spec, avx512()).steps] for _ in range(2)]
+    assert texts[0] == texts[1]
+
+
+@pytest.mark.parametrize("which", [convolve, input_gradient, weight_gradient])
+def test_compiles_for_other_processors(which: Any) -> None:
+    for step in which(CASES["stride"].spec, aarch64()).steps:
+        f = step.kernel.function
+        assert llvm.compile_ir(module_text([f]), aarch64(), f.name)[:4] == b"\x7fELF"
+
+
+def test_flops_are_those_of_the_definition() -> None:
+    spec = CASES["1x1"].spec
+    flops = sum(step.kernel.flops for step in convolve(spec, avx512()).steps)
+    assert flops == spec.flops == 2 * 3 * 30 * 24 * 40
