@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import wengert as wg
+from wengert.serialization import write_atomically
 from wengert.utils.safetensors import load_file, load_metadata, save_file
 
 DTYPES = [
@@ -86,6 +87,20 @@ def test_what_cannot_be_written(tensors: Any, metadata: Any, words: str, tmp_pat
         save_file(tensors, tmp_path / "w", metadata)
     assert (tmp_path / "w").read_text() == "old"
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "weights"
+    path.write_bytes(b"old")
+
+    def fail(file: Any) -> None:
+        file.write(b"half")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        write_atomically(path, fail)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def raw(header: Any, data: bytes = b"", length: int | None = None) -> bytes:
