@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
+import hashlib
+import http.server
 import io
 import pickle
 import re
 import struct
-import sys
 import tarfile
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -206,10 +209,33 @@ def test_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         data.MNIST(tmp_path, train=False, download=True)
 
 
-def test_an_extra_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setitem(sys.modules, "PIL.Image", None)
-    with pytest.raises(ImportError, match=r"read_image: needs the library 'PIL'\. pip install 'wengert\[images\]'"):
-        data.read_image(tmp_path / "a.png")
+def test_download_from_a_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pooch itself: a file that is right arrives, one that is not leaves nothing, nor does a server that is away."""
+    shelf = tmp_path / "shelf"
+    shelf.mkdir()
+    for name, array in (("images-idx3", picture(3, 28, 28)), ("labels-idx1", picture(3))):
+        (shelf / f"train-{name}-ubyte.gz").write_bytes(gzip.compress(idx(array)))
+    sums = {path.name: hashlib.md5(path.read_bytes()).hexdigest() for path in shelf.iterdir()}
+    handler = functools.partial(_Quiet, directory=str(shelf))
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setattr(data.MNIST, "mirrors", (f"http://127.0.0.1:{server.server_port}/",))
+        with pytest.raises(RuntimeError, match=r"could not download train-images.*hash.*Get http://127.*elsewhere"):
+            data.MNIST(tmp_path / "a", download=True)
+        assert not [path for path in (tmp_path / "a").rglob("*") if path.is_file()]
+        monkeypatch.setattr(data.MNIST, "checksums", sums)
+        digits = data.MNIST(tmp_path / "b", download=True)
+        assert len(digits) == 3 and sorted(path.name for path in (tmp_path / "b/MNIST/raw").iterdir()) == sorted(sums)
+        server.shutdown()
+    with pytest.raises(RuntimeError, match=r"could not download train-images.*and put it into .*MNIST"):
+        data.MNIST(tmp_path / "c", download=True)
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
 
 
 # --- CIFAR ---------------------------------------------------------------------------------------------
