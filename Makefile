@@ -37,7 +37,7 @@ $(VENV)/.has-%-$(KEY): | $(MADE)
 
 venv: $(call with,dev)  ## everything a developer needs, in $(VENV)
 
-demo: $(call with,data+plot)  ## train a network on handwritten digits
+demo: $(call with,data+plot+train)  ## train a convolutional network on handwritten digits
 	$(BIN)/python -m wengert.demo
 
 examples: $(call with,data)  ## train all examples in full, and print what they reach

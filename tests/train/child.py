@@ -1,4 +1,4 @@
-"""A training run with everything random that there is, which can be killed: ``child.py directory [end]``.
+"""A training run with everything random that there is, which can be killed: ``child.py directory [end [workers]]``.
 
 ``end`` says how the process ends itself, without it the run goes to its end:
 ``step:N`` by SIGKILL after update N, ``write:N`` in the middle of writing the N-th checkpoint, ``validation:N`` in the
@@ -97,13 +97,15 @@ class SignalledValidation(list[Any]):
             yield batch
 
 
-def main(directory: Path, end: str = "") -> None:
+def main(directory: Path, end: str = "", workers: str = "0") -> None:
     kind, _, number = end.partition(":")
     train.seed_everything(5)
     net = nn.Sequential(nn.Linear(6, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.2), nn.Linear(16, 2))
     optimizer = optim.AdamW(net.parameters(), lr=1e-2)
     scheduler = optim.lr_scheduler.OneCycleLR(optimizer, 2e-2, total_steps=40)
-    loader = DataLoader(Noisy(90), batch_size=8, shuffle=True)  # 12 batches, the last of 2: 6 updates an epoch
+    loader = DataLoader(
+        Noisy(90), 8, shuffle=True, num_workers=int(workers)
+    )  # 12 batches, the last of 2: 6 updates an epoch
     validation = SignalledValidation(DataLoader(Noisy(40), batch_size=16))
     callbacks = [
         train.BestCheckpoint(),

@@ -16,10 +16,10 @@ import wengert as wg
 CHILD = Path(__file__).with_name("child.py")
 
 
-def run(directory: Path, end: str = "") -> subprocess.CompletedProcess[str]:
+def run(directory: Path, end: str = "", workers: int = 0) -> subprocess.CompletedProcess[str]:
     """Run the child to its end, whatever that is."""
     directory.mkdir(exist_ok=True)
-    command = [sys.executable, str(CHILD), str(directory), *([end] if end else [])]
+    command = [sys.executable, str(CHILD), str(directory), end, str(workers)]
     return subprocess.run(command, check=False, capture_output=True, text=True)
 
 
@@ -68,6 +68,14 @@ def test_killed_and_resumed_is_the_same_bit_for_bit(kills: list[str], whole: Pat
         assert run(tmp_path, end).returncode == -signal.SIGKILL
         assert not (tmp_path / "result.json").exists()
     child = run(tmp_path)
+    assert child.returncode == 0, child.stderr
+    assert_same(tmp_path, whole)
+
+
+@pytest.mark.slow
+def test_worker_processes_change_nothing(whole: Path, tmp_path: Path) -> None:
+    assert run(tmp_path, "step:9", workers=2).returncode == -signal.SIGKILL
+    child = run(tmp_path, workers=1)
     assert child.returncode == 0, child.stderr
     assert_same(tmp_path, whole)
 

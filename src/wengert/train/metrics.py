@@ -56,7 +56,9 @@ class Metric:
 
 def array(x: Any) -> Array:
     """A tensor or anything like it as an array; short floats become float32, which NumPy computes with."""
-    out = np.asarray(x.detach().numpy() if isinstance(x, Tensor) else x)
+    if isinstance(x, Tensor):
+        x = (x.detach() if x.requires_grad else x).numpy()
+    out = np.asarray(x)
     return out.astype(np.float32) if out.dtype.itemsize == 2 and out.dtype.kind not in "iu" else out
 
 
