@@ -7,6 +7,7 @@ from collections import Counter
 from typing import Any
 
 import numpy as np
+import pandas
 import pytest
 from sklearn.datasets import load_diabetes, load_iris
 
@@ -51,19 +52,46 @@ def test_text_becomes_codes() -> None:
     assert labels.class_names == ["a", "b"] and labels.tensors[1].tolist() == [1, 0, 1]
 
 
-class Frame:
-    """What of pandas' DataFrame is used; the library need not be there."""
-
-    columns = ("size", "kind")
-    dtypes = ("float64", "object")
-
-    def __getitem__(self, name: str) -> Any:
-        return np.array(SIZES if name == "size" else KINDS, dtype=float if name == "size" else object)
+def frame() -> Any:
+    return pandas.DataFrame(
+        {
+            "size": SIZES,
+            "kind": KINDS,
+            "grade": pandas.Categorical(["low", "high", "low"], categories=["low", "high"], ordered=True),
+            "good": [True, False, True],
+            "count": pandas.array([3, 1, 2], dtype="Int64"),
+            "text": pandas.array(["v", "u", "v"], dtype="string"),
+        },
+        index=[7, 7, 3],
+    )
 
 
 def test_frames() -> None:
-    table = data.read_table(Frame(), target="size")
-    assert table.feature_names == ["kind"] and table.tensors[1].tolist() == SIZES
+    table = data.read_table(frame(), target="size")
+    assert table.feature_names == ["kind", "grade", "good", "count", "text"] and table.tensors[1].tolist() == SIZES
+    assert table.categories == {"kind": ["a", "b"], "grade": ["low", "high"], "text": ["u", "v"]}
+    assert table.tensors[0].tolist() == [[1, 0, 1, 3, 1], [0, 1, 0, 1, 0], [1, 0, 1, 2, 1]]
+    graded = data.read_table(frame()[["size", "grade"]], target="grade")
+    assert graded.class_names == ["low", "high"] and graded.tensors[1].tolist() == [0, 1, 0]
+    alone = data.read_table(frame()[["size"]], target=frame()["grade"])
+    assert alone.class_names == ["low", "high"] and alone.tensors[1].tolist() == [0, 1, 0]
+    gaps = data.read_table(frame()[["size"]].assign(n=pandas.array([1, None, 3], dtype="Int64")))
+    assert np.isnan(gaps.tensors[0][1, 1].item()) and gaps.tensors[0][2].tolist() == [3.5, 3]
+
+
+def test_frames_that_have_gaps() -> None:
+    gap = pandas.Categorical(["low", None, "low"])
+    with pytest.raises(TypeError, match=r"column 'g' has rows without a category: 1 of them\. Fill in what is missing"):
+        data.read_table(frame().assign(g=gap))
+    with pytest.raises(TypeError, match="column 't' is not of numbers or text: datetime64"):
+        data.read_table(frame().assign(t=pandas.to_datetime(["2020-01-01"] * 3)))
+
+
+def test_bunches_of_frames() -> None:
+    plain, framed = (load_iris(as_frame=as_frame) for as_frame in (False, True))
+    seen, wanted = data.read_table(framed), data.read_table(plain)
+    assert all(wg.equal(a, b) for a, b in zip(seen.tensors, wanted.tensors, strict=True))
+    assert seen.class_names == wanted.class_names == ["setosa", "versicolor", "virginica"]
 
 
 @pytest.mark.parametrize(

@@ -43,8 +43,8 @@ def read_table(data: Any, target: Any = None, *, dtype: Any = None) -> TableData
             bunch has its own.
         dtype: of the features; by default the default dtype.
 
-    Columns of text or categories become codes 0, 1, 2 in sorted order. Targets that are text, booleans
-    or integers become int64 (text: class numbers), others ``dtype``.
+    Columns of text become codes 0, 1, 2 in sorted order, pandas' categories in their own. Targets that are text,
+    categories, booleans or integers become int64 (the first two: class numbers), others ``dtype``.
 
     >>> from wengert.data import read_table
     >>> table = read_table({"size": [1.0, 2.0, 3.0], "kind": ["b", "a", "b"]}, target="kind")
@@ -89,9 +89,9 @@ def _given(bunch: Mapping[str, Any], key: str) -> list[Any]:
 def _columns(data: Any, names: Sequence[str]) -> dict[str, Any]:
     """The table's columns by name."""
     if isinstance(data, Mapping):
-        return {str(name): np.asarray(column) for name, column in data.items()}
+        return {str(name): _values(column) for name, column in data.items()}
     if hasattr(data, "columns") and hasattr(data, "dtypes"):  # pandas' DataFrame; need not be importable here
-        return {str(name): np.asarray(data[name]) for name in data.columns}
+        return {str(name): _values(data[name]) for name in data.columns}
     array = np.asarray(data)
     if array.dtype.names:
         return {name: array[name] for name in array.dtype.names}
@@ -112,11 +112,27 @@ def _target(columns: dict[str, Any], target: Any) -> Any:
         if target not in columns:
             raise ArgumentError(message("read_table", "no such column", repr(target), f"Columns: {', '.join(names)}"))
         return columns.pop(target)
-    return np.asarray(target)
+    return _values(target)
+
+
+def _values(column: Any) -> Any:
+    """A column as an array, or as pandas' ``Categorical``, which knows the order of its categories."""
+    inner = getattr(column, "values", column)
+    return inner if _is_categorical(inner) else np.asarray(column)
+
+
+def _is_categorical(column: Any) -> bool:
+    return hasattr(column, "codes") and hasattr(column, "categories")
 
 
 def _numbers(name: str, column: Any) -> tuple[Any, Sequence[Any] | None]:
     """A column as numbers, and the values behind them where they are codes."""
+    if _is_categorical(column):
+        codes = np.asarray(column.codes, np.int64)
+        if (codes < 0).any():
+            wrong = f"column {name!r} has rows without a category"
+            raise DTypeError(message("read_table", wrong, f"{(codes < 0).sum()} of them", "Fill in what is missing"))
+        return codes, list(column.categories)
     column = np.asarray(column)
     if column.dtype.kind in "biuf":
         return column, None
