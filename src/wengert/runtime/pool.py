@@ -91,7 +91,7 @@ class Pool:
         self._try_acquire = ctypes.CFUNCTYPE(ctypes.c_int32)(at("wengert_try_acquire"))
         self._dismiss = ctypes.CFUNCTYPE(None)(at("wengert_dismiss"))
         self._worker = ctypes.CFUNCTYPE(None, ctypes.c_int32, ctypes.c_int32)(at("wengert_worker"))
-        reference = weakref.ref(self)  # not the pool itself, which owns the callback
+        reference: weakref.ref[Pool] = weakref.ref(self)  # not the pool itself, which owns the callback
         self._resize = _Resize(lambda need: _resize(reference, need))
         self._locks: Any = None
         self._set(pool_ir.WANTED, ctypes.c_void_p, wanted.ctypes.data)
@@ -186,9 +186,11 @@ class Pool:
                 return False
             time.sleep(_BUSY_SECONDS)
         try:
-            _undisturbed(self._stop_claimed)
+            interrupted = _undisturbed(self._stop_claimed)
         finally:
             self._set(pool_ir.BUSY, ctypes.c_int32, 0)
+        if interrupted:
+            _thread.interrupt_main()
         return True
 
     def close(self) -> None:
@@ -206,17 +208,28 @@ class Pool:
 
 
 def _resize(reference: weakref.ref[Pool], need: int) -> None:
+    """Called from native code, with the pool claimed."""
     pool = reference()
-    if pool is not None:
-        _undisturbed(lambda: pool._change(need))
+    if pool is None or not _undisturbed(lambda: pool._change(need)):
+        return
+    # An exception cannot leave through native code: the interrupt is sent again when this call has returned.
+    generation = pool._get(pool_ir.GENERATION)
+
+    def send_again() -> None:
+        while pool._get(pool_ir.GENERATION) == generation:
+            time.sleep(_BUSY_SECONDS)
+        _thread.interrupt_main()
+
+    with contextlib.suppress(RuntimeError):
+        _thread.start_new_thread(send_again, ())
 
 
-def _undisturbed(work: Callable[[], None]) -> None:
-    """Do something in a thread of its own, and wait for it.
+def _undisturbed(work: Callable[[], None]) -> bool:
+    """Do something in a thread of its own, and wait for it; whether an interrupt came meanwhile.
 
     A KeyboardInterrupt comes to the main thread only, so it cannot leave workers half started or half stopped.
-    It is raised when all is done.
     """
+    done: list[bool] = []
     finished = _thread.allocate_lock()
     finished.acquire()
 
@@ -224,6 +237,7 @@ def _undisturbed(work: Callable[[], None]) -> None:
         try:
             work()
         finally:
+            done.append(True)
             finished.release()
 
     interrupted = False
@@ -233,14 +247,12 @@ def _undisturbed(work: Callable[[], None]) -> None:
         then_tell()
     except BaseException:  # from a signal, after the thread was started
         interrupted = True
-    while True:
+    while not done:
         try:
             finished.acquire()
-            break
         except BaseException:
             interrupted = True
-    if interrupted:
-        _thread.interrupt_main()
+    return interrupted
 
 
 @functools.cache
