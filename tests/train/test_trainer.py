@@ -145,6 +145,33 @@ def test_bfloat16_computes_short_and_keeps_float32() -> None:
     assert runner.predict(wg.ones(3, 4)).dtype == wg.float32
 
 
+def test_bfloat16_with_buffers_and_statistics() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed, self.place = nn.Embedding(9, 8), nn.SinusoidalPositions(8)
+            self.mix, self.norm = nn.TransformerEncoderLayer(8, 2, 16, 0.0, batch_first=True), nn.BatchNorm1d(8)
+            self.recur, self.out = nn.GRU(8, 8, batch_first=True), nn.Linear(8, 2)
+            self.out.register_parameter("bias", None)
+
+        def forward(self, x: Any) -> Any:
+            x = self.mix(self.place(self.embed(x)))
+            return self.out(self.norm(self.recur(x, wg.zeros(1, len(x), 8))[0][:, -1]))
+
+    outputs = []
+    x, y = wg.randint(0, 9, (12, 5)), wg.randint(0, 2, (12,))
+    for precision in (None, "bfloat16"):
+        wg.manual_seed(0)
+        net = Net()
+        own = optim.SGD(net.parameters(), lr=0.0)
+        trainer(net, optimizer=own, precision=precision).fit([(x, y)] * 3, epochs=1)
+        outputs.append(np.concatenate([net.norm.running_mean.numpy(), net.norm.running_var.numpy()]))
+        assert not any(module._forward_pre_hooks for module in net.modules())
+    assert outputs[1].dtype == np.float32
+    assert not np.array_equal(outputs[0], outputs[1])
+    np.testing.assert_allclose(outputs[1], outputs[0], atol=0.02)
+
+
 def test_bfloat16_learns_as_float32_does() -> None:
     losses = {}
     for precision in (None, "bfloat16"):

@@ -44,8 +44,9 @@ def samples(x: Any) -> int:
 def make_forward(model: Module, precision: Any) -> Forward:
     """The model as a function of a batch's inputs: a tensor, a tuple of arguments, or a dict of keywords.
 
-    In bfloat16 the model computes with rounded copies of its parameters and inputs. The parameters themselves stay
-    float32, and so do their gradients, which come through the cast, the running statistics, and what the loss gets.
+    In bfloat16 every module that has parameters computes with rounded copies of them and of what it is given. The
+    parameters themselves stay float32, and so do their gradients, which come through the cast, all buffers (running
+    statistics), and what the loss gets.
 
     Source: Micikevicius et al., "Mixed precision training", ICLR 2018; bfloat16 needs no loss scaling.
     """
@@ -55,9 +56,16 @@ def make_forward(model: Module, precision: Any) -> Forward:
         return model(*args, **kwargs)
 
     def call_bfloat16(x: Any) -> Any:
-        args, kwargs = _arguments(tree.map(lambda leaf: _cast(leaf, float32, bfloat16), x))
-        short = {name: _cast(p, float32, bfloat16) for name, p in model.named_parameters()}
-        output = functional_call(model, short, args, kwargs)
+        args, kwargs = _arguments(_shortened(x))
+        short = {name: _shortened(p) for name, p in model.named_parameters()}
+        owners = [module for module in model.modules() if module._parameters]
+        # A buffer (positions, say) makes a float32 result of a short input; the next owner rounds it again.
+        hooks = [module.register_forward_pre_hook(_shorten, with_kwargs=True) for module in owners]
+        try:
+            output = functional_call(model, short, args, kwargs)
+        finally:
+            for hook in hooks:
+                hook.remove()
         return tree.map(lambda leaf: _cast(leaf, bfloat16, float32), output)
 
     return call if precision is None else call_bfloat16
@@ -67,6 +75,14 @@ def _arguments(x: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     if isinstance(x, dict):
         return (), x
     return tuple(x) if isinstance(x, list | tuple) else (x,), {}
+
+
+def _shorten(module: Module, args: Any, kwargs: Any) -> tuple[Any, Any]:
+    return _shortened(args), _shortened(kwargs)
+
+
+def _shortened(x: Any) -> Any:
+    return tree.map(lambda leaf: _cast(leaf, float32, bfloat16), x)
 
 
 def _cast(x: Any, source: Any, target: Any) -> Any:
