@@ -64,8 +64,9 @@ types: $(call with,lint+test)  ## pyright: basic on src, strict on graph, ops, t
 parity: $(call with,test+parity)  ## the same results as torch (installs it)
 	$(PYTEST) tests/parity
 
-bench: $(call with,parity)  ## eager speed beside torch, in the same run
+bench: $(call with,bench)  ## eager and compiled speed beside torch and JAX; writes docs/benchmarks.md
 	$(BIN)/python benchmarks/eager.py
+	$(BIN)/python -m benchmarks.compiled --write
 
 docs-table: $(call with,test)  ## write docs/derivatives.md: ops and the checks they passed
 	$(BIN)/python -m wengert.testing.table > docs/derivatives.md.new
