@@ -77,7 +77,7 @@ def test_an_interrupted_training_is_resumed(
     with pytest.raises(SystemExit) as left:
         demo.main(["--epochs", "2", "--out", str(tmp_path / "half")])
     assert left.value.code == 130
-    assert "interrupted by SIGINT: epoch 2, 25 updates done, saved" in capsys.readouterr().err
+    assert "interrupted by SIGINT: 1 epochs and 25 updates are done, saved" in capsys.readouterr().err
     monkeypatch.undo()
     assert demo.main(["--epochs", "2", "--out", str(tmp_path / "half"), "--resume"]) == 1
     whole, half = ((tmp_path / name / demo.WEIGHTS).read_bytes() for name in ("whole", "half"))

@@ -84,9 +84,9 @@ def test_worker_processes_change_nothing(whole: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("end", "status", "words"),
     [
-        ("int:9", 130, "interrupted by SIGINT: epoch 2, 9 updates done, saved"),
-        ("term:9", 143, "interrupted by SIGTERM: epoch 2, 9 updates done, saved"),
-        ("intval:2", 130, "interrupted by SIGINT: epoch 2, 12 updates done, saved"),
+        ("int:9", 130, "interrupted by SIGINT: 1 epochs and 9 updates are done, saved"),
+        ("term:9", 143, "interrupted by SIGTERM: 1 epochs and 9 updates are done, saved"),
+        ("intval:2", 130, "interrupted by SIGINT: 1 epochs and 12 updates are done, saved"),
     ],
 )
 def test_a_signal_saves_and_leaves(end: str, status: int, words: str, whole: Path, tmp_path: Path) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import copy
 import math
+import multiprocessing
+import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -376,6 +379,28 @@ def test_a_callback_that_raises_can_be_gone_on_from_in_the_same_process() -> Non
     (curve, net), (curve_of_whole, whole) = run(True), run(False)
     assert curve == curve_of_whole
     assert_equal(net, whole)
+
+
+def test_a_worker_process_can_be_terminated() -> None:
+    """The handler of the training process, which a forked one inherits, does not keep a worker alive."""
+    codes = []
+
+    def sleep(ready: Any) -> None:
+        ready.send(None)
+        time.sleep(60)
+
+    class Terminating(train.Callback):
+        def on_step_end(self, trainer: Trainer, loss: float) -> None:
+            here, there = multiprocessing.Pipe()
+            worker = multiprocessing.get_context("fork").Process(target=sleep, args=(there,))
+            worker.start()
+            here.recv()
+            worker.terminate()
+            worker.join()
+            codes.append(worker.exitcode)
+
+    trainer(callbacks=[Terminating()]).fit(DataLoader(points(16), 16))
+    assert codes == [-signal.SIGTERM]
 
 
 def test_an_error_that_cannot_be_saved_keeps_its_own_words(tmp_path: Path) -> None:

@@ -113,7 +113,8 @@ class EarlyStopping(_Monitor):
 class BestCheckpoint(_Monitor):
     """Keeps the weights of the best epoch: as a safetensors file where the trainer has a directory, else in memory.
 
-    With an exponential average these are the averaged weights, as the validation has seen them.
+    With an exponential average these are the averaged weights, as the validation has seen them. A later ``fit`` in the
+    same process goes on from them, one with ``resume=True`` from the last ones.
 
     Args:
         monitor: name of a value of the record (see `History`).

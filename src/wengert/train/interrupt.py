@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from types import FrameType, TracebackType
@@ -15,11 +16,11 @@ class Interrupts:
     """
 
     def __init__(self) -> None:
-        self.caught = 0
+        self.caught, self._process = 0, 0
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Interrupts:
-        self.caught = 0
+        self.caught, self._process = 0, os.getpid()
         for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
             if signal.getsignal(number) == usual:
                 try:
@@ -31,6 +32,8 @@ class Interrupts:
     def _remember(self, number: int, frame: FrameType | None) -> None:
         self.caught = number
         signal.signal(number, self._before.pop(number))
+        if os.getpid() != self._process:  # a forked worker of a loader: the signal is meant for it alone
+            os.kill(os.getpid(), number)
 
     def leave(self, what: str) -> NoReturn:
         """Say what happened and end the program as after that signal, without a traceback."""

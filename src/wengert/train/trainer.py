@@ -118,7 +118,7 @@ class Trainer:
         self.pending: tuple[str, list[str], list[Any]] | None = None  # event, who was called, arguments
         self.sums = {"loss": 0.0, "samples": 0}
         self.loaders: tuple[Any, Any] = (None, None)
-        self.seconds, self._timed, self._tick = 0.0, 0, 0.0
+        self.seconds = self._tick = 0.0
         self._forward = make_forward(model, self.precision)
         self._signals = Interrupts()
 
@@ -195,7 +195,7 @@ class Trainer:
         self.phase, self.batch, self.sums = "train", 0, {"loss": 0.0, "samples": 0}
         for metric in self.metrics["train"]:
             metric.reset()
-        self.seconds, self._timed = 0.0, 0
+        self.seconds = 0.0
         self._emit("on_epoch_start")
 
     def _train(self, step: Any) -> None:
@@ -246,7 +246,7 @@ class Trainer:
                 metric.update(output, y)
         self.step, self.batch = self.step + 1, self.batch + len(group)
         now = time.perf_counter()
-        self.seconds, self._tick, self._timed = self.seconds + now - self._tick, now, self._timed + count
+        self.seconds, self._tick = self.seconds + now - self._tick, now
         return loss
 
     def _count(self, sums: dict[str, Any], loss: float, count: int) -> None:
@@ -310,7 +310,7 @@ class Trainer:
             saved = (
                 f"saved {self.directory / CHECKPOINT}" if self.directory else "nothing was saved, without a directory"
             )
-            self._signals.leave(f"epoch {self.epoch + 1}, {self.step} updates done, {saved}")
+            self._signals.leave(f"{self.epoch} epochs and {self.step} updates are done, {saved}")
 
     # --- using ----------------------------------------------------------------------------------------
 
@@ -394,7 +394,7 @@ class Trainer:
     @property
     def samples_per_second(self) -> float:
         """Speed of the training in this epoch."""
-        return self._timed / self.seconds if self.seconds else 0.0
+        return self.sums["samples"] / self.seconds if self.seconds else 0.0
 
     def running(self) -> dict[str, Any]:
         """Loss and metrics of the training in this epoch so far."""
