@@ -150,6 +150,34 @@ def test_focal_loss_without_focus_is_cross_entropy() -> None:
         nn.FocalLoss(reduction="max")
 
 
+# --- penalties ---------------------------------------------------------------------------------------
+
+
+def test_penalties() -> None:
+    x, y = wg.randn(3, 2, dtype=wg.float64, requires_grad=True), wg.tensor(-2.0, dtype=wg.float64, requires_grad=True)
+    one, two = nn.l1_penalty([x, y]), nn.l2_penalty(iter([x, y]))
+    assert one.item() == pytest.approx(np.abs(x.detach().numpy()).sum() + 2)
+    assert two.item() == pytest.approx((x.detach().numpy() ** 2).sum() + 4)
+    (one + two).backward()
+    np.testing.assert_allclose(x.grad.numpy(), np.sign(x.detach().numpy()) + 2 * x.detach().numpy())
+    assert y.grad.item() == -5.0
+    assert nn.l1_penalty([]).item() == nn.l2_penalty([]).item() == 0.0
+
+
+def test_l2_penalty_is_weight_decay() -> None:
+    a, b = nn.Linear(3, 2), nn.Linear(3, 2)
+    b.load_state_dict(a.state_dict())
+    plain, decaying = wg.optim.SGD(a.parameters(), lr=0.1), wg.optim.SGD(b.parameters(), lr=0.1, weight_decay=0.06)
+    for _ in range(3):
+        (a(wg.ones(3)).sum() + 0.03 * nn.l2_penalty(a.parameters())).backward()
+        b(wg.ones(3)).sum().backward()
+        plain.step()
+        decaying.step()
+        plain.zero_grad()
+        decaying.zero_grad()
+    assert wg.allclose(a.weight, b.weight, atol=1e-6)
+
+
 # --- averages ----------------------------------------------------------------------------------------
 
 

@@ -223,6 +223,8 @@ from .regularization import (
     FocalLoss,
     StochasticDepth,
     cutmix,
+    l1_penalty,
+    l2_penalty,
     mixup,
     sigmoid_focal_loss,
     stochastic_depth,
@@ -282,6 +284,6 @@ __all__ = [
     "TripletMarginLoss", "TripletMarginWithDistanceLoss", "Unflatten", "Unfold", "UninitializedBuffer",
     "UninitializedParameter", "Upsample", "UpsamplingBilinear2d", "UpsamplingNearest2d", "ZeroPad1d", "ZeroPad2d",
     "ZeroPad3d", "apply_rotary", "batch_graphs", "beam_search", "cutmix", "functional", "generate", "greedy_search",
-    "init", "mixup", "sampling_probabilities", "segment_max", "segment_mean", "segment_softmax", "segment_sum",
-    "sigmoid_focal_loss", "sinusoidal_positions", "stochastic_depth", "utils",
+    "init", "l1_penalty", "l2_penalty", "mixup", "sampling_probabilities", "segment_max", "segment_mean",
+    "segment_softmax", "segment_sum", "sigmoid_focal_loss", "sinusoidal_positions", "stochastic_depth", "utils",
 ]  # fmt: skip

@@ -1,8 +1,8 @@
-"""Against overfitting: stochastic depth, mixup and CutMix, focal loss, an average of the weights."""
+"""Against overfitting: penalties, stochastic depth, mixup and CutMix, focal loss, an average of the weights."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,6 +14,37 @@ from ..errors import ArgumentError, ShapeError, message
 from ..tensor import Tensor
 from . import functional as F
 from .module import Module
+
+# --- penalties -------------------------------------------------------------------------------------------
+
+
+def l1_penalty(parameters: Iterable[Tensor]) -> Tensor:
+    """The sum of all absolute values, which drives weights to zero (the lasso); add λ times it to the loss.
+
+    Source: Tibshirani, "Regression shrinkage and selection via the lasso", J. R. Stat. Soc. B 58, 1996.
+
+    >>> import wengert as wg
+    >>> wg.nn.l1_penalty([wg.tensor([1.0, -2.0]), wg.tensor([[3.0]])]).item()
+    6.0
+    """
+    total: Any = sum((p.abs().sum() for p in parameters), api.zeros(()))
+    return total
+
+
+def l2_penalty(parameters: Iterable[Tensor]) -> Tensor:
+    """The sum of all squares, which keeps weights small (ridge regression, weight decay); add λ times it to the loss.
+
+    ``SGD(..., weight_decay=2 * λ)`` does the same to all parameters of a group, without building a graph.
+
+    Source: Hoerl and Kennard, "Ridge regression", Technometrics 12, 1970.
+
+    >>> import wengert as wg
+    >>> net = wg.nn.Linear(3, 2)
+    >>> loss = net(wg.ones(3)).sum() + 0.01 * wg.nn.l2_penalty(p for p in net.parameters() if p.ndim > 1)
+    """
+    total: Any = sum(((p * p).sum() for p in parameters), api.zeros(()))
+    return total
+
 
 # --- stochastic depth ----------------------------------------------------------------------------------
 
@@ -306,6 +337,6 @@ class ExponentialMovingAverage:
 
 
 __all__ = [
-    "ExponentialMovingAverage", "FocalLoss", "StochasticDepth", "cutmix", "mixup", "sigmoid_focal_loss",
-    "stochastic_depth",
+    "ExponentialMovingAverage", "FocalLoss", "StochasticDepth", "cutmix", "l1_penalty", "l2_penalty", "mixup",
+    "sigmoid_focal_loss", "stochastic_depth",
 ]  # fmt: skip
