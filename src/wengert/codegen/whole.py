@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ from ..schedule.index import strides_of
 from ..schedule.kinds import KIND
 from ..schedule.roots import Roots, View
 from .contract import Product, matmul
+from .conv import Convolution, convolve, weight_gradient
 from .kernel import Recipe
 from .target import Target
 
@@ -40,9 +42,46 @@ def _matmul(n: Node, views: list[View], target: Target) -> Lowered | None:
     return Lowered(matmul(spec, target), {"a": a, "b": b, "c": own(n)})
 
 
+def _conv(n: Node, views: list[View], target: Target) -> Lowered | None:
+    """A convolution; of an input with an adjoint, it is the gradient of a weight."""
+    kind = KIND[n.aval.dtype]
+    if kind not in ("f32", "f64") or not n.aval.size:
+        return None
+    x, w = views
+    attrs = n.attrs
+    x_shape, w_shape = n.inputs[0].shape, n.inputs[1].shape
+    order = attrs.get("order", tuple(range(len(x_shape))))
+    mine = strides_of(n.shape)
+    out = tuple([mine[order.index(i)] for i in range(len(order))])
+    sizes = tuple([n.shape[order.index(i)] for i in range(2, len(order))])
+    if attrs["groups"] == 1 and math.prod(w_shape[2:]) > math.prod(sizes):
+        padding = tuple([
+            (low, (o - 1) * s + d * (k - 1) + 1 - ((m - 1) * e + 1) - low)
+            for (low, _), o, s, d, k, m, e in zip(
+                attrs["padding"], w_shape[2:], attrs["dilation"], attrs["stride"], sizes, x_shape[2:],
+                attrs["lhs_dilation"], strict=True,
+            )
+        ])  # fmt: skip
+        spec = Convolution(
+            kind, _swapped(x_shape), (w_shape[0], x_shape[0], *sizes), attrs["dilation"], padding, attrs["stride"],
+            attrs["lhs_dilation"], 1, _swapped(x.strides), _swapped(out), _swapped(w.strides),
+        )  # fmt: skip
+        return Lowered(weight_gradient(spec, target), {"x": x, "g": w, "out": own(n)})
+    spec = Convolution(
+        kind, x_shape, w_shape, attrs["stride"], attrs["padding"], attrs["dilation"], attrs["lhs_dilation"],
+        attrs["groups"], x.strides, w.strides, out,
+    )  # fmt: skip
+    return Lowered(convolve(spec, target), {"x": x, "w": w, "out": own(n)})
+
+
+def _swapped(x: tuple[int, ...]) -> tuple[int, ...]:
+    """The first two exchanged."""
+    return (x[1], x[0], *x[2:])
+
+
 Lowerer = Callable[[Node, "list[View]", Target], "Lowered | None"]
 
-LOWERERS: dict[str, Lowerer] = {"matmul": _matmul}
+LOWERERS: dict[str, Lowerer] = {"matmul": _matmul, "conv": _conv}
 
 
 def lower(n: Node, roots: Roots, target: Target) -> Lowered | None:

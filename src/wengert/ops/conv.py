@@ -29,6 +29,8 @@ class Conv(Linear):
     (negative: cut off). Channels are contracted within each of ``groups`` G. Half precision is summed
     in float32 and rounded once.
 
+    ``order``, which the compiler chooses: the result's axes are permuted so, as memory should hold them.
+
     Both gradients are convolutions again: that of x puts ``stride - 1`` zeros between the adjoints, and
     that of w exchanges the roles of batch and channels (Dumoulin and Visin, arXiv:1603.07285).
     """
@@ -60,10 +62,14 @@ class Conv(Linear):
                         f"{describe(avals)}, padding {attrs['padding']}, dilation {attrs['dilation']}",
                         "Pad the input or use a smaller kernel")
             )  # fmt: skip
-        return Aval((x.shape[0], w.shape[0], *out), x.dtype)
+        shape = (x.shape[0], w.shape[0], *out)
+        return Aval(tuple([shape[i] for i in attrs["order"]]) if "order" in attrs else shape, x.dtype)
 
     def numpy(self, *xs: Any, **attrs: Any) -> Any:
         x, w = xs
+        order = attrs.pop("order", None)
+        if order is not None:
+            return self.numpy(x, w, **attrs).transpose(order)
         dtype = x.dtype
         shape = self.infer(Aval(x.shape, dtype), Aval(w.shape, w.dtype), **attrs).shape
         if dtype in dt.HALF_NP:

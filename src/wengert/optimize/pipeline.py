@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..graph.graph import Graph
+from .decompose import decompose, split_reductions
+from .layout import layout, turned_products
 from .rewrite import Rewriter
 from .simplify import rules
+from .sums import shared_sums
 
 
 def simplify(graph: Graph) -> Graph:
@@ -14,7 +17,14 @@ def simplify(graph: Graph) -> Graph:
     return Rewriter(rules()).run(graph)
 
 
-PASSES: tuple[tuple[str, Callable[[Graph], Graph]], ...] = (("simplify", simplify),)
+PASSES: tuple[tuple[str, Callable[[Graph], Graph]], ...] = (
+    ("simplify", simplify),
+    ("decompose", decompose),
+    ("layout", layout),
+    ("shared sums", shared_sums),
+    ("turned products", turned_products),
+    ("split reductions", split_reductions),
+)
 
 
 def optimise(graph: Graph) -> Graph:

@@ -162,6 +162,7 @@ class Program:
 
     def caller(self, given: Sequence[Node], fixed: Sequence[tuple[Any, Node]], writes: set[int]) -> Any:
         """What runs the program on arrays of ``given`` nodes, and on the tensors fixed for others."""
+
         def spec(n: Node) -> ArraySpec:
             return ArraySpec(n.aval.dtype, n.shape, self.slots[n.seq], n.seq in writes)
 

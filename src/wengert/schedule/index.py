@@ -131,6 +131,12 @@ def through(n: Node, coords: Coords, sizes: Sequence[int]) -> Coords:
         return tuple([c for i, c in enumerate(coords) if i not in attrs["axes"]])
     if name == "slice":
         return tuple([c.times(t[2]).plus(t[0]) for c, t in zip(coords, attrs["spec"], strict=True)])
+    if name == "windows":
+        rank = len(attrs["kernel"])
+        n = len(shape) - rank
+        taps, places = coords[n : n + rank], coords[n + rank :]
+        steps = zip(taps, attrs["dilation"], places, attrs["stride"], strict=True)
+        return (*coords[:n], *[k.times(d) + o.times(s) for k, d, o, s in steps])
     if name == "strided":
         return tuple([
             _sum([c.times(step[axis]) for c, step in zip(coords, attrs["steps"], strict=True)]).plus(start)
@@ -156,7 +162,7 @@ def _sum(parts: list[Affine]) -> Affine:
     return out
 
 
-MOVEMENTS = frozenset({"permute", "expand", "slice", "strided", "reshape"})
+MOVEMENTS = frozenset({"permute", "expand", "slice", "strided", "reshape", "windows"})
 
 
 def is_movement(n: Node) -> bool:

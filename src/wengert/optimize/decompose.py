@@ -1,0 +1,165 @@
+"""Ops that are other ops in disguise: written so that they fuse, share work out, or become large products."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import dtypes as dt
+from ..graph.graph import Graph
+from ..graph.node import Node
+from .rewrite import Rewriter, Rule
+from .simplify import rules
+
+CHUNK = 4096  # elements that one partial result of a split reduction takes in, at least
+PARTS = 64  # partial results that are enough to share out
+FEW = 32  # results, of which a reduction is split
+
+
+def _make(rw: Rewriter, name: str, like: Node, *xs: Node, **attrs: Any) -> Node:
+    return rw.make(name, xs, attrs, like)
+
+
+def picked_class(rw: Rewriter, op: Any, xs: tuple[Node, ...], attrs: dict[str, Any], like: Node) -> Any:
+    """Adding one element a line at an index: a comparison of positions with the index."""
+    g, index = xs
+    dim, n = attrs["dim"], attrs["n"]
+    if index.shape[dim] != 1 or g.aval.dtype not in dt.FLOATING_NP:
+        return None
+    shape = (*g.shape[:dim], n, *g.shape[dim + 1 :])
+
+    def spread(x: Node) -> Node:
+        small = rw.reshape(x, (*x.shape[:dim], *x.shape[dim + 1 :]), like)
+        return _make(rw, "expand", like, small, shape=shape, axes=(dim,))
+
+    others = tuple([i for i in range(len(shape)) if i != dim])
+    position = rw.constant(np.arange(n, dtype=np.int64))
+    if others:
+        position = _make(rw, "expand", like, position, shape=shape, axes=others)
+    index = index if index.aval.dtype == dt.NP_INT64 else _make(rw, "cast", like, index, dtype=dt.NP_INT64)
+    index = spread(index)
+    negative = _make(rw, "lt", like, index, rw.number(0, index.aval))
+    index = _make(rw, "where", like, negative, _make(rw, "add", like, index, rw.number(n, index.aval)), index)
+    return _make(rw, "where", like, _make(rw, "eq", like, index, position), spread(g), rw.number(0, g.aval.with_shape(shape)))
+
+
+def one_window(rw: Rewriter, op: Any, xs: tuple[Node, ...], attrs: dict[str, Any], like: Node) -> Any:
+    """A single window over everything is the input itself."""
+    x, kernel = xs[0], attrs["kernel"]
+    rank = len(kernel)
+    if op.name == "windows" and x.shape[len(x.shape) - rank :] == kernel:
+        return rw.reshape(x, (*x.shape, *[1] * rank), like)
+    return None
+
+
+def tiled_windows(rw: Rewriter, op: Any, xs: tuple[Node, ...], attrs: dict[str, Any], like: Node) -> Any:
+    """Windows that do not overlap, added up where they came from, are the input in another order."""
+    g, kernel, sizes = xs[0], attrs["kernel"], attrs["sizes"]
+    rank = len(kernel)
+    lead, counts = g.shape[: len(g.shape) - 2 * rank], g.shape[len(g.shape) - rank :]
+    ones = all(d == 1 or k == 1 for d, k in zip(attrs["dilation"], kernel, strict=True))
+    tiled = all(s == k or c == 1 for s, k, c in zip(attrs["stride"], kernel, counts, strict=True))
+    if not (ones and tiled):
+        return None
+    n = len(lead)
+    order = [*range(n)]
+    for i in range(rank):
+        order += [n + rank + i, n + i]
+    out = _make(rw, "permute", like, g, order=tuple(order))
+    covered = tuple([c * k for c, k in zip(counts, kernel, strict=True)])
+    out = rw.reshape(out, (*lead, *covered), like)
+    if covered == tuple(sizes):
+        return out
+    pads = (*[(0, 0)] * n, *[(0, s - c) for s, c in zip(sizes, covered, strict=True)])
+    return _make(rw, "pad", like, out, pads=pads)
+
+
+def split_reduction(rw: Rewriter, op: Any, xs: tuple[Node, ...], attrs: dict[str, Any], like: Node) -> Any:
+    """Many elements to few results: first to partial results, so that threads, and vectors, have something to share."""
+    x, axes = xs[0], attrs["axes"]
+    reduced = math.prod([x.shape[a] for a in axes])
+    kept = x.aval.size // max(reduced, 1)
+    if x.aval.dtype in dt.HALF_NP or not axes:
+        return None
+    last_kept = [i for i in range(len(x.shape)) if i not in axes and x.shape[i] > 1]
+    lanes = x.shape[last_kept[-1]] if last_kept and last_kept[-1] == _last_large(x.shape) else 1
+    if kept // lanes > FEW or reduced < 2 * CHUNK or (lanes > 1 and reduced * lanes < 16 * CHUNK):
+        return None
+    first = next(a for a in axes if x.shape[a] > 1)
+    parts = _divisor(x.shape[first], PARTS if x.shape[first] >= PARTS else x.shape[first])
+    if parts < 2:
+        return None
+    if parts == x.shape[first]:
+        if len([a for a in axes if x.shape[a] > 1]) == 1:
+            return None
+        inner = _make(rw, op.name, like, x, axes=tuple([a for a in axes if a != first]))
+        at = first - sum(a < first for a in axes if a != first)
+        return _make(rw, op.name, like, inner, axes=(at,))
+    shape = (*x.shape[:first], parts, x.shape[first] // parts, *x.shape[first + 1 :])
+    inner_axes = tuple([a + (a >= first) for a in axes])
+    inner = _make(rw, op.name, like, rw.reshape(x, shape, like), axes=inner_axes)
+    at = first - sum(a < first for a in axes)
+    return _make(rw, op.name, like, inner, axes=(at,))
+
+
+def _last_large(shape: Sequence[int]) -> int:
+    return max((i for i, n in enumerate(shape) if n > 1), default=-1)
+
+
+def _divisor(n: int, most: int) -> int:
+    """The largest divisor of n that is at most ``most``."""
+    return next(d for d in range(most, 0, -1) if n % d == 0)
+
+
+def flat_product(rw: Rewriter, op: Any, xs: tuple[Node, ...], attrs: dict[str, Any], like: Node) -> Any:
+    """A batch of products with one matrix on the right is one product of a taller matrix."""
+    x, y = xs
+    rank = len(x.shape)
+    lead = tuple(range(rank - 2))
+    if rank < 3 or y.op is None or y.op.name != "expand" or not set(lead) <= set(y.attrs["axes"]):
+        return None
+    if set(y.attrs["axes"]) != set(lead):
+        return None
+    m = math.prod(x.shape[:-1])
+    out = _make(rw, "matmul", like, rw.reshape(x, (m, x.shape[-1]), like), y.inputs[0])
+    return rw.reshape(out, (*x.shape[:-1], y.shape[-1]), like)
+
+
+def _table() -> dict[str, Sequence[Rule]]:
+    table: dict[str, list[Rule]] = {name: list(found) for name, found in rules().items()}
+    table["scatter_add"].append(picked_class)
+    table["windows"].append(one_window)
+    table["unwindows"].append(tiled_windows)
+    table["matmul"].append(flat_product)
+    return dict(table)
+
+
+def decompose(graph: Graph) -> Graph:
+    """Ops as the ops that they are made of."""
+    return Rewriter(_table()).run(graph)
+
+
+class _Splitter(Rewriter):
+    """Splits the reductions of a graph, and not those that it makes itself."""
+
+    def _nodes(self, nodes: Sequence[Node], env: dict[int, Any]) -> None:
+        for n in nodes:
+            if n.op is not None and n.op.name in _SPLIT and n.seq not in env:
+                xs = tuple([env[x.seq] for x in n.inputs])
+                found = split_reduction(self, n.op, xs, n.attrs, n)
+                if found is not None:
+                    env[n.seq] = found
+                    continue
+            super()._nodes([n], env)
+
+
+_SPLIT = frozenset({"sum", "prod", "amax", "amin", "any", "all"})
+
+
+def split_reductions(graph: Graph) -> Graph:
+    """Reductions of very many elements in two steps."""
+    quiet = {name: [r for r in found if r.__name__ != "sum_"] for name, found in rules().items()}
+    return _Splitter(quiet).run(graph)
