@@ -49,7 +49,7 @@ def test_training_stops_early(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(demo, "PATIENCE", 1)
-    demo.main(["--out", str(tmp_path), "--epochs", "60", "--lr", "0.02"])
+    demo.main(["--out", str(tmp_path), "--epochs", "60", "--lr", "0.3"])
     assert "no better validation loss for 1 epochs" in capsys.readouterr().out
 
 

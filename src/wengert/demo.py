@@ -55,7 +55,7 @@ class Network(nn.Sequential):
             *_convolution(2 * width, 2 * width),
             nn.MaxPool2d(2),
             nn.Flatten(),
-            nn.Dropout(0.3),
+            nn.Dropout(0.4),
             nn.Linear(2 * width * 2 * 2, 10),
         )
 
@@ -108,6 +108,7 @@ def train(training: Digits, validation: Digits, epochs: int, seed: int, lr: floa
         optimizer,
         optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs),
         metrics=[Accuracy()],
+        ema=0.98,
         callbacks=[stopping, best],
         directory=out,
         progress=Progress("images", every=5.0),
@@ -151,7 +152,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m wengert.demo", description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--epochs", type=int, default=30, help="at most this many (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of weights, dropout and batches (default: %(default)s)")
-    parser.add_argument("--lr", type=float, default=3e-3, help="learning rate (default: %(default)s)")
+    parser.add_argument("--lr", type=float, default=2e-3, help="learning rate (default: %(default)s)")
     parser.add_argument(
         "--out", type=Path, default=Path("demo_output"), help="folder to write to (default: %(default)s)"
     )

@@ -136,16 +136,18 @@ def _detached(x: Any) -> Any:
     return x.detach() if isinstance(x, Tensor) else x
 
 
-def compiled(step: Callable[..., Any], optimizer: Optimizer) -> Callable[..., Any]:
+def compiled(plain: Callable[..., Any], optimizer: Optimizer) -> Callable[..., Any]:
     """The step through the package's compiler.
 
     Learning rates become tensors, whose memory a compiled step reads, so that schedules go on working.
     """
     import wengert
 
-    if "compile" not in dir(wengert):
+    compiler: Any = getattr(wengert, "compile", None)
+    if not callable(compiler):
         raise ArgumentError(message("Trainer", "compile=True, but this version of Wengert has no compiler"))
     for group in optimizer.param_groups:
         if not isinstance(group["lr"], Tensor):
             group["lr"] = api.tensor(float(group["lr"]), dtype=float32)
-    return wengert.compile(step)  # pyright: ignore
+    step: Any = compiler(plain)
+    return step
