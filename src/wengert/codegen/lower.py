@@ -195,20 +195,21 @@ class Lowering:
     def _ldexp_by_bits(self, v: Value) -> str:
         """Two multiplications by powers of two, made from their exponents: the second rounds."""
         x, n = v.args
-        t = llvm_type(v.type)
-        integer, digits, bias = (Type("i32", v.lanes), 23, 127) if v.type.kind == "f32" else (
-            Type("i64", v.lanes), 52, 1023)  # fmt: skip
+        kind, digits, bias = ("i32", 23, 127) if v.type.kind == "f32" else ("i64", 52, 1023)
+        integer, t = Type(kind, v.lanes), llvm_type(v.type)
         i = llvm_type(integer)
-        known = lambda number: constant_text(number, integer)  # noqa: E731
-        # Adding 1.5 * 2**digits leaves the number in the low bits; poison-free for NaN, unlike fptosi.
+
+        def step(op: str, a: str, number: int) -> str:
+            return self.let(f"{op} {i} {a}, {constant_text(number, integer)}")
+
+        # Adding 1.5 * 2**digits leaves the number in the low bits, and NaN does no harm, which it does to fptosi.
         shifted = self.let(f"fadd {t} {self.name(n)}, {constant_text(1.5 * 2**digits, v.type)}")
         bits = self.let(f"bitcast {t} {shifted} to {i}")
-        low = self.let(f"sub {i} {bits}, {known(((bias + digits) << digits) + (1 << digits - 1))}")
-        half = self.let(f"ashr {i} {low}, {known(1)}")
+        whole = step("sub", bits, ((bias + digits) << digits) + (1 << digits - 1))
+        half = step("ashr", whole, 1)
         out = self.name(x)
-        for exponent in (half, self.let(f"sub {i} {low}, {half}")):
-            biased = self.let(f"add {i} {exponent}, {known(bias)}")
-            power = self.let(f"shl {i} {biased}, {known(digits)}")
+        for exponent in (half, self.let(f"sub {i} {whole}, {half}")):
+            power = step("shl", step("add", exponent, bias), digits)
             out = self.let(f"fmul {t} {out}, {self.let(f'bitcast {i} {power} to {t}')}")
         return out
 

@@ -17,7 +17,7 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from .loop import Type, Value
+from .loop import Value
 
 
 class Format(NamedTuple):
@@ -264,7 +264,7 @@ def split(x: Value) -> tuple[Value, Value]:
     return b.bitcast((bits & ((1 << f.digits) - 1)) + least, kind), (bits >> f.digits) - f.bias
 
 
-def _to_float(n: Value) -> Value:
+def to_float(n: Value) -> Value:
     """A small integer as a float."""
     if n.type.kind == "i32":
         return n.b.cast(n, "f32")
@@ -288,7 +288,7 @@ def _logarithm(x: Value, base: str) -> Value:
     b, f = x.b, FORMATS[x.type.kind]
     tiny = x < 2.0 ** (1 - f.bias)
     m, k = split(b.select(tiny, x * 2.0**f.digits, x))
-    out = _log_near(m - 1.0, _to_float(b.select(tiny, k - f.digits, k)), base)
+    out = _log_near(m - 1.0, to_float(b.select(tiny, k - f.digits, k)), base)
     return _log_edges(x, out)
 
 
@@ -324,6 +324,6 @@ def log1p(x: Value) -> Value:
     u = x + 1.0
     _, k = split(u)
     s = power_of_two(2 - k)  # 4 times 2**-k, which need not be normal
-    out = _log_near(b.fma(x * 0.25, s, s * 0.25 - 1.0), _to_float(k), "e")  # (1 + x) / 2**k - 1 without the error of u
+    out = _log_near(b.fma(x * 0.25, s, s * 0.25 - 1.0), to_float(k), "e")  # (1 + x) / 2**k - 1 without the error of u
     out = b.select(absolute(x) < 2.0 ** -(f.digits + 2), x, out)
     return _log_edges(u, out)

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import functools
 import math as exact
+from typing import NamedTuple
 
-from .loop import F64, I64, Builder, Function, Type, Value, pointer
+from .loop import I64, Builder, Function, Type, Value, pointer
 from .math import FORMATS, absolute, copysign, in_double, log1p, multiple, polynomial, widened
 
 _HALF_PI = {
@@ -64,9 +65,7 @@ def reduce_huge() -> Function:
 
     For abs(x) >= 1e5; an infinity gives NaN.
     """
-    b = Builder(
-        "wengert_reduce_huge", x=pointer("f64"), r=pointer("f64"), low=pointer("f64"), q=pointer("i64"), n=I64
-    )
+    b = Builder("wengert_reduce_huge", x=pointer("f64"), r=pointer("f64"), low=pointer("f64"), q=pointer("i64"), n=I64)
     digits = [0] * _ZEROS + [int(_TWO_OVER_PI[i : i + 8], 16) for i in range(0, len(_TWO_OVER_PI), 8)]
     table = b.array("u64", len(digits))
     for i, word in enumerate(digits):
@@ -133,31 +132,45 @@ def _quarter_turns(x: Value) -> tuple[Value, Value, Value]:
     m, q = multiple(x, 2 / exact.pi)
     first, second, third = _HALF_PI[kind]
     t = b.fma(m, -first, x)  # exact
-    r = b.fma(m, -second, t)
-    low = b.fma(m, -third, b.fma(m, -second, t - r))
+    p = m * -second
+    r = t + p
+    s = r - t
+    lost = (t - (r - s)) + (p - s)  # Knuth's sum: r + lost is t + p
+    low = b.fma(m, -third, lost + b.fma(m, -second, -p))
     huge = ~(absolute(x) < _HUGE[kind])
     variables = [b.var(v) for v in (q, r, low)]
     with b.when(b.any(huge)):
         arrays = [b.array(k, x.lanes) for k in ("f64", "f64", "f64", "i64")]
         b.store(arrays[0], 0, b.cast(x, "f64"))
         b.call(reduce_huge(), *arrays, x.lanes)
-        slow = [b.load(a, 0, lanes=x.lanes) for a in (arrays[3], arrays[1], arrays[2])]
-        for v, before, other, k in zip(variables, (q, r, low), slow, (f.integer, kind, kind), strict=True):
-            v.set(b.select(huge, b.cast(other, k), before))
+        wide, rest, turns = (b.load(a, 0, lanes=x.lanes) for a in arrays[1:])
+        near = b.cast(wide, kind)
+        slow = (b.cast(turns, f.integer), near, b.cast(rest + (wide - b.cast(near, "f64")), kind))
+        for v, usual, other in zip(variables, (q, r, low), slow, strict=True):
+            v.set(b.select(huge, other, usual))
     q, r, low = (v.get() for v in variables)
     return q, r, low
 
 
-def _sine_cosine(x: Value) -> tuple[Value, Value, Value]:
+class _Pair(NamedTuple):
+    """A number, and what rounding took from it."""
+
+    value: Value
+    low: Value
+
+
+def _sine_cosine(x: Value) -> tuple[Value, _Pair, _Pair]:
     """Quarter turns, and sine and cosine of what is left."""
     b, kind = x.b, x.type.kind
     q, r, low = _quarter_turns(x)
     z = r * r
-    sine = r + b.fma(r * z, polynomial(z, _SIN[kind]), low)
+    more = b.fma(r * z, polynomial(z, _SIN[kind]), low)
+    sine = r + more
     half = z * 0.5
     w = 1.0 - half
     rest = b.fma(z * z, polynomial(z, _COS[kind]), b.fma(-r, low, (1.0 - w) - half))
-    return q, sine, w + rest
+    cosine = w + rest
+    return q, _Pair(sine, (r - sine) + more), _Pair(cosine, (w - cosine) + rest)
 
 
 def _turned(q: Value, even: Value, odd: Value) -> Value:
@@ -173,24 +186,28 @@ def sin(x: Value) -> Value:
     """Sine of an angle in radians."""
     b = x.b
     q, sine, cosine = _sine_cosine(x)
-    return b.select(absolute(x) < 2.0**-30, x, _turned(q, sine, cosine))  # keeps -0 and denormals
+    return b.select(absolute(x) < 2.0**-30, x, _turned(q, sine.value, cosine.value))  # keeps -0 and denormals
 
 
 @widened
 def cos(x: Value) -> Value:
     """Cosine of an angle in radians."""
     q, sine, cosine = _sine_cosine(x)
-    return _turned(q + 1, sine, cosine)
+    return _turned(q + 1, sine.value, cosine.value)
 
 
 @widened
 def tan(x: Value) -> Value:
-    """Tangent of an angle in radians; below 2 units."""
+    """Tangent of an angle in radians."""
     b = x.b
     q, sine, cosine = _sine_cosine(x)
     even = (q & 1) == 0
-    out = b.select(even, sine, -cosine) / b.select(even, cosine, sine)
-    return b.select(absolute(x) < 2.0**-30, x, out)
+    above = [b.select(even, s, -c) for s, c in zip(sine, cosine, strict=True)]
+    below = [b.select(even, c, s) for s, c in zip(sine, cosine, strict=True)]
+    inverse = 1.0 / below[0]
+    out = above[0] * inverse
+    rest = b.fma(-out, below[0], above[0]) + b.fma(-out, below[1], above[1])
+    return b.select(absolute(x) < 2.0**-30, x, b.fma(rest, inverse, out))
 
 
 # -- inverses --------------------------------------------------------------------------------
@@ -289,6 +306,7 @@ def acosh(x: Value) -> Value:
     huge = x > 2.0**60
     t = x - 1.0
     out = t + b.unary("sqrt", b.fma(t, t, t + t))
+    out = b.select(t < 0.0, b.const(exact.nan, x.type), out)
     return log1p(b.select(huge, x, out)) + b.select(huge, b.const(exact.log(2.0), x.type), b.const(0.0, x.type))
 
 
