@@ -223,19 +223,32 @@ def is_inference_mode_enabled() -> bool:
     return False
 
 
+def processors() -> int:
+    """How many processors this process may use: by its affinity, and by its container's quota (cgroup v2)."""
+    affinity = getattr(os, "sched_getaffinity", None)  # not on every system
+    n = len(affinity(0)) if affinity else os.cpu_count() or 1
+    try:
+        with open(_CPU_QUOTA, encoding="ascii") as file:
+            quota, period = file.read().split()
+        return max(1, min(n, -(-int(quota) // int(period))))
+    except (OSError, ValueError):  # no such file, or "max": no quota
+        return n
+
+
 def _threads_at_start() -> int:
     """What the environment says (the first of OpenMP's list), or the processors this process may use."""
     for name in ("WENGERT_NUM_THREADS", "OMP_NUM_THREADS"):
         text = os.environ.get(name, "").partition(",")[0].strip()
-        if text.isdecimal() and int(text) > 0:
+        if text.isdecimal() and 0 < int(text) <= MAX_THREADS:
             return int(text)
-    affinity = getattr(os, "sched_getaffinity", None)  # not on every system
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
+    return processors()
 
+
+_CPU_QUOTA = "/sys/fs/cgroup/cpu.max"
+MAX_THREADS = 4096  # more than any machine has; a number above is a mistake
 
 # In an array, because compiled code reads it where it lies.
 NUM_THREADS = np.array([_threads_at_start()], np.int32)
-MAX_THREADS = 4096  # more than any machine has; a number above is a mistake
 
 
 def set_num_threads(n: int) -> None:

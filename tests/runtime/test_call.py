@@ -292,6 +292,20 @@ def test_a_caller_keeps_what_it_needs_and_no_more(plans, way):
     assert [reference() for reference in references] == [None, None]
 
 
+def test_a_caller_kept_by_what_it_keeps_is_collected(plans, way):
+    class Program:
+        caller: object = None
+
+    program = Program()
+    program.caller = make_caller(plans.address("add"), limit=1, keep=program)
+    reference = weakref.ref(program)
+    gc.collect()
+    assert reference() is not None
+    del program
+    gc.collect()
+    assert reference() is None
+
+
 def test_an_array_that_looks_otherwise_is_noticed(monkeypatch):
     assert call._looks_as_expected(np.zeros((2, 3)))
     for name in ("_DATA_AT", "_NDIM_AT", "_DIMS_AT", "_DTYPE_AT", "_FLAGS_AT"):

@@ -386,6 +386,34 @@ def test_set_num_threads_is_what_the_shared_pool_uses():
         wg.set_num_threads(before)
 
 
+def test_processors_of_a_container(tmp_path, monkeypatch):
+    quota = tmp_path / "cpu.max"
+    monkeypatch.setattr(config, "_CPU_QUOTA", str(quota))
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
+    assert config.processors() == 8  # no such file
+    for text, expected in (("max 100000\n", 8), ("150000 100000\n", 2), ("10000 100000\n", 1), ("9900000 100000", 8)):
+        quota.write_text(text)
+        assert config.processors() == expected
+
+
+class ThreadsHere(wg.utils.data.Dataset):
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, i: int) -> int:
+        return wg.get_num_threads()
+
+
+def test_a_loaders_workers_use_one_thread_each():
+    before = wg.get_num_threads()
+    wg.set_num_threads(3)
+    try:
+        loader = wg.utils.data.DataLoader(ThreadsHere(), num_workers=1, batch_size=None)
+        assert list(loader) == [1, 1] and wg.get_num_threads() == 3
+    finally:
+        wg.set_num_threads(before)
+
+
 def test_numbers_of_threads_that_make_no_sense():
     for wrong in (0, -1, config.MAX_THREADS + 1):
         with pytest.raises(ArgumentError, match=f"set_num_threads: .*: {wrong}"):

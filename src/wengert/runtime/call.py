@@ -178,18 +178,16 @@ class _SlowArrayCaller:
 
 
 class _State:
-    """The words a native caller works with, and the objects that they point to.
+    """The words a native caller works with, and ``keep``: the objects that they point to.
 
-    A builtin method carries one object. It is an array over the words, since the address of an array's data is
-    known how to find; the words' own object holds what must stay alive.
+    A builtin method is bound to an object, here to an array over the words, since where an array keeps the address
+    of its data is known. What must stay alive is given to it as its module: that the garbage collector looks at,
+    and so finds callers that are kept by what they keep. Into arrays it does not look.
     """
 
     def __init__(self, n: int, keep: Any) -> None:
-        class Words(ctypes.c_int64 * n):  # a subclass has room for an attribute
-            pass
-
-        self.words: Any = Words()
-        self.words.keep = keep
+        self.keep = keep
+        self.words: Any = (ctypes.c_int64 * n)()
         self.array = np.frombuffer(self.words, np.int64)
 
 
@@ -224,8 +222,8 @@ def _method(name: str, flags: int) -> _MethodDef:
 
 def _builtin(name: str, flags: int, state: _State) -> Any:
     make = ctypes.pythonapi.PyCFunction_NewEx
-    make.restype, make.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p]
-    return make(ctypes.addressof(_method(name, flags)), state.array, None)
+    make.restype, make.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.py_object, ctypes.py_object]
+    return make(ctypes.addressof(_method(name, flags)), state.array, state.keep)
 
 
 # -- are objects as we think? ----------------------------------------------------------------------

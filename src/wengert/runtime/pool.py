@@ -16,7 +16,6 @@ import _thread
 import atexit
 import contextlib
 import ctypes
-import functools
 import os
 import sys
 import threading
@@ -28,14 +27,14 @@ from typing import Any
 import numpy as np
 
 from ..codegen.target import host
-from ..config import MAX_THREADS, NUM_THREADS
+from ..config import MAX_THREADS, NUM_THREADS, processors
 from ..errors import ArgumentError, message
 from . import llvm, pool_ir
 from .cache import get_object
 
 ALL_THREADS = (1 << 31) - 1
 
-# Pauses before a waiting thread leaves the processor: some ten microseconds, which is about what it takes to be
+# Pauses before a waiting thread leaves the processor: some tens of microseconds, which is more than it takes to be
 # woken again, and spans the Python between two calls of a small compiled function. With more threads than
 # processors the thread waited for may be the one that is kept from running.
 _SPIN, _SPIN_CROWDED = 1000, 20
@@ -129,7 +128,7 @@ class Pool:
         """Have ``need`` workers, or as many as can be; the pool is claimed."""
         if need < len(self._threads):
             self._stop_claimed()
-        crowded = need + 1 > _processors()
+        crowded = need + 1 > processors()
         self._set(pool_ir.SPIN, ctypes.c_int32, _SPIN_CROWDED if crowded else _SPIN)
         if self.wait == "portable":
             self._provide_locks(need)
@@ -255,12 +254,6 @@ def _undisturbed(work: Callable[[], None]) -> bool:
     return interrupted
 
 
-@functools.cache
-def _processors() -> int:
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
-
-
 _pools: weakref.WeakSet[Pool] = weakref.WeakSet()
 _default_lock = threading.Lock()
 _default: list[Pool] = []
@@ -292,7 +285,6 @@ def _before_fork() -> None:
 
 
 def _after_fork_in_child() -> None:
-    _processors.cache_clear()
     for pool in list(_pools):
         pool._after_fork_in_child()
 

@@ -1,9 +1,9 @@
 """The thread pool's native part, as LLVM IR text: dispatch, workers, barrier.
 
-Waiting has two parts: a short spin, since work mostly comes soon, and then leaving the processor to others, since
-spinning for longer would take it from the very thread that is waited for. The second part is a futex where the
-kernel has them (``futex``: Linux); anywhere else (``portable``) an idle worker waits for one of the
-interpreter's locks, which exist on every system, and the shorter waits yield.
+Who waits spins first, since work mostly comes soon, then yields the processor some times, since spinning for
+longer would take it from the very thread that is waited for, and then sleeps: in a futex where the kernel has them
+(``futex``: Linux). Anywhere else (``portable``) an idle worker sleeps in one of the interpreter's locks, which
+exist on every system, and the other waits, which are short, go on yielding.
 
 Whoever waits announces it before it looks a last time, and whoever changes a word looks for announcements after
 the change, both sequentially consistent: one of the two sees the other, so no wake-up is lost.

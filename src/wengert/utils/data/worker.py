@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from ...config import set_num_threads
 from .fetch import Fetcher
 from .seeding import seed_all
 from .transport import discard, pack
@@ -78,6 +79,7 @@ def run(setup: Setup, worker: int, base: int, tasks: Any, results: Any, parent: 
     """
     global _info
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's; it closes the pipes
+    set_num_threads(1)  # as PyTorch does: the workers are the parallelism
     for end in others:
         end.close()
     waiting: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
