@@ -296,7 +296,9 @@ def emit(b: Builder, op: Elementwise, *values: Value, **attrs: Any) -> Value:
     if out is None and isinstance(op, InDouble):
         s._needs(op.name, "f", *values)
         out = b.cast(op.scalar(s, *[b.cast(v, "f64") for v in values], **attrs), kind)
-    return op.scalar(s, *values, **attrs) if out is None else out
+    if out is None:
+        out = op.scalar(s, *values, **attrs)
+    return out if isinstance(out, Value) else b.const(out, Type(kind, max(v.lanes for v in values)))
 
 
 def can_emit(op: Any, dtypes: Any, attrs: dict[str, Any] | None = None) -> bool:
