@@ -6,16 +6,17 @@ be covered by vectors. Values that do not change within a scope are computed onc
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from ..graph.node import Node
 from ..schedule.index import Affine, Coords, Looked, flat_index
-from ..schedule.kinds import KIND, Part
+from ..schedule.kinds import KIND, Part, cost, is_number
 from ..schedule.roots import Roots
 from .loop import I64, Builder, Function, Type, Value, pointer
-from .scalars import LoopScalars
+from .scalars import emit
 
 
 class Operands:
@@ -83,6 +84,17 @@ def _continues(sizes: Sequence[int], seen: set[Affine], outer: int, inner: int) 
     return all(x.coefficient(outer) == x.coefficient(inner) * sizes[inner] for x in seen)
 
 
+OUTLINED = 20  # additions: single numbers that cost more are computed by a function of its own
+
+
+def _outlined(name: str, n: Node, kind: str, types: tuple[Type, ...]) -> Function:
+    """An elementwise op of single numbers as a function that stores its result."""
+    b = Builder(name, out=pointer(kind), **{f"x{i}": t for i, t in enumerate(types)})
+    given = [getattr(b, f"x{i}") for i in range(len(types))]
+    b.store(b.out, 0, b.cast(emit(b, n.op, *given, **n.attrs), kind))
+    return b.finish()
+
+
 class Evaluator:
     """Emits values of nodes. ``local(n)``: a value that the kernel holds already, or None."""
 
@@ -94,7 +106,6 @@ class Evaluator:
         self.lanes = 1
         self.memo: dict[Any, Value] = {}
         self.local: Callable[[Node, Affine], Value | None] = lambda n, flat: None
-        self.scalars = LoopScalars(b)
 
     @contextmanager
     def scope(self) -> Generator[None]:
@@ -157,6 +168,8 @@ class Evaluator:
         return found
 
     def _compute(self, n: Node, coords: Coords, mask: Value | None) -> Value:
+        if is_number(n):
+            return self.b.const(n.data.reshape(())[()], Type(KIND[n.aval.dtype], self.lanes))
         if self.roots.is_root(n):
             flat = flat_index(coords, n.shape)
             held = self.local(n, flat)
@@ -187,10 +200,23 @@ class Evaluator:
             return self.b.select(self.b.cast(values[0], "i1"), values[1], values[2])
         if n.op.name in ("take_rows", "gather"):
             return values[0]
-        out = n.op.scalar(self.scalars, *values, **n.attrs)
-        if not isinstance(out, Value):
-            out = self.b.const(out, Type(kind, self.lanes))
+        if all(v.lanes == 1 for v in values) and cost(n) >= OUTLINED:
+            return self._call(n, values)
+        out = emit(self.b, n.op, *values, **n.attrs)
         return self.b.splat(self.b.cast(out, kind), self.lanes)
+
+    def _call(self, n: Node, values: Sequence[Value]) -> Value:
+        """A dear op on single numbers as a function of its own: an optimizer has hundreds of them, all alike."""
+        kind = KIND[n.aval.dtype]
+        types = [v.type for v in values]
+        name = "_".join(["op", n.op.name, kind, *[t.kind for t in types], *(f"{k}{v}" for k, v in n.attrs.items())])
+        name = re.sub(r"\W", "_", name)
+        f = self.b.calls.get(name)
+        if f is None:
+            f = _outlined(name, n, kind, tuple(types))
+        slot = self.b.array(kind, 1)
+        self.b.call(f, slot, *values)
+        return self.b.load(slot)
 
     def _piecewise(self, n: Node, found: Sequence[Part], mask: Value | None) -> Value:
         """Parts that hold where their conditions do; the last one, or a constant, elsewhere."""
@@ -257,4 +283,3 @@ class Evaluator:
         base, step = self.index(flat)
         assert step == 1 or self.lanes == 1, "stores run along the last block"
         self.b.store(self.operands.pointer(n), base, x, mask)
-

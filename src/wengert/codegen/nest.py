@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from ..graph.node import Node
+from ..optimize.rewrite import frozen
 from ..schedule.groups import Group, atoms_for, row_atoms
 from ..schedule.index import Affine, Coords, strides_of
 from ..schedule.kinds import KIND
@@ -39,6 +40,58 @@ def write(
     group: Group, roots: Roots, stored: set[int], target: Target, inplace: dict[int, Node] | None = None
 ) -> Written:
     """The kernel of a group. ``stored``: the roots that get memory; ``inplace``: those that get another's."""
+    key, nodes = signature(group, roots, stored, inplace or {})
+    known = _written.get((target, key))
+    if known is None:
+        found = _write(group, roots, stored, target, inplace or {})
+        number = {n.seq: i for i, n in enumerate(nodes)}
+        known = (found.kernel, [number[n.seq] for n in found.operands], {number[s] for s in found.written})
+        _written[target, key] = known
+    kernel, operands, written = known
+    return Written(kernel, tuple([nodes[i] for i in operands]), frozenset([nodes[i].seq for i in written]))
+
+
+_written: dict[Any, tuple[Kernel, list[int], set[int]]] = {}
+
+
+def signature(
+    group: Group, roots: Roots, stored: set[int], inplace: dict[int, Node]
+) -> tuple[tuple[Any, ...], list[Node]]:
+    """What a group's kernel depends on, and the nodes it speaks of in that order: equal ones have equal kernels."""
+    number: dict[int, int] = {}
+    nodes: list[Node] = []
+    parts: list[Any] = [group.kind, group.size, group.cols, group.shape, group.axes]
+
+    def visit(n: Node, expand: bool) -> None:
+        """Number a node behind everything that it is computed from."""
+        if n.seq in number:
+            return
+        stack: list[tuple[Node, bool]] = [(n, False)]
+        while stack:
+            m, ready = stack.pop()
+            if m.seq in number:
+                continue
+            leaf = roots.is_root(m) and not (expand and m is n)
+            if not ready and not leaf:
+                stack.append((m, True))
+                stack.extend((x, False) for x in m.inputs)
+                continue
+            number[m.seq] = len(nodes)
+            nodes.append(m)
+            value = m.data.tobytes() if m.op is None and m.data is not None and m.data.size == 1 else None
+            what = ("leaf", value) if leaf else (m.op.name, frozen(m.attrs), *[number[x.seq] for x in m.inputs])
+            parts.append((m.shape, m.aval.dtype.num, what))
+
+    for n in group.nodes:
+        visit(n, True)
+        parts.append((number[n.seq], n.seq in stored))
+        if n.seq in inplace:
+            visit(inplace[n.seq], False)
+            parts.append(("in place", number[inplace[n.seq].seq]))
+    return tuple(parts), nodes
+
+
+def _write(group: Group, roots: Roots, stored: set[int], target: Target, inplace: dict[int, Node]) -> Written:
     if group.kind == "rows":
         sizes = atoms_for(roots, group.nodes, group.size, group.cols)
         make: Any = Rows
@@ -49,11 +102,11 @@ def write(
         walls = reduction_walls(sizes, group)
     single = [[a] for a in range(len(sizes))]
     first = make(group, roots, stored, target, Blocks(sizes, single))
-    first.inplace = inplace or {}
+    first.inplace = inplace
     first.emit()
     runs = merged_runs(sizes, first.e.seen | first.extra, walls)
     second = make(group, roots, stored, target, Blocks(sizes, runs))
-    second.inplace = inplace or {}
+    second.inplace = inplace
     second.emit()
     return second.finish()
 
@@ -117,7 +170,9 @@ class Nest:
             at = flat // inner if inner > 1 else flat
             self.e.variables[block] = at % self.blocks.counts[block] if i else at
 
-    def vectors(self, block: int, start: Any, stop: Any, body: Callable[[int, Value | None], None], unroll: int = 1) -> None:
+    def vectors(
+        self, block: int, start: Any, stop: Any, body: Callable[[int, Value | None], None], unroll: int = 1
+    ) -> None:
         """Run ``body(slot, mask)`` over part of a block, in vectors; ``slot`` counts the vectors of an unrolled loop."""
         b, e, lanes = self.b, self.e, self.wide
         start, stop = b.lift(start, I64), b.lift(stop, I64)

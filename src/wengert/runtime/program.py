@@ -11,19 +11,19 @@ import numpy as np
 from ..codegen import nest, whole
 from ..codegen.loop import BITS
 from ..codegen.lower import module_text
-from ..codegen.plan import Launch, Place, plan_function, scratch_bytes
+from ..codegen.plan import Launch, Place, entry, scratch_bytes
 from ..codegen.target import Target, host
 from ..config import STATE
 from ..graph.graph import Graph
 from ..graph.node import ITEM, Node
-from ..schedule.groups import Group, Grouping
+from ..schedule.groups import Group, Grouping, full
 from ..schedule.memory import Span, place
 from ..schedule.roots import Roots, View
-from . import llvm, pool
+from . import driver, llvm
 from .cache import get_object
 from .call import ArraySpec, make_array_caller, make_caller
+from .driver import ARENA, EACH, END, FIRST, RECORDS, SCRATCH
 
-ARENA, SCRATCH, FIRST = 0, 1, 2  # slots of the table
 SMALL_WORK = 200_000  # additions and bytes moved, below which waking threads costs more than they bring
 
 
@@ -149,16 +149,24 @@ class Program:
         self.table[ARENA], self.table[SCRATCH] = self.arena.ctypes.data, self.scratch.ctypes.data
         for seq, value in self.constants.items():
             self.table[self.slots[seq]] = value.ctypes.data
-        self.segments = [s if isinstance(s, HostStep) else self._native(s, each) for s in segments]
+        self.table[EACH] = each
+        addresses = self._load({x.kernel.function.name: x.kernel.function for s in native for x in s})
+        self.segments = [s if isinstance(s, HostStep) else driver.records(s, addresses) for s in segments]
+        self.enter(self.segments[0])
 
-    def _native(self, launches: Sequence[Launch], each: int) -> tuple[int, Any]:
-        """Address of a segment's plan, and the library to keep."""
-        plan = plan_function(launches, SCRATCH, each)
-        functions = {x.kernel.function.name: x.kernel.function for x in launches}
-        objects = [get_object(module_text([f]), self.target, f.name) for f in functions.values()]
-        objects.append(get_object(module_text([plan]), self.target, "plan"))
-        library = llvm.load(objects, ["plan"], pool.symbols())
-        return library.address("plan"), library
+    def _load(self, functions: dict[str, Any]) -> dict[str, int]:
+        """Addresses of the kernels' entries."""
+        if not functions:
+            return {}
+        entries = {name: entry(f) for name, f in functions.items()}
+        objects = [get_object(module_text([e], self.target), self.target, name) for name, e in entries.items()]
+        self.library = llvm.load(objects, [e.name for e in entries.values()])
+        return {name: self.library.address(e.name) for name, e in entries.items()}
+
+    def enter(self, records: np.ndarray) -> None:
+        """Make a segment the one that the driver runs."""
+        self.table[RECORDS] = records.ctypes.data
+        self.table[END] = records.ctypes.data + records.nbytes
 
     def caller(self, given: Sequence[Node], fixed: Sequence[tuple[Any, Node]], writes: set[int]) -> Any:
         """What runs the program on arrays of ``given`` nodes, and on the tensors fixed for others."""
@@ -166,10 +174,9 @@ class Program:
         def spec(n: Node) -> ArraySpec:
             return ArraySpec(n.aval.dtype, n.shape, self.slots[n.seq], n.seq in writes)
 
-        address, library = self.segments[0]
         head = make_array_caller(
-            address, [spec(n) for n in given], table=self.table, fixed=[(h, spec(n)) for h, n in fixed],
-            limit=self.limit, release_gil=self.limit > 1, keep=(library, self),
+            driver.address(), [spec(n) for n in given], table=self.table, fixed=[(h, spec(n)) for h, n in fixed],
+            limit=self.limit, release_gil=self.limit > 1, keep=self,
         )  # fmt: skip
         if len(self.segments) == 1:
             return head
@@ -181,27 +188,23 @@ class _Interleaved:
 
     def __init__(self, program: Program, head: Any, given: Sequence[Node], fixed: Sequence[tuple[Any, Node]]) -> None:
         self.program, self.head, self.given, self.fixed = program, head, given, fixed
-        pointer = program.table.ctypes.data
-        self.rest: list[Any] = []
-        for s in program.segments[1:]:
-            if isinstance(s, HostStep):
-                self.rest.append(s)
-            else:
-                call = make_caller(s[0], limit=program.limit, keep=(s[1], program))
-                self.rest.append(lambda call=call: call(pointer))
+        self.pointer = program.table.ctypes.data
+        self.run = make_caller(driver.address(), limit=program.limit, keep=program)
 
     def __call__(self, *arrays: Any) -> Any:
+        self.program.enter(self.program.segments[0])
         done = self.head(*arrays)
         if done is not True:
             return done
         values = {n.seq: getattr(a, "_value", a) for n, a in zip(self.given, arrays, strict=True)}
         values |= {n.seq: getattr(h, "_value", h) for h, n in self.fixed}
         tuples: dict[int, Any] = {}
-        for step in self.rest:
+        for step in self.program.segments[1:]:
             if isinstance(step, HostStep):
                 self._host(step, values, tuples)
-            else:
-                step()
+            elif len(step):
+                self.program.enter(step)
+                self.run(self.pointer)
         return True
 
     def _host(self, step: HostStep, values: dict[int, Any], tuples: dict[int, Any]) -> None:
@@ -272,28 +275,28 @@ def _stored(p: Program) -> set[int]:
 def _in_place(p: Program, written: dict[int, Node]) -> dict[int, Node]:
     """Which outputs can be written over the inputs that they replace: nobody needs the old value any more."""
     place_of = {n.seq: i for i, g in enumerate(p.groups) for n in g.nodes}
+    last_read: dict[int, int] = {}
+    for i, g in enumerate(p.groups):
+        for n in g.nodes:
+            for x in _read_roots(p, g, n):
+                last_read[x.seq] = i
+    kept = {n.seq for n in p.graph.outputs}
     out: dict[int, Node] = {}
     for seq, old in written.items():
         i = place_of.get(seq)
-        if i is not None and _may_replace(p, i, seq, old):
+        late = max(last_read.get(seq, -1), last_read.get(old.seq, -1))
+        if i is not None and late <= i and old.seq not in kept and _may_replace(p, p.groups[i], seq, old):
             out[seq] = old
     return out
 
 
-def _may_replace(p: Program, i: int, seq: int, old: Node) -> bool:
-    from ..schedule.groups import full
-
-    group = p.groups[i]
+def _may_replace(p: Program, group: Group, seq: int, old: Node) -> bool:
+    """Whether a group may write a root over an input: element by element, after it has read it."""
     if group.kind != "rows" or any(p.roots.role[n.seq] == "reduce" for n in group.nodes):
         return False
-    (node,) = [n for n in group.nodes if n.seq == seq]
-    if p.roots.role[seq] not in ("point", "move") or node.aval != old.aval or old in p.graph.outputs:
+    node = next(n for n in group.nodes if n.seq == seq)
+    if p.roots.role[seq] not in ("point", "move") or node.aval != old.aval:
         return False
-    if any(seq == x.seq for g in p.groups[i + 1 :] for n in g.nodes for x in _read_roots(p, g, n)):
-        return False
-    for g in p.groups[i + 1 :]:
-        if any(old.seq == x.seq for n in g.nodes for x in _read_roots(p, g, n)):
-            return False
     for n in group.nodes:
         sizes, reads = p.roots.reads[n.seq]
         if any(x.seq == old.seq and flat != full(sizes) for x, flat in reads):

@@ -21,6 +21,7 @@ from .index import Affine, Straddle, Unaligned, strides_of
 from .roots import Roots, unflattened
 
 MEMBERS = 64  # roots in a group
+NUMBERS = 1024  # roots in a group of single numbers
 
 
 class Group:
@@ -64,9 +65,50 @@ class Grouping:
         self.roots = roots
         self.groups: list[Group] = []
         self.place: dict[int, int] = {}
-        for n in graph.nodes:
-            if n.seq in roots.kept and roots.role[n.seq] != "leaf":
-                self._put(n)
+        for n in self._ordered(graph):
+            self._put(n)
+
+    def _ordered(self, graph: Graph) -> list[Node]:
+        """The roots in an order that their reads allow, single numbers as early as can be."""
+        todo = [n for n in graph.nodes if n.seq in self.roots.kept and self.roots.role[n.seq] != "leaf"]
+        waits: dict[int, int] = {}
+        users: dict[int, list[Node]] = {}
+        for n in todo:
+            sources = {x.seq for x in self._sources(n) if self.roots.role[x.seq] != "leaf"}
+            waits[n.seq] = len(sources)
+            for s in sources:
+                users.setdefault(s, []).append(n)
+        out: list[Node] = []
+        done: set[int] = set()
+
+        def take(n: Node) -> None:
+            """Put out a root, then all single numbers that have become ready."""
+            stack = [n]
+            while stack:
+                m = stack.pop()
+                done.add(m.seq)
+                out.append(m)
+                for u in users.get(m.seq, ()):
+                    waits[u.seq] -= 1
+                    if not waits[u.seq] and self._is_number(u) and u.seq not in done:
+                        stack.append(u)
+
+        for n in [n for n in todo if not waits[n.seq] and self._is_number(n)]:
+            take(n)
+        for n in todo:
+            if n.seq not in done:
+                take(n)
+        return out
+
+    def _is_number(self, n: Node) -> bool:
+        return self.roots.role[n.seq] == "point" and n.aval.size == 1
+
+    def _sources(self, n: Node) -> list[Node]:
+        """The roots that a root is computed from."""
+        if self.roots.role[n.seq] != "whole":
+            return [x for x, _ in self.roots.reads[n.seq][1]]
+        views = [(self.roots.view(x), x) for x in n.inputs if type(x.aval) is not tuple]
+        return [x if v is None else v.root for v, x in views] + [x for x in n.inputs if type(x.aval) is tuple]
 
     def _put(self, n: Node) -> None:
         role = self.roots.role[n.seq]
@@ -102,11 +144,12 @@ class Grouping:
     def _choose(self, n: Node, role: str, first: int) -> int:
         """The group to join: the latest one that it reads from, else the latest that reads the same; -1 for none."""
         reads = self.roots.reads[n.seq][1]
-        sources = {x.seq for x, _ in reads}
+        size = math.prod(self.roots.domain(n))
+        sources = {x.seq for x, _ in reads if 2 * x.aval.size >= size}
         for i in range(len(self.groups) - 1, max(first, 0) - 1, -1):
             group = self.groups[i]
             near = i == first or not group.sources.isdisjoint(sources) or group.size == 1
-            if near and len(group.nodes) < MEMBERS and self._fits(n, role, group):
+            if near and len(group.nodes) < (NUMBERS if group.size == 1 else MEMBERS) and self._fits(n, role, group):
                 return i
         return -1
 
@@ -142,11 +185,18 @@ class Grouping:
                 return False
         return True
 
+    def _is_plain(self, n: Node, domain: tuple[int, ...]) -> bool:
+        return self.roots.domain(n) == domain and self.roots.reads[n.seq][0] == tuple(domain)
+
     def _level(self, x: Node, group: Group, cols: int) -> str:
         return "full" if x.aval.size == group.size and self.roots.role[x.seq] != "reduce" else "row"
 
     def _divides(self, nodes: Sequence[Node], size: int, cols: int) -> bool:
         """Whether atoms can be found that all roots' shapes are made of."""
+        last, domain = nodes[-1], self.roots.domain(nodes[-1])
+        plain = self.roots.reads[last.seq][0] == tuple(domain)
+        if plain and not cols and any(self._is_plain(n, domain) for n in nodes[:-1]):
+            return True
         try:
             atoms_for(self.roots, nodes, size, cols)
         except Unaligned:

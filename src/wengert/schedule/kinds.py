@@ -39,12 +39,17 @@ def role(n: Node) -> str:
     if isinstance(n.op, Elementwise):
         from ..codegen.scalars import can_emit
 
-        return "point" if can_emit(n.op, [x.aval.dtype for x in n.inputs]) else "whole"
+        return "point" if can_emit(n.op, [x.aval.dtype for x in n.inputs], n.attrs) else "whole"
     if isinstance(n.op, Reduce) and n.op.name in REDUCTIONS:
         return "reduce" if all(n.inputs[0].shape) and n.inputs[0].aval.dtype not in dt.HALF_NP else "whole"
     if n.op.name in _PICKING and _picks_simply(n):
         return "point"
     return "whole"
+
+
+def is_number(n: Node) -> bool:
+    """Whether a leaf is a known number, which stands in the code itself."""
+    return n.op is None and n.data is not None and n.data.size == 1
 
 
 def _avals(n: Node) -> Iterator[Any]:

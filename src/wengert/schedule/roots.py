@@ -12,7 +12,7 @@ from typing import NamedTuple
 from ..graph.graph import Graph
 from ..graph.node import Node
 from .index import Affine, Coords, Straddle, Unaligned, digits, flat_index, is_movement, strides_of, through
-from .kinds import Part, cost, looked_up, parts, role
+from .kinds import Part, cost, is_number, looked_up, parts, role
 
 RECOMPUTED = 8  # additions: what may be computed again, for each use but the first
 READS = 10  # tensors read by one expression
@@ -40,6 +40,7 @@ class Roots:
         self.graph = graph
         self.role = {n.seq: role(n) for n in (*graph.inputs, *graph.nodes)}
         self.kept: set[int] = {n.seq for n in (*graph.inputs, *graph.nodes) if self.role[n.seq] == "leaf"}
+        self.views: dict[int, tuple[int, View | None]] = {}
         self.weight: dict[int, int] = {}  # of an expression down to roots
         self.size: dict[int, int] = {}
         self.users: dict[int, list[Node]] = {}
@@ -85,6 +86,12 @@ class Roots:
 
     def view(self, n: Node) -> View | None:
         """A value as strided memory of a root; None if it is none."""
+        known = self.views.get(n.seq)
+        if known is None or known[0] != len(self.kept):
+            known = self.views[n.seq] = (len(self.kept), self._view(n))
+        return known[1]
+
+    def _view(self, n: Node) -> View | None:
         sizes = n.shape
         at = tuple([Affine(0, ((i, 1),)) if k > 1 else Affine() for i, k in enumerate(sizes)])
         shape = n.shape
@@ -183,6 +190,8 @@ class Roots:
                 continue
             seen.add((n.seq, at))
             stack.extend((x.node, x.coords) for x in looked_up(at))
+            if is_number(n):
+                continue
             if n.seq in self.kept:
                 flat = flat_index(at, n.shape)
                 out[n.seq, flat] = (n, flat)

@@ -1,0 +1,129 @@
+"""The driver: native code that runs a program's kernels, as a list of records tells it.
+
+A record is a row of words: address of the kernel, its tiles, whether to wait for all threads first, how many operands,
+then for each operand a slot of the table and bytes from there on. So a program needs no code of its own besides its
+kernels, and equal kernels are one.
+
+The table begins with addresses and sizes that the driver itself reads; the other slots are buffers.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..codegen.plan import Launch, needs_barrier
+from ..codegen.target import host
+from . import llvm, pool
+from .cache import get_object
+
+ARENA, SCRATCH, EACH, RECORDS, END, FIRST = range(6)  # slots; EACH: bytes of scratch memory a thread
+OPERANDS = 256  # of a kernel, at most
+
+_IR = f"""
+declare void @wengert_barrier(ptr, i32)
+define void @wengert_drive(ptr %table, i32 %thread, i32 %threads, ptr %barrier) nounwind {{
+entry:
+  %args = alloca [{OPERANDS} x ptr], align 16
+  %records.p = getelementptr i64, ptr %table, i64 {RECORDS}
+  %first = load ptr, ptr %records.p
+  %end.p = getelementptr i64, ptr %table, i64 {END}
+  %end = load ptr, ptr %end.p
+  %scratch.p = getelementptr i64, ptr %table, i64 {SCRATCH}
+  %scratch.0 = load ptr, ptr %scratch.p
+  %each.p = getelementptr i64, ptr %table, i64 {EACH}
+  %each = load i64, ptr %each.p
+  %t = zext i32 %thread to i64
+  %n = zext i32 %threads to i64
+  %mine = mul i64 %t, %each
+  %scratch = getelementptr i8, ptr %scratch.0, i64 %mine
+  %t1 = add i64 %t, 1
+  %alone = icmp eq i32 %threads, 1
+  %leads = icmp eq i32 %thread, 0
+  br label %head
+head:
+  %r = phi ptr [%first, %entry], [%next, %after]
+  %more = icmp ult ptr %r, %end
+  br i1 %more, label %record, label %done
+record:
+  %kernel = load ptr, ptr %r
+  %tiles.p = getelementptr i64, ptr %r, i64 1
+  %tiles = load i64, ptr %tiles.p
+  %waits.p = getelementptr i64, ptr %r, i64 2
+  %waits.w = load i64, ptr %waits.p
+  %count.p = getelementptr i64, ptr %r, i64 3
+  %count = load i64, ptr %count.p
+  %operands = getelementptr i64, ptr %r, i64 4
+  %words = shl i64 %count, 1
+  %next = getelementptr i64, ptr %operands, i64 %words
+  %waits = icmp ne i64 %waits.w, 0
+  br i1 %alone, label %all, label %shared
+shared:
+  br i1 %waits, label %wait, label %share
+wait:
+  call void @wengert_barrier(ptr %barrier, i32 %threads)
+  br label %share
+share:
+  %one = icmp eq i64 %tiles, 1
+  br i1 %one, label %single, label %divide
+single:
+  br i1 %leads, label %all, label %after
+divide:
+  %lo.n = mul i64 %tiles, %t
+  %lo.d = udiv i64 %lo.n, %n
+  %hi.n = mul i64 %tiles, %t1
+  %hi.d = udiv i64 %hi.n, %n
+  %some = icmp ult i64 %lo.d, %hi.d
+  br i1 %some, label %operand, label %after
+all:
+  br label %operand
+operand:
+  %lo = phi i64 [0, %all], [%lo.d, %divide], [%lo, %operand]
+  %hi = phi i64 [%tiles, %all], [%hi.d, %divide], [%hi, %operand]
+  %i = phi i64 [0, %all], [0, %divide], [%i1, %operand]
+  %pair = shl i64 %i, 1
+  %slot.p = getelementptr i64, ptr %operands, i64 %pair
+  %slot = load i64, ptr %slot.p
+  %offset.p = getelementptr i64, ptr %slot.p, i64 1
+  %offset = load i64, ptr %offset.p
+  %base.p = getelementptr i64, ptr %table, i64 %slot
+  %base = load ptr, ptr %base.p
+  %address = getelementptr i8, ptr %base, i64 %offset
+  %arg.p = getelementptr ptr, ptr %args, i64 %i
+  store ptr %address, ptr %arg.p
+  %i1 = add i64 %i, 1
+  %last = icmp uge i64 %i1, %count
+  br i1 %last, label %call, label %operand
+call:
+  call void %kernel(ptr %args, ptr %scratch, i64 %lo, i64 %hi)
+  br label %after
+after:
+  br label %head
+done:
+  ret void
+}}
+"""
+
+
+@functools.cache
+def _library() -> llvm.Library:
+    return llvm.load([get_object(_IR, host(), "driver")], ["wengert_drive"], pool.symbols())
+
+
+def address() -> int:
+    """The driver as a plan: ``void drive(table, thread, threads, barrier)``."""
+    return _library().address("wengert_drive")
+
+
+def records(launches: Sequence[Launch], addresses: dict[str, int]) -> np.ndarray:
+    """The words that tell the driver what to run; ``addresses``: of kernels' entries, by function name."""
+    words: list[int] = []
+    waits = needs_barrier(launches)
+    for x, wait in zip(launches, waits, strict=True):
+        assert 0 < len(x.places) <= OPERANDS, "operands of a kernel"
+        words += [addresses[x.kernel.function.name], x.kernel.tiles, int(wait), len(x.places)]
+        for p in x.places:
+            words += [p.slot, p.offset]
+    return np.array(words, np.int64)
