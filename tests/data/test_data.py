@@ -259,6 +259,15 @@ def test_collate_makes_one_tensor(sample: Any, dtype: str) -> None:
     assert batch.shape == (3, *np.shape(sample))
 
 
+def test_collate_of_arrays_that_differ() -> None:
+    mixed = data.default_collate([np.float32(1), np.float64(2.5), 3, wg.tensor(4)])
+    assert mixed.tolist() == [1, 2.5, 3, 4] and mixed.dtype == wg.float64
+    arrays = [np.arange(6).reshape(2, 3).T, np.zeros((3, 2), np.int64)]
+    assert data.default_collate(arrays).tolist() == [arrays[0].tolist(), arrays[1].tolist()]
+    with pytest.raises(ValueError, match="stack expects each tensor to be equal size"):
+        data.default_collate([np.zeros(2), np.zeros(3)])
+
+
 def test_collate_nested() -> None:
     sample = {"p": Point(1, [2.0, "a"]), "q": (wg.ones(2), b"b"), "r": OrderedDict(s=3)}
     batch = data.default_collate([sample, sample])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import json
 import multiprocessing
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,7 @@ from wengert.utils.data import (
     TensorDataset,
     WeightedRandomSampler,
     get_worker_info,
+    transport,
 )
 
 
@@ -161,6 +164,53 @@ def test_every_kind_of_value_arrives() -> None:
             assert np.array_equal(np.asarray(seen[name].tolist()), np.asarray(value.tolist()))
     assert seen["leaf"].requires_grad and not seen["bfloat16"].requires_grad
     assert seen["strided"].flags.writeable
+
+
+class Large(Noisy):
+    def __getitem__(self, index: int) -> Any:
+        return np.full((2, 150_000), index, np.float32), np.arange(9000), index
+
+
+def overwritten(images: Any) -> float:
+    return images.fill_(7).sum().item()
+
+
+def test_large_arrays_are_taken_over() -> None:
+    """They are this process's own all the same, however many are kept, and whatever else is kept."""
+    batches = list(DataLoader(Large(80), batch_size=1, num_workers=2))
+    mapped = len(transport._mappings)
+    assert (mapped == transport.MOST_MAPPED) == (sys.platform == "linux")
+    for index, (images, row, number) in enumerate(batches):
+        assert images.unique().tolist() == [index] and row[0, -1] == 8999 and number.item() == index
+    images = batches[0][0]
+    images.add_(5)
+    assert images.unique().tolist() == [5] and batches[1][0].unique().tolist() == [1]
+    assert list(DataLoader([images], batch_size=None, num_workers=1, collate_fn=overwritten)) == [7 * 300_000]
+    assert images.unique().tolist() == [5]  # what the worker wrote is the worker's
+    rows = [row for _, row, _ in batches]
+    del batches, images
+    gc.collect()
+    assert len(transport._mappings) == 0 and len(rows) == 80
+    (tensor,) = DataLoader([1], num_workers=1, collate_fn=lambda _: wg.zeros(2**19, requires_grad=True))
+    (tensor * 2).sum().backward()
+    assert tensor.grad is not None and tensor.grad.unique().tolist() == [2]
+
+
+def test_without_room_in_shared_memory_pipes_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(name: str, size: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(transport, "SHELF", "/dev/shm")
+    monkeypatch.setattr(transport, "_reserve", full)
+    batch = {"images": np.arange(100_000), "text": "x"}
+    words = r"no room in shared memory: 0\.8 MB: No space left on device\. Batches go through pipes.*enlarge /dev/shm"
+    with pytest.warns(UserWarning, match=words):
+        seen = transport.unpack(transport.pack(batch, f"wg{os.getpid():x}_full"))
+    assert seen["text"] == "x" and np.array_equal(seen["images"], batch["images"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        batches = list(DataLoader(Large(3), num_workers=1, multiprocessing_context="fork"))
+    assert [images.unique().tolist() for images, _, _ in batches] == [[0], [1], [2]]
 
 
 def test_streams() -> None:

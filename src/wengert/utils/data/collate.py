@@ -41,9 +41,7 @@ def default_collate(batch: Sequence[Any]) -> Any:
     if isinstance(first, Tensor):
         return _stack(batch)
     if isinstance(first, np.ndarray | np.generic):
-        if first.dtype.kind in "SUO":
-            raise DTypeError(message("default_collate", "arrays of this kind cannot become tensors", str(first.dtype)))
-        return _stack([api.as_tensor(array) for array in batch])
+        return _stack_arrays(batch, first)
     if isinstance(first, float):
         return api.tensor(batch, dtype=api.float64)
     if isinstance(first, bool | int):
@@ -62,6 +60,18 @@ def default_collate(batch: Sequence[Any]) -> Any:
             "Pass a collate_fn that knows this type to DataLoader",
         )
     )
+
+
+def _stack_arrays(batch: Sequence[Any], first: Any) -> Tensor:
+    if first.dtype.kind in "SUO":
+        raise DTypeError(message("default_collate", "arrays of this kind cannot become tensors", str(first.dtype)))
+    if all(_is_like(array, first) for array in batch):  # the usual case, at once
+        return api.as_tensor(np.stack(batch))
+    return _stack([api.as_tensor(array) for array in batch])
+
+
+def _is_like(value: Any, first: Any) -> bool:
+    return isinstance(value, np.ndarray | np.generic) and value.dtype == first.dtype and value.shape == first.shape
 
 
 def _stack(tensors: Sequence[Tensor]) -> Tensor:

@@ -1,13 +1,19 @@
 """Batches from process to process: small ones through the pipe, arrays of large ones through shared memory.
 
-A batch is pickled with its arrays out of band. One segment of shared memory carries them; the
-receiver copies them out and removes the segment, so none outlives the batch.
+A batch is pickled with its arrays out of band. One segment of shared memory carries them; the receiver takes
+them over and removes the segment, so none outlives the batch. An array that makes up most of a large batch is
+not copied: its pages stay where they are, mapped privately, so that nobody else sees what is written to them.
 """
 
 from __future__ import annotations
 
 import io
+import mmap
+import os
 import pickle
+import sys
+import warnings
+import weakref
 from collections.abc import Sequence
 from multiprocessing import shared_memory
 from typing import Any
@@ -21,6 +27,9 @@ from ...tensor import Tensor
 
 INLINE = 1 << 15  # bytes; less than a pipe holds, and less than a segment is worth
 ALIGN = 64
+MAPPED = 1 << 20  # bytes; for fewer a copy is quicker
+MOST_MAPPED = 64  # mappings at a time, for each keeps a file descriptor
+SHELF = "/dev/shm" if sys.platform == "linux" else None  # where segments are files
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 
 
@@ -60,11 +69,40 @@ def pack(batch: Any, name: str) -> bytes:
     if sum(sizes) <= INLINE:
         return pickle.dumps((stream.getvalue(), sizes, [bytes(view) for view in raw]))
     starts, total = _layout(sizes)
-    segment = shared_memory.SharedMemory(name, create=True, size=total)
+    segment = _segment(name, total)
+    if segment is None:
+        return pickle.dumps((stream.getvalue(), sizes, [bytes(view) for view in raw]))
     for start, view in zip(starts, raw):
         _bytes(segment)[start : start + view.nbytes] = view
     segment.close()
     return pickle.dumps((stream.getvalue(), sizes, name))
+
+
+def _segment(name: str, size: int) -> shared_memory.SharedMemory | None:
+    """A new segment; None, and a warning, where there is no room for it."""
+    segment = None
+    try:
+        segment = shared_memory.SharedMemory(name, create=True, size=size)
+        if SHELF is not None:
+            _reserve(name, size)
+    except OSError as error:
+        if segment is not None:
+            segment.close()
+            segment.unlink()
+        seen = f"{size / 1e6:.1f} MB: {error.strerror}"
+        cure = f"Batches go through pipes, which is slower; enlarge {SHELF or 'it'}, or use smaller batches"
+        warnings.warn(message("DataLoader", "no room in shared memory", seen, cure), stacklevel=2)
+        return None
+    return segment
+
+
+def _reserve(name: str, size: int) -> None:
+    """Take the pages now: without room, writing to them later would kill the process."""
+    file = os.open(f"{SHELF}/{name}", os.O_RDWR)
+    try:
+        os.posix_fallocate(file, 0, size)
+    finally:
+        os.close(file)
 
 
 def unpack(data: bytes) -> Any:
@@ -74,15 +112,38 @@ def unpack(data: bytes) -> Any:
         return pickle.loads(stream, buffers=[bytearray(piece) for piece in carried])
     segment = shared_memory.SharedMemory(carried)
     try:
-        starts, _ = _layout(sizes)
-        buffers = []
+        starts, total = _layout(sizes)
+        mapped = _map(carried, total) if max(sizes) * 4 > sum(sizes) * 3 else None
+        buffers: list[Any] = []
         for start, size in zip(starts, sizes):
+            if mapped is not None and size == max(sizes):
+                buffers.append(memoryview(mapped)[start : start + size])
+                continue
             buffers.append(np.empty(size, np.uint8))
             buffers[-1].data[:] = _bytes(segment)[start : start + size]
     finally:
         segment.close()
         segment.unlink()
     return pickle.loads(stream, buffers=buffers)
+
+
+_mappings: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
+
+
+def _map(name: str, size: int) -> mmap.mmap | None:
+    """The pages of a segment, private to this process; None where a copy is better, or the only way."""
+    if SHELF is None or size < MAPPED or len(_mappings) >= MOST_MAPPED:
+        return None
+    room = os.statvfs(SHELF)
+    if room.f_bavail * 2 < room.f_blocks:  # a small one, as in containers: it must not fill up with what is kept
+        return None
+    file = os.open(f"{SHELF}/{name}", os.O_RDWR)
+    try:
+        mapped = mmap.mmap(file, size, flags=mmap.MAP_PRIVATE)
+    finally:
+        os.close(file)
+    _mappings.add(mapped)
+    return mapped
 
 
 def discard(name: str) -> None:
