@@ -108,7 +108,7 @@ def train(training: Digits, validation: Digits, epochs: int, seed: int, lr: floa
         optimizer,
         optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs),
         metrics=[Accuracy()],
-        ema=0.98,
+        ema=nn.ExponentialMovingAverage(net, 0.98, warmup=True),
         callbacks=[stopping, best],
         directory=out,
         progress=Progress("images", every=5.0),

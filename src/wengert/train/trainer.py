@@ -47,7 +47,8 @@ class Trainer:
         clip_norm: the largest norm of the gradient.
         precision: "bfloat16" computes in bfloat16, with parameters, gradients and optimizer in float32; None
             computes in the parameters' dtype.
-        ema: decay of an exponential average of the weights, which validation, `evaluate` and `predict` then use.
+        ema: an `ExponentialMovingAverage` of the model, or the decay of one. Validation, `evaluate` and `predict` then
+            use the averages.
         callbacks: `Callback` objects, called in order.
         compile: run the training step through ``wg.compile``.
         seed: for `seed_everything` at the start of the training. Seed before making the model as well.
@@ -84,7 +85,7 @@ class Trainer:
         accumulate: int = 1,
         clip_norm: float | None = None,
         precision: Any = None,
-        ema: float | None = None,
+        ema: float | ExponentialMovingAverage | None = None,
         callbacks: Sequence[Callback] = (),
         compile: bool = False,
         seed: int | None = None,
@@ -104,7 +105,7 @@ class Trainer:
         self.compile, self.seed, self.save_every = compile, seed, save_every
         self.scheduler_interval = scheduler_interval
         self.directory = None if directory is None else Path(directory)
-        self.ema = None if ema is None else ExponentialMovingAverage(model, ema)
+        self.ema = ExponentialMovingAverage(model, ema) if isinstance(ema, int | float) else ema
         self.metrics = {"train": list(metrics), "validation": copy.deepcopy(list(metrics))}
         _check_names(self.metrics["train"])
         self.callbacks: list[Callback] = list(callbacks)
@@ -428,7 +429,7 @@ class Trainer:
 
         self.model.load_state_dict(weights if isinstance(weights, Mapping) else load_file(weights))
         if self.ema is not None:
-            self.ema = ExponentialMovingAverage(self.model, self.ema.decay)
+            self.ema = ExponentialMovingAverage(self.model, self.ema.decay, self.ema.warmup)
 
 
 def _check_counts(**counts: Any) -> None:
