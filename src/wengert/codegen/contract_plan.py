@@ -114,7 +114,8 @@ def problem(p: Product, swapped: bool) -> Problem:
 class Plan(NamedTuple):
     """All decisions.
 
-    ``pack_x``, ``pack_y``: ``""``, ``"tile"`` (each tile for itself) or ``"temp"`` (once, a step before).
+    ``pack_x``, ``pack_y``: ``""``, ``"tile"`` (within the kernel, y again only where the columns differ from those of
+    the tile before) or ``"temp"`` (once, a step before).
     A tile has ``rows`` by ``columns`` of the result; ``kc`` steps of k go over a tile at once; ``chunk`` steps of k
     are one tile's (less than k: partial sums are combined by a step after). ``turn``: results are transposed before
     they are stored.
@@ -153,6 +154,8 @@ def plan(p: Product, target: Target, mapped_a: bool = False, mapped_b: bool = Fa
     return min(plans, key=lambda q: q.cost)
 
 
+_FAR = 512  # bytes between steps of k from which on packing is worth while
+_PAGE = 4096
 _COPY, _TURN, _GATHER = 0.15, 0.5, 1.5  # cycles to pack an element, as measured
 _STORE_TURNED = 1.0  # cycles to store an element by a transpose
 _SMALL_CHUNK = 256
@@ -167,7 +170,7 @@ def _plan(q: Problem, target: Target, mapped_a: bool, mapped_b: bool) -> Plan:
     turn = q.c[2] != 1 and q.c[1] == 1
     batch = math.prod(q.batch)
     chunk = _chunk(q, batch)
-    kc = _depth(chunk, target, block, size)
+    kc = _depth(chunk, target, size, 0 if y_packed else q.y.k * size)
     rows, columns = _tile(q, block, target, kc, size, batch * max(-(-q.k // chunk), 1))
     cycles = sweep_cycles(block, q.i, q.j) * q.k
     if x_packed:
@@ -184,7 +187,7 @@ def _plan(q: Problem, target: Target, mapped_a: bool, mapped_b: bool) -> Plan:
         kc=kc,
         chunk=chunk,
         pack_x=("tile" if columns >= q.j and chunk >= q.k else "temp") if x_packed else "",
-        pack_y=("tile" if rows >= q.i and chunk >= q.k else "temp") if y_packed else "",
+        pack_y=("tile" if columns * q.k * size <= 4 * target.l2 and chunk >= q.k else "temp") if y_packed else "",
         turn=turn and chunk >= q.k,
         cost=cycles * batch,
     )
@@ -196,10 +199,13 @@ def _pack_cycles(side: Side, k: int) -> float:
 
 def _packs(q: Problem, block: Block, size: int, mapped: dict[str, bool]) -> tuple[bool, bool]:
     """Whether to pack x and y: needed if vectors cannot be loaded, else if the operand is read often from far apart."""
-    far = 1024  # bytes between steps of k from which on each step meets another page or the same cache sets
     y_uses, x_uses = q.i / block.rows, q.j / block.width
-    y = q.y.w != 1 or (mapped[q.y.operand] and y_uses > 2) or (y_uses > 4 and q.y.k * size >= far and q.k > 32)
-    x = (mapped[q.x.operand] and x_uses > 2) or (x_uses > 4 and q.x.k * size >= far and q.k > 32)
+    far_x, far_y = q.x.k * size, q.y.k * size
+    often = 48 if far_y % _PAGE or q.k < 256 else 12
+    y = q.y.w != 1 or (mapped[q.y.operand] and y_uses > 2) or (y_uses > often and far_y >= _FAR and q.k > 32)
+    x = (mapped[q.x.operand] and x_uses > 2) or (
+        far_x >= _FAR and x_uses > 1 and (q.k > 256 or x_uses > 8) and q.k > 32
+    )
     return x, y
 
 
@@ -212,9 +218,17 @@ def _chunk(q: Problem, batch: int) -> int:
     return -(-q.k // max(chunks, 1))
 
 
-def _depth(k: int, target: Target, block: Block, size: int) -> int:
-    """Steps of k at once: a panel of y stays in the first-level cache, beside what streams by."""
-    most = max(target.l1 * 5 // 8 // (block.width * size), 64)
+_SIDES = 320  # rows and columns of a tile that is large enough
+
+
+def _depth(k: int, target: Target, size: int, far: int) -> int:
+    """Steps of k at once: as many as leave room for a tile's operands in the second-level cache.
+
+    Fewer if y is read where it is, ``far`` bytes from step to step: rows of one page, or one set of a cache, get many.
+    """
+    most = max(target.l2 * 5 // 8 // (_SIDES * size), 64)
+    if far >= _FAR:
+        most = min(most, 512 if far % _PAGE else 256)
     return -(-k // max(-(-k // most), 1))
 
 

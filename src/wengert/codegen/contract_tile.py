@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from .contract_plan import Plan, Problem, Side
 from .kernel import Epilogue, Kernel, Place, kernel_builder
 from .loop import BITS, I64, Builder, Type, Value, pointer
 from .micro import Accumulators, first_lanes, transpose
-from .pack import Source, pack_panel
+from .pack import Source, pack_panels
 from .target import Target
+
+_PACK_BYTES = 1024  # packed together at least, since memory is read by lines and pages
+_PACK_TILES = 64  # enough for any number of threads
 
 
 class Maps(NamedTuple):
@@ -153,21 +156,24 @@ class Writer:
         operands = {"source": pointer(self.p.kind), "packed": pointer(self.kind), **self.maps.operands(side.operand)}
         b = self.b = kernel_builder(name, operands)
         _, extent, width = self.extents(side)
-        panels = -(-extent // width)
         sizes, strides = self.packed_batch(side)
         count = math.prod(sizes)
+        panels = -(-extent // width)
+        group = min(max(_PACK_BYTES // (width * self.size), panels * count // _PACK_TILES, 1), panels)
+        groups = -(-panels // group)
         with b.loop(b.lo, b.hi, unroll=1) as t:
-            panel, linear = t % panels, t // panels
+            first, linear = t % groups * group, t // groups
             batch: list[Value] = []
             for size in reversed(sizes):
                 batch.insert(0, linear % size)
                 linear = linear // size
             to = self.offset(b.packed, [s * self.packed_size(side) for s in strides], batch)
-            to = b.offset(to, panel * (width * self.q.k))
-            pack_panel(b, self.source(side, b.source, batch), panel * width, to, width, self.block.lanes)
+            to = b.offset(to, first * (width * self.q.k))
+            here = b.binary("min", b.const(group, I64), panels - first) if panels % group else group
+            pack_panels(b, self.source(side, b.source, batch), first * width, to, here, width, self.block.lanes)
         elements = count * self.packed_size(side)
         moved = count * extent * self.q.k * BITS[self.p.kind] // 8 + elements * self.size
-        return Kernel(b.finish(), count * panels, 0, 0, moved), elements
+        return Kernel(b.finish(), count * groups, 0, 0, moved), elements
 
     # -- tiles -----------------------------------------------------------------------------
 
@@ -183,11 +189,12 @@ class Writer:
         b = self.b = kernel_builder(name, {n: pointer(k) for n, k in kinds.items()} | extra)
         self.layout_scratch()
         batch = math.prod(q.batch)
+        self.packed_columns = b.var(b.const(-1, I64))
         with b.loop(b.lo, b.hi, unroll=1) as t:
-            it, t = t % plan.row_tiles, t // plan.row_tiles
-            jt, t = t % plan.column_tiles, t // plan.column_tiles
+            it, columns = t % plan.row_tiles, t // plan.row_tiles
+            jt, t = columns % plan.column_tiles, columns // plan.column_tiles
             chunk = t % plan.chunks
-            Tile(self, it, jt, chunk, self.split_batch(t // plan.chunks)).write()
+            Tile(self, it, jt, chunk, self.split_batch(t // plan.chunks), columns).write()
         tiles = batch * plan.chunks * plan.row_tiles * plan.column_tiles
         touched = batch * (q.i * q.k + q.k * q.j + q.i * q.j) * BITS[self.p.kind] // 8
         return Kernel(b.finish(), tiles, self.scratch_bytes, self.p.flops, touched)
@@ -198,7 +205,7 @@ class Writer:
         sizes = {
             "x": plan.rows * self.q.k if plan.pack_x == "tile" else 0,
             "y": plan.columns * self.q.k if plan.pack_y == "tile" else 0,
-            "sums": self.buffer_rows * block.width * self.buffer_panels if self.buffered else 0,
+            "sums": self.buffer_size if self.buffered else 0,
         }
         self.scratch_at: dict[str, int] = {}
         total = 0
@@ -231,9 +238,11 @@ class Writer:
         return -(-min(self.plan.rows, max(self.q.i, 1)) // lanes) * lanes
 
     @property
-    def buffer_panels(self) -> int:
-        """One panel at a time, unless sums wait for the next steps of k."""
-        return 1 if self.steps == 1 else self.plan.columns // self.block.width
+    def buffer_size(self) -> int:
+        """Elements of the buffer: a panel (see `Tile.step`), or the tile if sums wait for the next steps of k."""
+        if self.plan.turn:
+            return self.buffer_rows * (self.block.width if self.steps == 1 else self.plan.columns)
+        return (self.block.rows if self.steps == 1 else self.plan.rows) * self.plan.columns
 
     def combine_kernel(self, name: str) -> Kernel:
         """The kernel that adds up partial sums and finishes the result."""
@@ -286,13 +295,14 @@ class Writer:
 class Tile:
     """Writes the code of one tile."""
 
-    def __init__(self, w: Writer, it: Value, jt: Value, chunk: Value, batch: list[Value]) -> None:
+    def __init__(self, w: Writer, it: Value, jt: Value, chunk: Value, batch: list[Value], columns: Value) -> None:
+        """``columns``: which y the tile has, a number that is the same for tiles that follow each other."""
         self.w, self.b, self.batch = w, w.b, batch
         plan, q, block = w.plan, w.q, w.block
         self.i0, self.j0 = it * plan.rows, jt * plan.columns
         self.rows = panel_count(q.i, block.rows, plan.rows // block.rows, it, plan.row_tiles)
         self.columns = panel_count(q.j, block.width, plan.columns // block.width, jt, plan.column_tiles)
-        self.it, self.jt, self.chunk = it, jt, chunk
+        self.chunk, self.y_number = chunk, columns
         self.x = self.operand(q.x, plan.pack_x, it * (plan.rows // block.rows))
         self.y = self.operand(q.y, plan.pack_y, jt * (plan.columns // block.width))
         if plan.chunks > 1:
@@ -320,9 +330,12 @@ class Tile:
         to = w.scratch("x" if side is w.q.x else "y")
         source = w.source(side, p, self.batch)
         panels = count.full + (count.has_rest if isinstance(count.has_rest, bool) else b.cast(count.has_rest, "i64"))
-        with b.loop(0, panels, unroll=1) as panel:
-            here = b.offset(to, panel * (width * w.q.k))
-            pack_panel(b, source, start + panel * width, here, width, w.block.lanes)
+        if side is w.q.x:
+            pack_panels(b, source, start, to, panels, width, w.block.lanes)
+            return to
+        with b.when(w.packed_columns.get() != self.y_number):
+            pack_panels(b, source, start, to, panels, width, w.block.lanes)
+            w.packed_columns.set(self.y_number)
         return to
 
     def write(self) -> None:
@@ -339,24 +352,35 @@ class Tile:
             self.step(k0, kc, k0 == start if several else None, k0 + kc == stop if several else None)
 
     def step(self, k0: Value, kc: Value | int, first: Value | None, last: Value | None) -> None:
-        """``kc`` steps of k from ``k0`` on; ``first``, ``last``: whether those are (None: both)."""
+        """``kc`` steps of k from ``k0`` on; ``first``, ``last``: whether those are (None: both).
+
+        A panel of rows meets all columns while it is in the first-level cache; where results are transposed, a panel
+        of columns meets all rows, so that whole squares are complete.
+        """
         w, b, block = self.w, self.b, self.w.block
 
-        def column(panel: Value, width: int) -> None:
-            def row(row_panel: Value, rows: int) -> None:
-                sums = self.multiply(row_panel, rows, panel, width, k0, kc)
-                self.keep(sums, row_panel, panel, width, first)
+        def multiply(row_panel: Value, rows: int, panel: Value, width: int) -> None:
+            self.keep(self.multiply(row_panel, rows, panel, width, k0, kc), row_panel, panel, width, first)
 
-            each_panel(b, self.rows, block.rows, row)
-            if not w.buffered:
-                return
-            if last is None:
-                self.finish_panel(panel, width)
-            else:
+        def finish(do: Callable[[], None]) -> None:
+            if w.buffered and last is None:
+                do()
+            elif w.buffered and last is not None:
                 with b.when(last):
-                    self.finish_panel(panel, width)
+                    do()
 
-        each_panel(b, self.columns, block.width, column)
+        def column(panel: Value, width: int) -> None:
+            each_panel(b, self.rows, block.rows, lambda r, rows: multiply(r, rows, panel, width))
+            finish(lambda: self.finish_turned(panel, width))
+
+        def row(row_panel: Value, rows: int) -> None:
+            each_panel(b, self.columns, block.width, lambda panel, width: multiply(row_panel, rows, panel, width))
+            finish(lambda: self.finish_rows(row_panel, rows))
+
+        if w.plan.turn:
+            each_panel(b, self.columns, block.width, column)
+        else:
+            each_panel(b, self.rows, block.rows, row)
 
     def multiply(
         self, row_panel: Value, rows: int, panel: Value, width: int, k0: Value, kc: Value | int
@@ -399,8 +423,7 @@ class Tile:
         w, b, block = self.w, self.b, self.w.block
         i = row_panel * block.rows
         if w.buffered:
-            begin = self.buffer(panel)
-            stride, begin, mask = block.width, b.offset(begin, i * block.width), None
+            begin, stride, mask = self.buffer(row_panel, panel), self.buffer_stride, None
         else:
             stride = self.ci
             begin = b.offset(self.c, (self.i0 + i) * stride + (self.j0 + panel * block.width))
@@ -421,31 +444,41 @@ class Tile:
         with b.otherwise():
             store(True)
 
-    def buffer(self, panel: Value) -> Value:
-        """Where the sums of a panel of columns are."""
-        w, p = self.w, self.w.scratch("sums")
-        if w.buffer_panels == 1:
-            return p
-        return self.b.offset(p, panel * (w.buffer_rows * w.block.width))
+    @property
+    def buffer_stride(self) -> int:
+        """From one row of the buffer to the next."""
+        return self.w.block.width if self.w.plan.turn else self.w.plan.columns
 
-    def finish_panel(self, panel: Value, width: int) -> None:
-        """Store the sums of a panel, when they are complete."""
-        w, b, block = self.w, self.b, self.w.block
-        begin, j0 = self.buffer(panel), self.j0 + panel * block.width
-        count = b.binary("min", b.const(w.plan.rows, I64), w.q.i - self.i0) if w.plan.row_tiles > 1 else w.q.i
+    def buffer(self, row_panel: Value | int, panel: Value | int) -> Value:
+        """Where the sums of a register block are; only those of the panel at hand are kept if there is one step of k."""
+        w, b = self.w, self.b
         if w.plan.turn:
-            self.finish_turned(begin, j0, width, count)
-            return
-        with b.loop(0, count, unroll=1) as r:
-            for v in range(0, width, block.lanes):
-                x = b.load(begin, r * block.width + v, block.lanes)
-                mask = first_lanes(b, block.lanes, width - v)
-                w.finish(self.c, self.batch, self.i0 + r, j0 + v, x, mask, "j")
+            start = b.lift(0 if w.steps == 1 else panel, I64) * (w.buffer_rows * w.block.width)
+            start = start + b.lift(row_panel, I64) * (w.block.rows * w.block.width)
+        else:
+            start = b.lift(0 if w.steps == 1 else row_panel, I64) * (w.block.rows * w.plan.columns)
+            start = start + b.lift(panel, I64) * w.block.width
+        return b.offset(w.scratch("sums"), start)
 
-    def finish_turned(self, begin: Value, j0: Value, width: int, count: Value | int) -> None:
-        """The same where the result lies along i: squares of lanes are transposed on the way."""
+    def finish_rows(self, row_panel: Value, rows: int) -> None:
+        """Store the sums of a panel of rows, when they are complete."""
         w, b, block = self.w, self.b, self.w.block
-        lanes = block.lanes
+        begin, i0 = self.buffer(row_panel, 0), self.i0 + row_panel * block.rows
+        count = self.here(w.plan.columns, w.q.j, self.j0, w.plan.column_tiles)
+        with b.loop(0, rows, unroll=1) as r, b.loop(0, count, block.lanes, unroll=1) as v:
+            x = b.load(begin, r * self.buffer_stride + v, block.lanes)
+            mask = first_lanes(b, block.lanes, count - v) if w.q.j % block.lanes else None
+            w.finish(self.c, self.batch, i0 + r, self.j0 + v, x, mask, "j")
+
+    def here(self, size: int, extent: int, start: Value, tiles: int) -> Value | int:
+        """How many rows or columns the tile has."""
+        return self.b.binary("min", extent - start, size) if tiles > 1 and extent % size else min(size, extent)
+
+    def finish_turned(self, panel: Value, width: int) -> None:
+        """The same for a panel of columns, where the result lies along i: squares of lanes are transposed on the way."""
+        w, b, block = self.w, self.b, self.w.block
+        begin, j0, lanes = self.buffer(0, panel), self.j0 + panel * block.width, block.lanes
+        count = self.here(w.plan.rows, w.q.i, self.i0, w.plan.row_tiles)
         square = b.array(w.kind, lanes * lanes)
         with b.loop(0, count, lanes, unroll=1) as r, b.loop(0, width, lanes, unroll=1) as v:
             rows = [b.load(begin, (r + q) * block.width + v, lanes) for q in range(lanes)]
@@ -456,8 +489,3 @@ class Tile:
             with b.loop(0, there, unroll=1) as q:
                 x = b.load(square, q * lanes, lanes)
                 w.finish(self.c, self.batch, self.i0 + r, j0 + v + q, x, mask, "i")
-
-
-def step_operands(names: Mapping[str, Type], given: Mapping[str, str]) -> tuple[str, ...]:
-    """What to pass for each parameter: a buffer of the recipe, by default of the same name."""
-    return tuple(given.get(name, name) for name in names)

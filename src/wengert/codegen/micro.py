@@ -17,6 +17,7 @@ from .target import Target
 _LATENCY = 4  # cycles from one FMA to the next that needs its result, on the processors known
 _FMA_PORTS = 2
 _LOAD_PORTS = 2
+_LOAD = 0.06  # cycles that a load costs beside others: lines must come from the second-level cache too
 
 
 class Block(NamedTuple):
@@ -34,7 +35,8 @@ class Block(NamedTuple):
 
 def block_cycles(rows: int, vectors: int) -> float:
     """Estimated cycles of one step of a block: bound by multiply-adds, by loads, or by the latency of its chains."""
-    return max(rows * vectors / _FMA_PORTS, (rows + vectors) / _LOAD_PORTS, _LATENCY)
+    loads = rows + vectors
+    return max(rows * vectors / _FMA_PORTS, loads / _LOAD_PORTS, _LATENCY) + _LOAD * loads
 
 
 def sweep_cycles(block: Block, i: int, j: int) -> float:
@@ -46,18 +48,13 @@ def sweep_cycles(block: Block, i: int, j: int) -> float:
 
 
 def register_block(target: Target, lanes: int, i: int, j: int, most_vectors: int = 4) -> Block:
-    """The block that fits the registers and takes the fewest estimated cycles for an ``i`` by ``j`` result.
-
-    Of those about equal, the one with most accumulators: it loads least for each multiply-add.
-    """
+    """The block that fits the registers and takes the fewest estimated cycles for an ``i`` by ``j`` result."""
     best: tuple[float, Block] | None = None
     for vectors in range(1, min(most_vectors, -(-j // lanes)) + 1):
         most = (target.vector_registers - vectors - 1) // vectors
         for rows in range(1, min(most, i) + 1):
             block = Block(rows, vectors, lanes)
-            # Each block costs its prologue and the stores of its results.
-            count = -(-i // rows) * -(-j // block.width)
-            cost = sweep_cycles(block, i, j) * (1 + 0.002 * (rows + 2 * vectors)) + 0.01 * count
+            cost = sweep_cycles(block, i, j)
             if best is None or cost < best[0]:
                 best = cost, block
     assert best is not None

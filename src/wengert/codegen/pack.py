@@ -28,44 +28,60 @@ class Source(NamedTuple):
     convert: Callable[[Value, Value, Value, str, Value | None], Value]
 
 
-def pack_panel(b: Builder, source: Source, w0: Value, target: Value, width: int, lanes: int) -> None:
-    """Write the panel that begins at ``w0`` to ``target`` (pointer)."""
-    if source.stride_w == 1 or source.extent_k == 1:
-        _copy(b, source, w0, target, width, lanes)
-    elif source.stride_k == 1 and source.extent_k > 2:
-        _turn(b, source, w0, target, width, lanes)
-    else:
-        _gather(b, source, w0, target, width, lanes)
-
-
-def _copy(b: Builder, s: Source, w0: Value, target: Value, width: int, lanes: int) -> None:
-    """Elements already lie side by side along ``w``."""
-    if s.stride_w != 1:
-        _gather(b, s, w0, target, width, lanes)
+def pack_panels(
+    b: Builder, source: Source, w0: Value, target: Value, panels: Value | int, width: int, lanes: int
+) -> None:
+    """Write ``panels`` panels, the first of which begins at ``w0``, one after the other to ``target`` (pointer)."""
+    if source.stride_w == 1:
+        _copy(b, source, w0, target, panels, width, lanes)
         return
+    with b.loop(0, panels, unroll=1) as panel:
+        here = b.offset(target, panel * (width * source.extent_k))
+        if source.stride_k == 1 and source.extent_k > 2:
+            _turn(b, source, w0 + panel * width, here, width, lanes)
+        else:
+            _gather(b, source, w0 + panel * width, here, width, lanes)
 
-    def rows(masked: bool) -> None:
-        masks = [_valid(b, s, w0 + v, lanes) if masked else None for v in range(0, width, lanes)]
-        with b.loop(0, s.extent_k) as k:
+
+_ROWS = 8  # steps of k to copy for one panel before the next one: what is read stays in the first-level cache
+
+
+def _copy(b: Builder, s: Source, w0: Value, target: Value, panels: Value | int, width: int, lanes: int) -> None:
+    """Elements already lie side by side along ``w``. All panels together, as each of them reads parts of lines."""
+
+    def rows(k0: Value, count: Value | int, w: Value, to: Value, masked: bool) -> None:
+        masks = [_valid(b, s, w + v, lanes) if masked else None for v in range(0, width, lanes)]
+        with b.loop(0, count, unroll=1) as r:
+            k = k0 + r
             for v, mask in zip(range(0, width, lanes), masks, strict=True):
                 mask = _both(mask, first_lanes(b, lanes, width - v))
-                x = b.load(s.pointer, k * s.stride_k + (w0 + v), lanes, mask)
-                _put(b, target, k * width + v, s.convert(x, w0 + v, k, "w", mask), width - v)
+                at = k * s.stride_k + (w + v)
+                b.prefetch(s.pointer, at + _ROWS * s.stride_k)
+                _put(
+                    b, to, k * width + v, s.convert(b.load(s.pointer, at, lanes, mask), w + v, k, "w", mask), width - v
+                )
 
-    if s.extent_w % width == 0:
-        rows(False)
-        return
-    with b.when(w0 + width <= s.extent_w):
-        rows(False)
-    with b.otherwise():
-        rows(True)
+    with b.loop(0, s.extent_k, _ROWS, unroll=1) as k0, b.loop(0, panels, unroll=1) as panel:
+        count = b.binary("min", s.extent_k - k0, _ROWS) if s.extent_k % _ROWS else _ROWS
+        w, to = w0 + panel * width, b.offset(target, panel * (width * s.extent_k))
+        if s.extent_w % width == 0:
+            rows(k0, count, w, to, False)
+        else:
+            with b.when(w + width <= s.extent_w):
+                rows(k0, count, w, to, False)
+            with b.otherwise():
+                rows(k0, count, w, to, True)
 
 
 def _turn(b: Builder, s: Source, w0: Value, target: Value, width: int, lanes: int) -> None:
     """Elements lie side by side along ``k``: squares are transposed in registers."""
 
     def squares(start: Value | int, stop: int, masked: bool) -> None:
-        with b.loop(start, stop, lanes) as k:
+        with b.loop(start, stop, lanes, unroll=1) as k:
+            if width % lanes == 0:
+                with b.loop(0, width, lanes, unroll=1) as v:
+                    _square(b, s, w0 + v, k, b.offset(target, v), width, lanes, lanes, masked)
+                return
             for v in range(0, width, lanes):
                 _square(b, s, w0 + v, k, b.offset(target, v), width, width - v, lanes, masked)
 
