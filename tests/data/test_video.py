@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 import re
+import struct
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 
@@ -84,6 +88,40 @@ def test_formats(tmp_path: Path, name: str, codec: str, rate: float) -> None:
     assert np.abs(frames.mean((1, 2, 3)) - 5 * np.arange(30)).max() < (8 if codec == "gif" else 4)
     late = data.read_frames(tmp_path / name, [28.5 / info.frame_rate])
     assert np.array_equal(late[0], frames[28])
+
+
+def test_frames_at_uneven_times(tmp_path: Path) -> None:
+    """A stream that starts late, and whose frames stand for different times."""
+    stamps = [5000, 5010, 5100, 5500, 5510, 6200]
+    with av.open(str(tmp_path / "a.mkv"), "w") as container:
+        stream = container.add_stream("libx264", rate=30)
+        stream.width, stream.height, stream.codec_context.time_base = 32, 32, Fraction(1, 1000)
+        for stamp, picture in zip(stamps, ramp(6, 40), strict=True):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture.transpose(1, 2, 0)), format="rgb24")
+            frame.pts, frame.time_base = stamp, Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    np.testing.assert_allclose(data.frame_times(tmp_path / "a.mkv"), [0, 0.01, 0.1, 0.5, 0.51, 1.2])
+    seen = data.read_frames(tmp_path / "a.mkv", [0, 0.005, 0.01, 0.3, 0.505, 0.6, 1.2])
+    assert np.rint(seen.mean((1, 2, 3)) / 40).tolist() == [0, 0, 1, 2, 3, 4, 5]
+    frames, times = data.read_video(tmp_path / "a.mkv", 0.1, 0.51)
+    assert np.rint(frames.mean((1, 2, 3)) / 40).tolist() == [2, 3]
+    np.testing.assert_allclose(times, [0.1, 0.5])
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2, 3])
+def test_a_camera_that_was_turned(tmp_path: Path, turns: int) -> None:
+    """The matrix by which an MP4 says how it is to be shown is written over."""
+    data.write_video(noise(3), tmp_path / "a.mp4", **EXACT)
+    content = bytearray((tmp_path / "a.mp4").read_bytes())
+    cosine, sine = round(math.cos(turns * math.pi / 2)) << 16, round(math.sin(turns * math.pi / 2)) << 16
+    place = content.index(struct.pack(">9i", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30), content.index(b"tkhd"))
+    content[place : place + 36] = struct.pack(">9i", cosine, sine, 0, -sine, cosine, 0, 0, 0, 1 << 30)
+    (tmp_path / "a.mp4").write_bytes(content)
+    wanted = np.rot90(noise(3), -turns, (2, 3))  # clockwise
+    assert np.array_equal(data.read_video(tmp_path / "a.mp4")[0], wanted)
+    assert data.video_info(tmp_path / "a.mp4")[3:5] == wanted.shape[2:]
+    assert data.read_frames(tmp_path / "a.mp4", []).shape == (0, 3, *wanted.shape[2:])
 
 
 def test_grey_frames_and_tensors(tmp_path: Path) -> None:

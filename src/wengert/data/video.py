@@ -1,7 +1,8 @@
 """Videos: frames by time, clips, folders (with PyAV, the libraries of FFmpeg).
 
-Frames are uint8 (frames, channels, height, width), as the pictures of `wengert.data.read_image`. Times are in
-seconds from the first frame. `transforms.PerClip` gives all frames of a clip the same random change.
+Frames are uint8 (frames, channels, height, width), as the pictures of `wengert.data.read_image`, turned as the file
+says that they are shown. Times are in seconds from the first frame. `transforms.PerClip` gives all frames of a clip
+the same random change.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ def frame_times(path: str | os.PathLike[str]) -> Any:
 
 
 def video_info(path: str | os.PathLike[str]) -> VideoInfo:
-    """Number and rate of the frames, duration, sizes and codec, without decoding.
+    """Number and rate of the frames, duration, sizes and codec; at most the first frame is decoded.
 
     Raises:
         ArgumentError: the file is no video that FFmpeg can read.
@@ -78,8 +79,7 @@ def video_info(path: str | os.PathLike[str]) -> VideoInfo:
         guess = float(stream.average_rate or 0)
         rate = (len(stamps) - 1) / span if span else guess
         duration = len(stamps) / rate if rate else 0.0
-        codec = stream.codec_context
-        return VideoInfo(len(stamps), rate, duration, codec.height, codec.width, codec.name)
+        return VideoInfo(len(stamps), rate, duration, *_size(container, stream), stream.codec_context.name)
 
 
 def _decoded(container: Any, stream: Any, first: int, stamp: int) -> Iterator[tuple[int, Any]]:
@@ -97,7 +97,18 @@ def _decoded(container: Any, stream: Any, first: int, stamp: int) -> Iterator[tu
 
 
 def _pixels(frame: Any) -> Any:
-    return np.ascontiguousarray(frame.to_ndarray(format="rgb24").transpose(2, 0, 1))
+    """Channels, height, width as the video is shown: cameras store how they were held."""
+    turned = np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
+    return np.ascontiguousarray(turned.transpose(2, 0, 1))
+
+
+def _size(container: Any, stream: Any) -> tuple[int, int]:
+    """Height and width as the video is shown."""
+    container.seek(0)
+    frame = next(container.decode(stream), None)
+    if frame is None:
+        return stream.codec_context.height, stream.codec_context.width
+    return (frame.width, frame.height) if round(frame.rotation / 90) % 2 else (frame.height, frame.width)
 
 
 def _read_stamps(container: Any, stream: Any, first: int, wanted: Sequence[int]) -> Any:
@@ -141,8 +152,7 @@ def _at_times(container: Any, stream: Any, stamps: Any, times: Any) -> Any:
     if times.ndim != 1:
         raise ShapeError(message("read_frames", "times must be a row of numbers", str(times.shape)))
     if not times.size:
-        codec = stream.codec_context
-        return np.zeros((0, 3, codec.height, codec.width), np.uint8)
+        return np.zeros((0, 3, *_size(container, stream)), np.uint8)
     unit = float(stream.time_base)
     seconds = (stamps - stamps[0]) * unit
     last = float(np.median(np.diff(seconds))) if len(seconds) > 1 else 1.0
@@ -174,8 +184,7 @@ def read_video(path: str | os.PathLike[str], start: float = 0.0, end: float | No
         seconds = (stamps - stamps[:1]) * float(stream.time_base)
         inside = (seconds >= start) & (seconds < (np.inf if end is None else end))
         if not inside.any():
-            codec = stream.codec_context
-            return np.zeros((0, 3, codec.height, codec.width), np.uint8), np.zeros(0)
+            return np.zeros((0, 3, *_size(container, stream)), np.uint8), np.zeros(0)
         return _read_stamps(container, stream, int(stamps[0]), stamps[inside].tolist()), seconds[inside]
 
 
