@@ -37,7 +37,8 @@ LAYERS = """
     optimize
     schedule  codegen
     runtime
-    compile
+    capturing
+    compiler
     nn
     optim
     utils  data

@@ -37,9 +37,16 @@ if TYPE_CHECKING:
     )
 
 
+# Functions of modules that are loaded when first used.
+_ELSEWHERE = {
+    "vmap": "func", "compile": "compiler", "explain": "compiler", "plan": "compiler", "Compiled": "compiler",
+    "RecompileWarning": "compiler",
+}  # fmt: skip
+
+
 def __getattr__(name: str) -> Any:
-    if name == "vmap":
-        return importlib.import_module(f"{__name__}.func").vmap
+    if name in _ELSEWHERE:
+        return getattr(importlib.import_module(f"{__name__}.{_ELSEWHERE[name]}"), name)
     if name in _LAZY:
         return importlib.import_module(f"{__name__}.{name}")
     if name.startswith("_foreach_"):
@@ -51,4 +58,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY})
+    return sorted({*globals(), *_LAZY, *_ELSEWHERE})

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from . import tree
 from .errors import TraceError
-from .graph.capture import Capture
+from .graph.capture import Capture, HeldSlot
 from .graph.graph import Graph
 from .graph.handle import Handle, node_of, symbol, wrap
 from .graph.node import Node, Sink
 from .graph.trace import using
+
+
+class ArgumentSlot(NamedTuple):
+    """A tensor among the arguments, by its number."""
+
+    index: int
 
 
 class Captured:
@@ -81,6 +87,7 @@ def _capture(f: Callable[..., Any], args: Any, kwargs: dict[str, Any], dynamic: 
             inputs.append(made._node)
             x = made
         given.append(x)
+    state.arguments = {id(x): i for i, x in enumerate([x for x in given if isinstance(x, Handle)])}
     try:
         with using(state):
             symbolic_args, symbolic_kwargs = tree.unflatten(structure, given)
@@ -98,13 +105,14 @@ def _close(state: Capture, inputs: list[Node], found: Any) -> Captured:
     known = {id(x) for x, _ in state.seen.values()}
     results: list[Any] = []
     ends: list[Node] = []
-    for x in leaves:
+    while leaves:  # emptied, so that only what lives on is referred to
+        x = leaves.pop(0)
         if isinstance(x, Handle) and id(x) not in known:
             results.append(len(ends))
             ends.append(node_of(x))
         else:
             results.append(x)
-    del leaves, x  # so that only what lives on is referred to
+    x = None
     written = state.written()
     gradients = state.gradients()
     ends += [node for _, node in written]
@@ -119,7 +127,12 @@ def _close(state: Capture, inputs: list[Node], found: Any) -> Captured:
     out.numbers = [s for s, _ in numbers]
     out.draws = [g for g, _ in state.draws]
     out.results = results
-    out.written = [slot for slot, _ in written]
+    out.written = [
+        ArgumentSlot(state.arguments[id(s.handle)])
+        if isinstance(s, HeldSlot) and id(s.handle) in state.arguments
+        else s
+        for s, _ in written
+    ]
     out.grads = [(sink, g is not None) for sink, g in gradients]
     out.guards = Guards(state)
     return out

@@ -174,15 +174,15 @@ class Evaluator:
             flat = flat_index(coords, n.shape)
             held = self.local(n, flat)
             return self.load(n, flat, mask) if held is None else held
-        x = n.inputs[0]
-        if n.op.name == "reshape" and self.roots.is_root(x):
-            flat = flat_index(coords, n.shape)
-            held = self.local(x, flat)
-            return self.load(x, flat, mask) if held is None else held
         return self.expression(n, coords, mask)
 
     def expression(self, n: Node, coords: Coords, mask: Value | None) -> Value:
         """A node's element from its inputs, whether it is a root or not."""
+        x = n.inputs[0]
+        if n.op.name == "reshape" and self.roots.is_root(x) and not is_number(x):
+            flat = flat_index(coords, n.shape)
+            held = self.local(x, flat)
+            return self.load(x, flat, mask) if held is None else held
         found = self.roots.behind(n, coords, self.blocks.sizes)
         if self.roots.role[n.seq] in ("move", "reduce"):
             return self.value(found[0].source, found[0].coords, mask)

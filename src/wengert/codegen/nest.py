@@ -131,9 +131,9 @@ class Nest:
         self.extra: set[Affine] = set()
         self.inplace: dict[int, Node] = {}
         self.tiles = 1
-        widest = max(BITS[KIND[n.aval.dtype]] for n in (*group.nodes, *[x for n in group.nodes for x in n.inputs])
-                     if KIND[n.aval.dtype] in ("f16", "bf16", "f32", "f64", "i32", "u32") or len(group.nodes) == 1)  # fmt: skip
-        self.wide = max(target.vector_bytes * 8 // max(widest, 32), 1)
+        kinds = {KIND[n.aval.dtype] for n in (*group.nodes, *[x for n in group.nodes for x in n.inputs])}
+        widest = 64 if kinds & {"f64"} or kinds <= {"i64", "u64"} else 32
+        self.wide = target.vector_bytes * 8 // widest
 
     def emit(self) -> None:
         """Write the loops."""

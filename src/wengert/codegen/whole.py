@@ -13,6 +13,7 @@ from ..schedule.roots import Roots, View
 from .contract import Product, matmul
 from .conv import Convolution, convolve, weight_gradient
 from .kernel import Recipe
+from .scatter import add_rows
 from .target import Target
 
 
@@ -33,10 +34,13 @@ def _matmul(n: Node, views: list[View], target: Target) -> Lowered | None:
     if kind not in ("f32", "f64", "bf16") or not n.aval.size:
         return None
     a, b = views
-    m, k = n.inputs[0].shape[-2:]
-    c = strides_of(n.shape)
+    x, y = n.inputs
+    m, k = x.shape[-2:]
+    mine = strides_of(n.shape)
+    order = n.attrs.get("order", tuple(range(len(mine))))
+    c = tuple([mine[order.index(i)] for i in range(len(order))])
     spec = Product(
-        kind, n.shape[:-2], m, n.shape[-1], k,
+        kind, x.shape[:-2], m, y.shape[-1], k,
         (a.strides[:-2], *a.strides[-2:]), (b.strides[:-2], *b.strides[-2:]), (c[:-2], *c[-2:]),
     )  # fmt: skip
     return Lowered(matmul(spec, target), {"a": a, "b": b, "c": own(n)})
@@ -79,9 +83,19 @@ def _swapped(x: tuple[int, ...]) -> tuple[int, ...]:
     return (x[1], x[0], *x[2:])
 
 
+def _add_rows(n: Node, views: list[View], target: Target) -> Lowered | None:
+    g, index = views
+    kind, index_kind = KIND[n.aval.dtype], KIND.get(n.inputs[1].aval.dtype, "")
+    if kind not in ("f32", "f64") or n.attrs.get("axis", 0) or not n.aval.size or not n.inputs[0].aval.size:
+        return None
+    count, rows = n.inputs[1].aval.size, n.attrs["n"]
+    recipe = add_rows(kind, index_kind, count, rows, n.aval.size // rows, target)
+    return Lowered(recipe, {"g": g, "index": index, "out": own(n)})
+
+
 Lowerer = Callable[[Node, "list[View]", Target], "Lowered | None"]
 
-LOWERERS: dict[str, Lowerer] = {"matmul": _matmul, "conv": _conv}
+LOWERERS: dict[str, Lowerer] = {"matmul": _matmul, "conv": _conv, "add_rows": _add_rows}
 
 
 def lower(n: Node, roots: Roots, target: Target) -> Lowered | None:

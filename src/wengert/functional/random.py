@@ -127,7 +127,9 @@ def _integers(low: int, high: int, shape: tuple[int, ...], generator: Any) -> An
     """Uniform integers as an int64 handle: 64 random bits modulo the range (bias below 2**-32 up to 2**32)."""
     bits = _draw("random_bits", shape, np.dtype(np.uint64), generator)
     if bits._value is None:
-        raise TraceError(message("randint", "cannot be drawn inside this trace", cure="Draw it outside"))
+        span, start = wrap(np.array(high - low, np.uint64)), wrap(np.array(low, np.int64))
+        rest = apply(OPS["remainder"], (bits, expand_to(span, shape)))
+        return apply(OPS["cast"], (rest,), {"dtype": dt.NP_INT64}) + start
     return wrap((bits._value % np.uint64(high - low)).astype(np.int64) + low)
 
 

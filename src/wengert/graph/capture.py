@@ -80,6 +80,7 @@ class Capture(Trace):
         super().__init__()
         self.dynamic = dynamic  # whether an option of an optimizer may change from call to call
         self.seen: dict[int, tuple[Handle, Node]] = {}
+        self.arguments: dict[int, int] = {}  # numbers of the symbols that stand for arguments, by id
         self.grads: dict[int, tuple[Sink, Any]] = {}
         self.grads_read: list[tuple[Sink, bool]] = []
         self.entries: dict[int, EntrySlot] = {}
@@ -181,13 +182,17 @@ class Capture(Trace):
 
     def written(self) -> list[tuple[Any, Node]]:
         """Slots of the tensors that were changed and live on, with the nodes of their new values."""
-        last = {id(x): (x, x._node) for x, _, _ in self.writes}
+        first: dict[int, Any] = {}
+        last: dict[int, tuple[Handle, Any]] = {}
+        for x, value, _ in self.writes:
+            first.setdefault(id(x), value)
+            last[id(x)] = (x, x._node)
         out: list[tuple[Any, Node]] = []
         for key, (x, node) in last.items():
             held = sum(y is x for y, _, _ in self.writes)
             if key in self.entries:
                 out.append((self.entries[key], node))
-            elif sys.getrefcount(x) > held + _LOCAL:
+            elif key in self.arguments or (first[key] is not None and sys.getrefcount(x) > held + _LOCAL):
                 out.append((HeldSlot(x), node))
         return out
 

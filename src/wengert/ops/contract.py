@@ -26,7 +26,8 @@ def swap_last(x: Any) -> Any:
 class MatMul(Linear):
     """(..., m, k) @ (..., k, n); leading axes are equal (the front broadcasts first).
 
-    Half precision is multiplied and summed in float32 and rounded once.
+    Half precision is multiplied and summed in float32 and rounded once. ``order``, which the compiler chooses: the
+    result's axes are permuted so, as memory should hold them.
     """
 
     name = "matmul"
@@ -57,13 +58,16 @@ class MatMul(Linear):
         if x.shape[-1] != y.shape[-2]:
             cure = "Perhaps y.mT is meant" if x.shape[-1] == y.shape[-1] else ""
             raise ShapeError(message("matmul", "inner sizes differ", f"{x} @ {y}", cure))
-        return x.with_shape((*x.shape[:-1], y.shape[-1]))
+        shape = (*x.shape[:-1], y.shape[-1])
+        return x.with_shape(tuple([shape[i] for i in attrs["order"]]) if "order" in attrs else shape)
 
     def kernel(self, avals: Sequence[Aval], attrs: dict[str, Any]) -> Callable[..., Any]:
-        return self.numpy if avals[0].dtype in dt.HALF_NP else np.matmul
+        return super().kernel(avals, attrs) if attrs or avals[0].dtype in dt.HALF_NP else np.matmul
 
     def numpy(self, *xs: Any, **attrs: Any) -> Any:
         x, y = xs
+        if "order" in attrs:
+            return self.numpy(x, y).transpose(attrs["order"])
         dtype = x.dtype
         if dtype in dt.HALF_NP:
             return np.matmul(x.astype(np.float32), y.astype(np.float32)).astype(dtype)

@@ -46,6 +46,19 @@ def picked_class(rw: Rewriter, op: Any, xs: tuple[Node, ...], attrs: dict[str, A
     return _make(rw, "where", like, _make(rw, "eq", like, index, position), spread(g), rw.number(0, g.aval.with_shape(shape)))
 
 
+def whole_rows(rw: Rewriter, op: Any, xs: tuple[Node, ...], attrs: dict[str, Any], like: Node) -> Any:
+    """An index that is the same along all other axes picks, or adds up, whole rows."""
+    x, index = xs
+    dim = attrs["dim"]
+    if index.op is None or index.op.name != "expand" or len(index.inputs[0].shape) != 1 or dim in index.attrs["axes"]:
+        return None
+    if op.name == "gather" and any(a != b for i, (a, b) in enumerate(zip(x.shape, index.shape, strict=True)) if i != dim):
+        return None
+    if op.name == "gather":
+        return _make(rw, "take_rows", like, x, index.inputs[0], axis=dim)
+    return _make(rw, "add_rows", like, x, index.inputs[0], n=attrs["n"], axis=dim) if dim == 0 else None
+
+
 def one_window(rw: Rewriter, op: Any, xs: tuple[Node, ...], attrs: dict[str, Any], like: Node) -> Any:
     """A single window over everything is the input itself."""
     x, kernel = xs[0], attrs["kernel"]
@@ -130,7 +143,8 @@ def flat_product(rw: Rewriter, op: Any, xs: tuple[Node, ...], attrs: dict[str, A
 
 def _table() -> dict[str, Sequence[Rule]]:
     table: dict[str, list[Rule]] = {name: list(found) for name, found in rules().items()}
-    table["scatter_add"].append(picked_class)
+    table["scatter_add"] += [picked_class, whole_rows]
+    table["gather"].append(whole_rows)
     table["windows"].append(one_window)
     table["unwindows"].append(tiled_windows)
     table["matmul"].append(flat_product)

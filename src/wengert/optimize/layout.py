@@ -163,14 +163,13 @@ def layout(graph: Graph) -> Graph:
 
 
 def turned_products(graph: Graph) -> Graph:
-    """permute(x @ y), where nothing else reads the product, is permute(y) @ permute(x)."""
+    """permute(x @ y), where nothing else reads the product, is a product that is laid out so."""
     users: dict[int, int] = {}
     for n in graph.nodes:
-        for x in n.inputs or ():
+        for x in n.inputs:
             users[x.seq] = users.get(x.seq, 0) + 1
-    for n in graph.outputs:
-        users[n.seq] = users.get(n.seq, 0) + 1
-    single = {n.seq for n in graph.nodes if users.get(n.seq) == 1}
+    kept = {n.seq for n in graph.outputs}
+    single = {n.seq for n in graph.nodes if users.get(n.seq) == 1 and n.seq not in kept}
     return _Turner(single).run(graph)
 
 
@@ -183,12 +182,10 @@ class _Turner(Rewriter):
 
     def _nodes(self, nodes: Sequence[Node], env: dict[int, Any]) -> None:
         for n in nodes:
-            x = n.inputs[0] if n.inputs else n
-            if n.op is not None and n.op.name == "permute" and x.op is not None and x.op.name == "matmul":
-                rank = len(x.shape)
-                swap = (*range(rank - 2), rank - 1, rank - 2)
-                if n.attrs["order"] == swap and x.seq in self.single:
-                    a, b = (permuted(self, env[y.seq], swap, n) for y in x.inputs)
-                    env[n.seq] = self.make("matmul", (b, a), {}, n)
-                    continue
-            super()._nodes([n], env)
+            x = n.inputs[0] if n.op is not None and n.op.name == "permute" else None
+            if x is not None and x.op is not None and x.op.name == "matmul" and x.seq in self.single:
+                inner = x.attrs.get("order", tuple(range(len(x.shape))))
+                order = tuple([inner[i] for i in n.attrs["order"]])
+                env[n.seq] = self.make("matmul", tuple([env[y.seq] for y in x.inputs]), {"order": order}, n)
+            else:
+                super()._nodes([n], env)

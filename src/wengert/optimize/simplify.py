@@ -106,14 +106,14 @@ def set_slice(rw: Rewriter, op: Any, xs: tuple[Node, ...], attrs: dict[str, Any]
 def reduce(rw: Rewriter, op: Any, xs: tuple[Node, ...], attrs: dict[str, Any], like: Node) -> Any:
     """Over no axes, or over axes of size 1, of a value that is its own reduction."""
     (x,), axes = xs, attrs["axes"]
-    if op.name not in _OWN_REDUCTION or op.out_dtype is not None:
+    if op.name not in _OWN_REDUCTION or any(x.shape[a] != 1 for a in axes):
         return None
-    if all(x.shape[a] == 1 for a in axes):
-        return rw.reshape(x, tuple(n for i, n in enumerate(x.shape) if i not in axes), like)
-    return None
+    if op.out_dtype is not None:
+        x = rw.make("cast", xs, {"dtype": op.out_dtype}, like)
+    return rw.reshape(x, tuple(n for i, n in enumerate(x.shape) if i not in axes), like)
 
 
-_OWN_REDUCTION = frozenset({"sum", "prod", "amax", "amin"})
+_OWN_REDUCTION = frozenset({"sum", "prod", "amax", "amin", "any", "all"})
 
 
 def mean(rw: Rewriter, op: Any, xs: tuple[Node, ...], attrs: dict[str, Any], like: Node) -> Any:

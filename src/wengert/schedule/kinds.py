@@ -32,7 +32,7 @@ def role(n: Node) -> str:
         return "leaf"
     if n.op is ITEM:
         return "whole"
-    if any(a.dtype not in KIND for a in _avals(n)):
+    if any(a.dtype not in KIND or not a.size for a in _avals(n)) or any(type(x.aval) is tuple for x in n.inputs):
         return "whole"
     if is_movement(n):
         return "move"

@@ -15,6 +15,7 @@ from .index import Affine, Coords, Straddle, Unaligned, digits, flat_index, is_m
 from .kinds import Part, cost, is_number, looked_up, parts, role
 
 RECOMPUTED = 8  # additions: what may be computed again, for each use but the first
+DENSE = frozenset({"add_rows"})  # ops whose kernels want operands in row-major memory
 READS = 10  # tensors read by one expression
 NODES = 80  # ops in one expression
 
@@ -67,6 +68,8 @@ class Roots:
             if self.role[n.seq] == "whole":
                 for x in n.inputs:
                     self._keep_base(x)
+                    if n.op.name in DENSE and not self._is_dense(x):
+                        self.kept.add(x.seq)
         self.kept |= {n.seq for n in self.graph.outputs}
         for n in order:
             self._consider(n)
@@ -75,6 +78,8 @@ class Roots:
     def _keep_base(self, n: Node) -> None:
         """An operand of an op as a whole: the value behind its movements has memory, if it can be seen from there."""
         base = n
+        if type(n.aval) is tuple:
+            return
         while is_movement(base) and base.seq not in self.kept:
             base = base.inputs[0]
         held = base.seq in self.kept
@@ -84,6 +89,12 @@ class Roots:
                 self.kept.discard(base.seq)
             self.kept.add(n.seq)
 
+    def _is_dense(self, n: Node) -> bool:
+        view = self.view(n)
+        return view is not None and all(
+            s == t for s, t, k in zip(view.strides, strides_of(n.shape), n.shape, strict=True) if k > 1
+        )
+
     def view(self, n: Node) -> View | None:
         """A value as strided memory of a root; None if it is none."""
         known = self.views.get(n.seq)
@@ -92,6 +103,8 @@ class Roots:
         return known[1]
 
     def _view(self, n: Node) -> View | None:
+        if type(n.aval) is tuple:
+            return View(n, 0, ())
         sizes = n.shape
         at = tuple([Affine(0, ((i, 1),)) if k > 1 else Affine() for i, k in enumerate(sizes)])
         shape = n.shape
@@ -183,7 +196,12 @@ class Roots:
         """The roots that a root's expression reads, and which elements of them."""
         out: dict[tuple[int, Affine], Read] = {}
         seen: set[tuple[int, Coords]] = set()
-        stack = [(p.source, p.coords) for p in self.behind(root, coords, sizes)]
+        stack: list[tuple[Node, Coords]] = []
+        if root.op.name == "reshape" and root.inputs[0].seq in self.kept:
+            flat = flat_index(coords, root.shape)
+            out[root.inputs[0].seq, flat] = (root.inputs[0], flat)
+        else:
+            stack += [(p.source, p.coords) for p in self.behind(root, coords, sizes)]
         while stack:
             n, at = stack.pop()
             if (n.seq, at) in seen:

@@ -1,0 +1,266 @@
+"""``wg.compile``: a function, up to a whole training step, as one native program.
+
+The function runs once on symbols (`capturing`), which gives a closed graph with all state as hidden inputs and
+outputs; the passes of `optimize` rewrite it, and `runtime.program` makes it run. One program is kept for each
+structure of arguments, shapes, dtypes and modes.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from . import tree
+from .capturing import ArgumentSlot, Captured, capture
+from .config import STATE
+from .errors import message
+from .graph.alias import is_pinned, move_to_copy, owned_base
+from .graph.capture import EntrySlot, GradSlot, HeldSlot
+from .graph.handle import Handle, wrap
+from .graph.node import Node
+
+
+class RecompileWarning(UserWarning):
+    """A compiled function was traced again."""
+
+
+class Step:
+    """A captured function with its program: what a call of `Compiled` runs."""
+
+    def __init__(self, captured: Captured) -> None:
+        from .optimize.pipeline import optimise
+        from .runtime.program import Program
+
+        self.captured = captured
+        graph = optimise(captured.graph)
+        self.graph = graph
+        n_args = len(graph.inputs) - len(captured.slots) - len(captured.numbers) - len(captured.draws)
+        cuts = [n_args, n_args + len(captured.slots), len(graph.inputs) - len(captured.draws)]
+        self.args = graph.inputs[: cuts[0]]
+        self.hidden = graph.inputs[cuts[0] : cuts[1]]
+        number_nodes, key_nodes = graph.inputs[cuts[1] : cuts[2]], graph.inputs[cuts[2] :]
+        results = [r for r in captured.results if type(r) is int]
+        self.result_nodes = graph.outputs[: len(results)]
+        first = len(results)
+        self.written = list(zip(captured.written, graph.outputs[first : first + len(captured.written)], strict=True))
+        self.grad_nodes = graph.outputs[first + len(captured.written) :]
+        self.program = Program(graph, self._replaced())
+        self.numbers = np.zeros(max(len(number_nodes), 1), np.float64)
+        self.keys = np.zeros((max(len(key_nodes), 1), 2), np.uint64)
+        self.own = [(self.numbers[i : i + 1].reshape(()), n) for i, n in enumerate(number_nodes)]
+        self.own += [(self.keys[i], n) for i, n in enumerate(key_nodes)]
+        self._sort_outputs()
+        self._bind()
+
+    def _replaced(self) -> dict[int, Node]:
+        """For each new value of a tensor the input that is its old value."""
+        old = {_identity(s): n for s, n in zip(self.captured.slots, self.hidden, strict=True)}
+        out: dict[int, Node] = {}
+        for slot, node in self.written:
+            if isinstance(slot, HeldSlot | EntrySlot) and _identity(slot) in old and node.seq not in out:
+                out[node.seq] = old[_identity(slot)]
+        taken: set[int] = set()
+        return {k: n for k, n in out.items() if n.seq not in taken and not taken.add(n.seq)}
+
+    def _sort_outputs(self) -> None:
+        """Which outputs are written in place, which get fresh arrays, which are copies of something."""
+        p = self.program
+        made: dict[int, Node] = {}
+        for n in (*self.result_nodes, *self.grad_nodes, *[n for _, n in self.written]):
+            if n.op is not None and n.seq not in p.inplace:
+                made[n.seq] = n
+        self.fresh = list(made.values())
+        self.where = {n.seq: i for i, n in enumerate(self.fresh)}
+
+    def _bind(self) -> None:
+        """Resolve the hidden tensors and make the caller."""
+        slots = self.captured.slots
+        inplace = {n.seq for n in self.program.inplace.values()}
+        self.fixed: list[tuple[Any, Node]] = list(self.own)
+        self.given_slots: list[Any] = []
+        given: list[Node] = list(self.args)
+        self.donated: list[Handle] = []
+        for slot, node in zip(slots, self.hidden, strict=True):
+            if isinstance(slot, GradSlot):
+                self.given_slots.append(slot)
+                given.append(node)
+                continue
+            handle = slot.get()
+            if node.seq in inplace:
+                self.donated.append(handle)
+            self.fixed.append((handle, node))
+        self.owners = {id(s.owner): (s.owner, s.owner.state) for s in slots if isinstance(s, EntrySlot)}
+        writes = inplace | {n.seq for n in self.fresh}
+        self.run = self.program.caller([*given, *self.fresh], self.fixed, writes)
+        self.lock = threading.Lock()
+
+    # -- running ---------------------------------------------------------------------------
+
+    def __call__(self, arrays: Sequence[Any]) -> Any:
+        """Run on the arrays (or tensors) of the arguments; the result."""
+        captured = self.captured
+        for owner, state in self.owners.values():
+            if owner.state is not state:
+                self._bind()
+                break
+        with self.lock:
+            for i, slot in enumerate(captured.numbers):
+                self.numbers[i] = slot.get()
+            self._draw_keys()
+            for h in self.donated:
+                if (h._node is not None or h._alias is not None) and is_pinned(h):
+                    move_to_copy(h)
+            outs = [np.empty(n.shape, n.aval.dtype) for n in self.fresh]
+            given = [*arrays, *[s.get() for s in self.given_slots], *outs]
+            if self.run(*given) is not True:
+                self._run_slowly(given)
+            for g in captured.draws:
+                g._offset += 1
+        return self._deliver(arrays, outs)
+
+    def _draw_keys(self) -> None:
+        drawn: dict[int, int] = {}
+        for i, g in enumerate(self.captured.draws):
+            k = drawn[id(g)] = drawn.get(id(g), 0) + 1
+            self.keys[i, 0], self.keys[i, 1] = g._seed, g._offset + k - 1
+
+    def _run_slowly(self, given: list[Any]) -> None:
+        """Bring everything into the form that native code takes, and run."""
+        for h, _ in self.fixed:
+            if isinstance(h, Handle):
+                owned_base(h)
+                if not h._value.flags.c_contiguous:
+                    h._value = np.ascontiguousarray(h._value)
+        plain = [np.require(getattr(x, "_value", x), requirements=["C", "A"]) for x in given]
+        if self.run(*plain) is not True:
+            raise RuntimeError(message("compile", "the program does not take its arguments"))
+
+    def _deliver(self, arrays: Sequence[Any], outs: list[Any]) -> Any:
+        captured = self.captured
+        taken: set[int] = set()
+
+        def array(n: Node) -> Any:
+            """The value of an output, in memory of its own."""
+            i = self.where.get(n.seq)
+            if i is not None and i not in taken:
+                taken.add(i)
+                return outs[i]
+            return np.array(outs[i] if i is not None else self._known(n, arrays))
+
+        for slot, node in self.written:
+            if node.seq not in self.program.inplace or self.program.inplace[node.seq].seq not in self._own_seqs(slot):
+                h = arrays[slot.index] if isinstance(slot, ArgumentSlot) else slot.get()
+                if isinstance(h, Handle):
+                    owned_base(h)
+                i = self.where.get(node.seq)
+                np.copyto(getattr(h, "_value", h), outs[i] if i is not None else self._known(node, arrays))
+        results = iter(self.result_nodes)
+        leaves = [wrap(array(next(results))) if type(r) is int else r for r in captured.results]
+        grads = iter(self.grad_nodes)
+        for sink, there in captured.grads:
+            sink.grad = wrap(array(next(grads))) if there else None
+        return tree.unflatten(captured.structure, leaves)
+
+    def _own_seqs(self, slot: Any) -> set[int]:
+        if not hasattr(self, "_seqs"):
+            self._seqs = {_identity(s): n.seq for s, n in zip(self.captured.slots, self.hidden, strict=True)}
+        found = self._seqs.get(_identity(slot))
+        return set() if found is None else {found}
+
+    def _known(self, n: Node, arrays: Sequence[Any]) -> Any:
+        """An output that is an input, a constant, or was written in place."""
+        if n.op is None and n.data is not None:
+            return n.data
+        n = self.program.inplace.get(n.seq, n)
+        for m, x in zip(self.args, arrays, strict=True):
+            if m is n:
+                return getattr(x, "_value", x)
+        for x, m in self.fixed:
+            if m is n:
+                return getattr(x, "_value", x)
+        slots = [s for s, m in zip(self.captured.slots, self.hidden, strict=True) if m is n]
+        return slots[0].get()._value
+
+
+def _identity(slot: Any) -> Any:
+    if isinstance(slot, ArgumentSlot):
+        return ("argument", slot.index)
+    if isinstance(slot, HeldSlot):
+        return ("held", id(slot.handle))
+    if isinstance(slot, EntrySlot):
+        return ("entry", id(slot.owner), tuple(id(k) if isinstance(k, Handle) else k for k in slot.keys))
+    return ("grad", id(slot.sink))
+
+
+class Compiled:
+    """A function that runs as compiled programs; see `compile`."""
+
+    def __init__(self, f: Callable[..., Any], check: bool = False) -> None:
+        functools.update_wrapper(self, f, updated=())
+        self.function = f
+        self.check = check
+        self.steps: dict[Any, list[Step]] = {}
+        self.latest: Step | None = None
+        self.warned: set[str] = set()
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        leaves, structure = tree.flatten((args, kwargs))
+        key, arrays = _key(leaves, structure)
+        reason = ""
+        for step in self.steps.get(key, ()):
+            reason = step.captured.guards.broken()
+            if not reason:
+                self.latest = step
+                return step(arrays)
+        self._say(key, reason)
+        step = Step(capture(self.function, args, kwargs))
+        self.steps.setdefault(key, []).append(step)
+        self.latest = step
+        return step(arrays)
+
+    def _say(self, key: Any, reason: str) -> None:
+        """Warn, once for each reason, that the function is compiled again."""
+        if not self.steps:
+            return
+        reason = reason or "the arguments have another structure, shape or dtype"
+        if reason not in self.warned:
+            self.warned.add(reason)
+            name = getattr(self, "__name__", "function")
+            warnings.warn(message("compile", f"{name} is compiled again", reason), RecompileWarning, stacklevel=3)
+
+
+def _key(leaves: Sequence[Any], structure: Any) -> tuple[Any, list[Any]]:
+    """What tells programs apart, and the tensors among the leaves."""
+    parts: list[Any] = [structure, STATE.grad]
+    arrays: list[Any] = []
+    for x in leaves:
+        if isinstance(x, Handle):
+            aval = x.aval
+            parts.append((aval.shape, aval.dtype.num, x._node is not None and x._node.requires_grad))
+            arrays.append(x)
+        elif isinstance(x, np.ndarray):
+            parts.append((x.shape, x.dtype.num, False))
+            arrays.append(x)
+        else:
+            parts.append((type(x), x if getattr(type(x), "__hash__", None) else id(x)))
+    return tuple(parts), arrays
+
+
+def compile(f: Callable[..., Any] | None = None, *, check: bool = False) -> Any:
+    """Compile a function of tensors, up to a whole training step, to native code.
+
+    >>> import wengert as wg
+    >>> @wg.compile
+    ... def f(x):
+    ...     return (x * 2 + 1).tanh().sum()
+    >>> f(wg.zeros(3))
+    tensor(2.2848)
+    """
+    if f is None:
+        return functools.partial(compile, check=check)
+    return Compiled(f, check)

@@ -1,0 +1,187 @@
+"""Compiled functions: the same values as eager ones, over shapes, dtypes, structures and ops."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import wengert as wg
+from wengert.nn import functional as F
+
+
+def check(f, *args, tol=1e-6, calls=2):
+    """Compiled, called twice, equals eager."""
+    compiled = wg.compile(f)
+    for _ in range(calls):
+        found, expected = compiled(*args), f(*args)
+        for x, y in zip(wg.tree.leaves(found), wg.tree.leaves(expected), strict=True):
+            assert x.dtype == y.dtype and x.shape == y.shape
+            np.testing.assert_allclose(x.detach().numpy(), y.detach().numpy(), rtol=tol, atol=tol)
+    return compiled
+
+
+def rand(*shape, dtype=np.float32, seed=0):
+    return wg.tensor(np.random.default_rng(seed).normal(size=shape).astype(dtype))
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (3,), (16,), (17,), (100,), (5, 7), (3, 33), (2, 3, 4), (1, 1, 5), (40, 1)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_elementwise_and_reductions(shape, dtype):
+    x, y = rand(*shape, dtype=dtype), rand(*shape, dtype=dtype, seed=1)
+    check(lambda x, y: (x * y + x.exp().tanh() - y / 3, (x > y), x.abs().sqrt().sum()), x, y, tol=2e-6)
+    for dim in range(len(shape)):
+        check(lambda x: (x.sum(dim), x.mean(dim, keepdim=True), x.amax(dim), x.softmax(dim), x - x.mean(dim, True)), x, tol=2e-6)
+    check(lambda x: (x.max(), x.min(), x.prod(), (x > 0).any(), (x > 0).all()), x, tol=2e-6)
+
+
+def test_movements():
+    x = rand(4, 6, 5)
+    check(lambda x: x.permute(2, 0, 1) * 2, x)
+    check(lambda x: x.transpose(0, 2).reshape(10, 12) + 1, x)
+    check(lambda x: x[1:3, ::2, -1] * x[0, 0, 0], x)
+    check(lambda x: x.flip(1).cumsum(0), x)
+    check(lambda x: wg.cat([x, x[:, :2]], 1).relu(), x)
+    check(lambda x: F.pad(x, (1, 2, 0, 3), value=2.0) + 1, x)
+    check(lambda x: wg.stack([x, x + 1]).sum(0), x)
+    check(lambda x: x.expand(3, 4, 6, 5).sum((0, 2)), x)
+    check(lambda x: x.unfold(1, 3, 2).sum(-1), x)
+    check(lambda x: x.reshape(8, 15).t().reshape(4, 30), x)
+    check(lambda x: x.roll(2, 1) * x.tril(), x)
+    check(lambda x: x.repeat(2, 1, 3), x)
+
+
+def test_indexing():
+    x, i = rand(6, 6), wg.tensor([0, 5, -1, 2])
+    check(lambda x, i: x[i] * 2, x, i)
+    check(lambda x, i: x[:, i].sum(1), x, i)
+    check(lambda x, i: F.embedding(i.abs(), x).tanh(), x, i)
+    check(lambda x, i: x.gather(1, i.abs()[:, None].clamp(max=3).expand(4, 2)), x, i)
+    check(lambda x, i: wg.zeros(6, 6).index_add(0, i.abs(), x[:4]), x, i)
+    check(lambda x, i: x.index_select(0, i.abs()), x, i)
+
+    def write(x):
+        y = x.clone()
+        y[1:3] = 0
+        y[:, 2] += 5
+        return y
+
+    check(write, x)
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int64", "uint8", "bool", "float16", "bfloat16", "float64"])
+def test_dtypes(dtype):
+    x = wg.tensor(np.arange(-8, 12).reshape(4, 5) % 7).to(getattr(wg, dtype))
+    check(lambda x: (x.float() * 2, x.to(wg.int64) + 1, x == x[0, 0]), x)
+    if dtype not in ("bool",):
+        check(lambda x: (x + x, x * 3, x.sum(), x.amax(1)), x, tol=1e-2)
+    if "float" in dtype:
+        check(lambda x: (x / 3).exp().sum(1), x, tol=2e-2 if "16" in dtype else 1e-12)
+
+
+def test_products():
+    a, b, c = rand(5, 7), rand(7, 3), rand(2, 3, 5, 7)
+    check(lambda a, b: (a @ b, a.t() @ a, (b.t() @ a.t()).relu()), a, b, tol=1e-5)
+    check(lambda b, c: (c @ b, c @ c.transpose(-1, -2), (c @ b).permute(0, 2, 1, 3).reshape(2, 15, 3)), b, c, tol=1e-5)
+    check(lambda a: a @ a[0], a, tol=1e-5)
+    check(lambda a, b: wg.einsum("ij,jk->ki", a, b), a, b, tol=1e-5)
+
+
+def test_what_numpy_computes_is_part_of_the_program():
+    x = rand(5, 5, dtype=np.float64)
+
+    def f(x):
+        s = x @ x.t() + 5 * wg.eye(5, dtype=wg.float64)
+        return wg.linalg.cholesky(s).sum() + wg.fft.rfft(x[0]).abs().sum() + x.sort(0)[0][2].sum()
+
+    check(f, x, tol=1e-10)
+
+
+def test_derivatives():
+    x = rand(6, dtype=np.float64)
+    check(wg.func.grad(lambda x: (x.sin() * x).sum()), x, tol=1e-12)
+    check(wg.func.hessian(lambda x: (x**3).sum() + x.prod()), x, tol=1e-10)
+    check(wg.func.vmap(lambda x: x * x.exp()), rand(4, 3), tol=1e-5)
+    check(lambda x: wg.func.jvp(lambda y: y.tanh(), (x,), (x,)), x, tol=1e-12)
+
+
+def test_control_flow():
+    x = rand(4, dtype=np.float64)
+    check(lambda x: wg.cond(x.sum() > 0, lambda x: x * 2, lambda x: x - 1, (x,)), x)
+    check(lambda x: wg.while_loop(lambda i, y: i < 5, lambda i, y: (i + 1, y.sin()), (wg.tensor(0), x))[1], x, tol=1e-12)
+    check(lambda x: wg.scan(lambda c, s: (c + s, c * s), wg.zeros((), dtype=wg.float64), x), x, tol=1e-12)
+    check(wg.func.grad(lambda x: wg.scan(lambda c, s: ((c * s).sin(), c), x[0], x)[1].sum()), x, tol=1e-12)
+
+
+def test_structures_numpy_and_numbers():
+    f = wg.compile(lambda d, k: {"sum": d["a"] + d["b"][0] * k, "k": k, "same": d["a"]})
+    a = np.ones(3, np.float32)
+    out = f({"a": a, "b": (wg.ones(3),)}, 2.0)
+    np.testing.assert_array_equal(out["sum"].numpy(), [3, 3, 3])
+    assert out["k"] == 2.0
+    np.testing.assert_array_equal(out["same"].numpy(), a)
+    with pytest.warns(wg.RecompileWarning):
+        f({"a": a, "b": (wg.ones(3),)}, 3.0)
+
+
+def test_arguments_of_any_strides():
+    x = rand(6, 8)
+    f = wg.compile(lambda x: (x * 2).sum(0))
+    for y in (x[:, ::2], x[:, :4], x.t()[:4].t(), x.flip(1)[:, :4]):
+        np.testing.assert_allclose(f(y).numpy(), (y * 2).sum(0).numpy(), rtol=1e-6)
+    assert sum(map(len, f.steps.values())) == 1
+
+
+def test_empty_and_nan():
+    check(lambda x: (x * 2, x.sum(), x.sum(0)), wg.zeros(0, 3))
+    x = wg.tensor([1.0, float("nan"), float("inf"), -0.0])
+    found = wg.compile(lambda x: (x.amax(), x.maximum(x.flip(0)), x.relu(), x.exp(), x.sum()))(x)
+    for a, b in zip(found, (x.amax(), x.maximum(x.flip(0)), x.relu(), x.exp(), x.sum()), strict=True):
+        np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=3e-7)
+
+
+def test_arguments_may_be_changed_in_place():
+    def f(x, y):
+        x.add_(y)
+        return x * 2
+
+    compiled = wg.compile(f)
+    x = wg.zeros(3)
+    for k in (1, 2):
+        out = compiled(x, wg.ones(3))
+        np.testing.assert_array_equal(x.numpy(), [k] * 3)
+        np.testing.assert_array_equal(out.numpy(), [2 * k] * 3)
+
+
+def test_random_numbers_are_those_of_eager_mode():
+    def f(x):
+        return x + wg.randn(3), wg.rand(4), wg.randint(0, 10, (5,))
+
+    compiled = wg.compile(f)
+    for seed in (0, 1):
+        wg.manual_seed(seed)
+        found = [compiled(wg.zeros(3)) for _ in range(2)]
+        wg.manual_seed(seed)
+        expected = [f(wg.zeros(3)) for _ in range(2)]
+        for xs, ys in zip(found, expected, strict=True):
+            for x, y in zip(xs, ys, strict=True):
+                np.testing.assert_allclose(x.numpy(), y.numpy(), rtol=1e-6, atol=1e-7)
+
+
+def test_threads_give_the_same_bits():
+    x, w = rand(300, 200), rand(200, 150)
+
+    def f(x, w):
+        y = (x @ w).softmax(1)
+        return y, y.sum(0), (x * 3).exp().mean()
+
+    before = wg.get_num_threads()
+    found = []
+    try:
+        for n in (1, 2, 3):
+            wg.set_num_threads(n)
+            found.append([t.numpy().copy() for t in wg.compile(f)(x, w)])
+    finally:
+        wg.set_num_threads(before)
+    for other in found[1:]:
+        for a, b in zip(found[0], other, strict=True):
+            np.testing.assert_array_equal(a, b)
