@@ -297,10 +297,11 @@ class Builder:
         return self.emit(op, (x, y), Type("i1", x.type.lanes))
 
     def fma(self, x: Any, y: Any, z: Any) -> Value:
-        """``x * y + z`` rounded once."""
+        """``x * y + z`` rounded once; not for halves, which are multiplied in float32."""
         like = next(v.type for v in (x, y, z) if isinstance(v, Value))
         lanes = max(v.type.lanes for v in (x, y, z) if isinstance(v, Value))
         x, y, z = (self.lift(v, like.widened(lanes)) for v in (x, y, z))
+        assert x.type == y.type == z.type and x.type.kind in ("f32", "f64"), f"{x.type}, {y.type}, {z.type}"
         return self.emit("fma", (x, y, z), x.type)
 
     def ldexp(self, x: Value, n: Value) -> Value:

@@ -22,6 +22,10 @@ _FLOAT_UNARY = {"sqrt": "sqrt", "abs": "fabs", "floor": "floor", "ceil": "ceil",
 _FLOAT_COMPARE = {"lt": "olt", "le": "ole", "gt": "ogt", "ge": "oge", "eq": "oeq", "ne": "une"}
 
 
+def _single(t: Type) -> Type:
+    return Type("f32", t.lanes)
+
+
 def llvm_kind(kind: str) -> str:
     """LLVM's name of an element in a register."""
     return _LLVM.get(kind) or f"i{BITS[kind]}"
@@ -138,22 +142,26 @@ class Lowering:
         (x,), t = v.args, llvm_type(v.type)
         if v.op == "neg" and not v.type.is_float:
             return self.let(f"sub {t} {constant_text(0, v.type)}, {self.name(x)}")
+        if v.type.kind == "bf16" and v.op not in ("neg", "abs"):
+            return self._by_single(v)
         if v.op == "neg":
             return self.let(f"fneg {t} {self.name(x)}")
         if v.type.is_float:
             name = f"llvm.{_FLOAT_UNARY[v.op]}.{suffix(v.type)}"
             return self.intrinsic(name, t, [t], [self.name(x)])
-        if v.op in ("abs", "ctlz"):
+        if v.op == "ctlz" or (v.op == "abs" and v.type.is_signed):
             return self.intrinsic(f"llvm.{v.op}.{suffix(v.type)}", t, [t, "i1"], [self.name(x), "false"])
         if v.op == "ctpop":
             return self.intrinsic(f"llvm.ctpop.{suffix(v.type)}", t, [t], [self.name(x)])
-        return self.name(x)  # rounding an integer
+        return self.name(x)  # an integer is whole, an unsigned one not negative
 
     op_neg = op_sqrt = op_abs = op_floor = op_ceil = op_trunc = op_rint = op_ctpop = op_ctlz = _unary
 
     def _binary(self, v: Value) -> str:
         (x, y), t = v.args, v.type
         operands = f"{llvm_type(t)} {self.name(x)}, {self.name(y)}"
+        if t.kind == "bf16":
+            return self._by_single(v)
         if t.is_float:
             return self.let(f"{_FLOAT_OPS[v.op]} {operands}")
         if v.op in _INT_OPS:
@@ -231,45 +239,23 @@ class Lowering:
 
     def op_cast(self, v: Value) -> str:
         (x,), s, t = v.args, v.args[0].type, v.type
-        if t.kind == "bf16":
-            wide = Type("f32", s.lanes)
-            single = self.name(x) if s == wide else self._convert(self._conversion(s, wide), self.name(x), s, wide)
-            return self._to_bfloat16(single, s.lanes)
+        name = self.name(x)
+        if s.kind == "bf16":
+            name, s = self._from_bf16(name, s), _single(t)
+        if s.kind == "f16" and not t.is_float:  # LLVM 22 takes a NaN of half for the least integer
+            name, s = self._convert("fpext", name, s, _single(t)), _single(t)
         if s.is_float and not t.is_float:
-            name = f"llvm.fpto{'s' if t.is_signed else 'u'}i.sat.{suffix(t)}.{suffix(s)}"
-            return self.intrinsic(name, llvm_type(t), [llvm_type(s)], [self.name(x)])
-        return self._convert(self._conversion(s, t), self.name(x), s, t)
-
-    def _to_bfloat16(self, x: str, lanes: int) -> str:
-        """Round to nearest even in integers: processors without the instruction would call a library instead.
-
-        The upper halves are picked by a shuffle, not by ``trunc``: LLVM 22 stores four bytes where a masked store
-        of a truncated vector has a single lane.
-        """
-        word, mask, pair = (Type(kind, n) for kind, n in (("i32", lanes), ("i1", lanes), ("i16", 2 * lanes)))
-        single, t = llvm_type(Type("f32", lanes)), llvm_type(word)
-        nan = self.let(f"fcmp uno {single} {x}, {x}")
-        bits = self.let(f"bitcast {single} {x} to {t}")
-        high = self.let(f"lshr {t} {bits}, {constant_text(16, word)}")
-        odd = self.let(f"and {t} {high}, {constant_text(1, word)}")
-        carry = self.let(f"add {t} {odd}, {constant_text(0x7FFF, word)}")
-        rounded = self.let(f"add {t} {bits}, {carry}")
-        quiet = self.let(f"or {t} {bits}, {constant_text(0x400000, word)}")
-        chosen = self.let(f"select {llvm_type(mask)} {nan}, {t} {quiet}, {t} {rounded}")
-        halves = self.let(f"bitcast {t} {chosen} to {llvm_type(pair)}")
-        if lanes == 1:
-            out = self.let(f"extractelement {llvm_type(pair)} {halves}, i32 1")
-            return self.let(f"bitcast i16 {out} to bfloat")
-        picked = ", ".join(f"i32 {2 * i + 1}" for i in range(lanes))
-        operands = f"{llvm_type(pair)} {halves}, {llvm_type(pair)} poison"
-        out = self.let(f"shufflevector {operands}, <{lanes} x i32> <{picked}>")
-        return self.let(f"bitcast <{lanes} x i16> {out} to <{lanes} x bfloat>")
+            called = f"llvm.fpto{'s' if t.is_signed else 'u'}i.sat.{suffix(t)}.{suffix(s)}"
+            return self.intrinsic(called, llvm_type(t), [llvm_type(s)], [name])
+        if t.kind == "bf16":  # by float32, as NumPy does
+            name, s = self._convert(self._conversion(s, _single(t)), name, s, _single(t)), _single(t)
+        elif (s.kind, t.kind) == ("f64", "f16"):
+            name, s = self._to_odd(name, s), _single(t)
+        return self._to_bf16(name, t) if t.kind == "bf16" else self._convert(self._conversion(s, t), name, s, t)
 
     def _conversion(self, s: Type, t: Type) -> str:
         if s.is_float:
-            if s.kind == "bf16" and t.kind == "f16":
-                return "by f32"
-            return "fpext" if BITS[t.kind] > BITS[s.kind] else "fptrunc"
+            return "nothing" if s.kind == t.kind else "fpext" if BITS[t.kind] > BITS[s.kind] else "fptrunc"
         if t.is_float:
             return "sitofp" if s.is_signed else "uitofp"
         if BITS[s.kind] == BITS[t.kind]:
@@ -277,12 +263,53 @@ class Lowering:
         return "trunc" if BITS[t.kind] < BITS[s.kind] else "sext" if s.is_signed else "zext"
 
     def _convert(self, how: str, x: str, s: Type, t: Type) -> str:
-        if how == "nothing":
-            return x
-        if how == "by f32":
-            wide = Type("f32", s.lanes)
-            return self._convert("fptrunc", self._convert("fpext", x, s, wide), wide, t)
-        return self.let(f"{how} {llvm_type(s)} {x} to {llvm_type(t)}")
+        return x if how == "nothing" else self.let(f"{how} {llvm_type(s)} {x} to {llvm_type(t)}")
+
+    def _to_bf16(self, x: str, t: Type) -> str:
+        """A float32 rounded by its bits: processors have no instruction for it, or one that loses denormals."""
+        wide, i = _single(t), llvm_type(Type("u32", t.lanes))
+
+        def step(op: str, a: str, number: int) -> str:
+            return self.let(f"{op} {i} {a}, {constant_text(number, Type('u32', t.lanes))}")
+
+        bits = self._convert("bitcast", x, wide, Type("u32", t.lanes))
+        odd = step("and", step("lshr", bits, 16), 1)
+        up = self.let(f"add {i} {step('add', bits, 0x7FFF)}, {odd}")
+        nan = self.let(f"fcmp uno {llvm_type(wide)} {x}, {x}")
+        quiet = step("or", bits, 0x400000)
+        out = self.let(f"select {llvm_type(Type('i1', t.lanes))} {nan}, {i} {quiet}, {i} {up}")
+        short = self._convert("trunc", step("lshr", out, 16), Type("u32", t.lanes), Type("u16", t.lanes))
+        return self._convert("bitcast", short, Type("u16", t.lanes), t)
+
+    def _from_bf16(self, x: str, s: Type) -> str:
+        """As float32, by bits: LLVM moves what follows an fpext in front of it, and has no bfloat16 there."""
+        short, bits = Type("u16", s.lanes), Type("u32", s.lanes)
+        wide = self._convert("zext", self._convert("bitcast", x, s, short), short, bits)
+        high = self.let(f"shl {llvm_type(bits)} {wide}, {constant_text(16, bits)}")
+        return self._convert("bitcast", high, bits, _single(s))
+
+    def _to_odd(self, x: str, s: Type) -> str:
+        """A float64 as float32 that is rounded to an odd last bit, so that rounding it again rounds once."""
+        wide, d, i = llvm_type(s), llvm_type(_single(s)), llvm_type(Type("i32", s.lanes))
+        c, one = llvm_type(Type("i1", s.lanes)), constant_text(1, Type("i32", s.lanes))
+        near = self.let(f"fptrunc {wide} {x} to {d}")
+        back = self.let(f"fpext {d} {near} to {wide}")
+        sizes = [self.intrinsic(f"llvm.fabs.{suffix(s)}", wide, [wide], [y]) for y in (back, x)]
+        beyond = self.let(f"fcmp ogt {wide} {sizes[0]}, {sizes[1]}")
+        bits = self.let(f"bitcast {d} {near} to {i}")
+        lower = self.let(f"sub {i} {bits}, {one}")
+        cut = self.let(f"select {c} {beyond}, {i} {lower}, {i} {bits}")
+        inexact = self.let(f"fcmp une {wide} {back}, {x}")
+        odd = self.let(f"or {i} {cut}, {one}")
+        out = self.let(f"select {c} {inexact}, {i} {odd}, {i} {bits}")
+        return self.let(f"bitcast {i} {out} to {d}")
+
+    def _by_single(self, v: Value) -> str:
+        """An operation on bfloat16 in float32, rounded after."""
+        args = tuple(Value(v.b, "cast", (x,), _single(v.type)) for x in v.args)
+        out = Value(v.b, v.op, args, _single(v.type))
+        self.block([*args, out])
+        return self.op_cast(Value(v.b, "cast", (out,), v.type))
 
     def op_bitcast(self, v: Value) -> str:
         (x,) = v.args
@@ -506,8 +533,12 @@ class Lowering:
 
 
 def _memory_type(t: Type) -> Type:
-    """How elements lie in memory: bools take a byte; bfloat16 are moved as integers, as masks need on many targets."""
-    return t._replace(kind={"i1": "u8", "bf16": "u16"}.get(t.kind, t.kind))
+    """How elements lie in memory: bools take a byte; 16 bits are moved as ``half``.
+
+    Many targets have no moves of bfloat16. As integers they may come from a ``trunc``, and LLVM 22 writes the whole
+    number before truncation where a masked store of a truncated vector has a single lane.
+    """
+    return t._replace(kind={"i1": "u8", "bf16": "f16", "i16": "f16", "u16": "f16"}.get(t.kind, t.kind))
 
 
 def _memory_kind(p: Value) -> str:
