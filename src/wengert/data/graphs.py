@@ -204,6 +204,15 @@ def read_cora(folder: str | os.PathLike[str], name: str = "cora", *, directed: b
         ArgumentError: a line does not have this form.
 
     Source: P. Sen et al., "Collective classification in network data", AI Magazine 2008.
+
+    >>> import tempfile, pathlib
+    >>> from wengert.data import read_cora
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = pathlib.Path(folder, "cora.content").write_text("a 0 1 Theory" + chr(10) + "b 1 1 Practice")
+    ...     _ = pathlib.Path(folder, "cora.cites").write_text("a b")
+    ...     papers = read_cora(folder)
+    >>> papers.x.tolist(), papers.y.tolist(), papers.edge_index.tolist()
+    ([[0.0, 1.0], [1.0, 1.0]], [1, 0], [[0, 1], [1, 0]])
     """
     content, cites = (Path(folder) / f"{name}.{ending}" for ending in ("content", "cites"))
     for path in (content, cites):

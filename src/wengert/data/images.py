@@ -24,6 +24,13 @@ def read_image(path: str | os.PathLike[str], mode: str = "RGB") -> Any:
 
     Raises:
         ArgumentError: the file is not a picture that Pillow can read, or no such mode.
+
+    >>> import tempfile, numpy as np
+    >>> from wengert import data
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     data.write_image(np.full((3, 4, 6), 7, np.uint8), f"{folder}/a.png")
+    ...     data.read_image(f"{folder}/a.png", "L").tolist()[0][0]
+    [7, 7, 7, 7, 7, 7]
     """
     pillow = need("PIL.Image", "images", "read_image")
     if mode not in ("RGB", "L", "RGBA"):

@@ -21,6 +21,11 @@ class PaddedSequences(NamedTuple):
     Attributes:
         data: (N, T, *).
         lengths: of the sequences without padding, (N) int64.
+
+    >>> from wengert.data import PadCollate
+    >>> batch = PadCollate()([[1, 2, 3], [4]])
+    >>> batch.mask.tolist(), batch.packed().data.tolist()
+    ([[True, True, True], [True, False, False]], [1, 4, 2, 3])
     """
 
     data: Tensor

@@ -156,6 +156,17 @@ class TextFolder(DatasetFolder):
         extensions: endings of the files to read.
         is_valid_file: whether a file is to be read; by default its ending decides.
         allow_empty: whether a class may have no texts.
+
+    >>> import os, tempfile
+    >>> from wengert.data import TextFolder
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for name, text in (("bad", "too long"), ("good", "well made")):
+    ...         os.mkdir(f"{folder}/{name}")
+    ...         with open(f"{folder}/{name}/1.txt", "w") as file:
+    ...             _ = file.write(text)
+    ...     texts = TextFolder(folder, transform=str.split)
+    ...     texts[0], texts[1], texts.classes
+    ((['too', 'long'], 0), (['well', 'made'], 1), ['bad', 'good'])
     """
 
     def __init__(

@@ -60,11 +60,24 @@ def _stamps(container: Any, stream: Any) -> list[int]:
     return sorted(frame.pts for frame in container.decode(stream) if frame.pts is not None)
 
 
+def _seconds(stamps: Any, stream: Any) -> Any:
+    """Times from the first stamp; one division rounds once, so that 12/10 is 1.2."""
+    return (stamps - stamps[:1]) * stream.time_base.numerator / stream.time_base.denominator
+
+
 def frame_times(path: str | os.PathLike[str]) -> Any:
-    """When each frame of a video is shown, in seconds from the first: float64 (frames)."""
+    """When each frame of a video is shown, in seconds from the first: float64 (frames).
+
+    >>> import tempfile, numpy as np
+    >>> from wengert import data
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     data.write_video(np.zeros((3, 3, 16, 16), np.uint8), f"{folder}/dark.mp4", frame_rate=10)
+    ...     data.frame_times(f"{folder}/dark.mp4").tolist()
+    [0.0, 0.1, 0.2]
+    """
     with _opened("frame_times", path) as (container, stream):
         stamps = np.array(_stamps(container, stream), np.int64)
-        return (stamps - stamps[:1]) * float(stream.time_base)
+        return _seconds(stamps, stream)
 
 
 def video_info(path: str | os.PathLike[str]) -> VideoInfo:
@@ -72,6 +85,13 @@ def video_info(path: str | os.PathLike[str]) -> VideoInfo:
 
     Raises:
         ArgumentError: the file is no video that FFmpeg can read.
+
+    >>> import tempfile, numpy as np
+    >>> from wengert import data
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     data.write_video(np.zeros((30, 3, 16, 32), np.uint8), f"{folder}/dark.mp4", frame_rate=15)
+    ...     data.video_info(f"{folder}/dark.mp4")
+    VideoInfo(num_frames=30, frame_rate=15.0, duration=2.0, height=16, width=32, codec='h264')
     """
     with _opened("video_info", path) as (container, stream):
         stamps = _stamps(container, stream)
@@ -140,6 +160,15 @@ def read_frames(path: str | os.PathLike[str], times: Any) -> Any:
     Raises:
         ArgumentError: the file is no video that FFmpeg can read.
         IndexRangeError: a time is before the first frame or after the video's end.
+
+    >>> import tempfile, numpy as np
+    >>> from wengert import data
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     brighter = np.zeros((30, 1, 16, 16), np.uint8) + np.arange(0, 240, 8, np.uint8)[:, None, None, None]
+    ...     data.write_video(brighter, f"{folder}/dawn.mp4", frame_rate=15)
+    ...     frames = data.read_frames(f"{folder}/dawn.mp4", [1.0, 0.5])  # numbers 15 and 7
+    >>> frames.shape, np.allclose(frames.mean((1, 2, 3)), [15 * 8, 7 * 8], atol=5)
+    ((2, 3, 16, 16), True)
     """
     with _opened("read_frames", path) as (container, stream):
         stamps = np.array(_stamps(container, stream), np.int64)
@@ -153,8 +182,7 @@ def _at_times(container: Any, stream: Any, stamps: Any, times: Any) -> Any:
         raise ShapeError(message("read_frames", "times must be a row of numbers", str(times.shape)))
     if not times.size:
         return np.zeros((0, 3, *_size(container, stream)), np.uint8)
-    unit = float(stream.time_base)
-    seconds = (stamps - stamps[0]) * unit
+    unit, seconds = float(stream.time_base), _seconds(stamps, stream)
     last = float(np.median(np.diff(seconds))) if len(seconds) > 1 else 1.0
     if not (times >= 0).all() or not (times <= seconds[-1] + last).all():
         seen = f"{times.min():g} to {times.max():g}, the video goes from 0 to {seconds[-1] + last:g}"
@@ -178,10 +206,18 @@ def read_video(path: str | os.PathLike[str], start: float = 0.0, end: float | No
 
     Raises:
         ArgumentError: the file is no video that FFmpeg can read.
+
+    >>> import tempfile, numpy as np
+    >>> from wengert import data
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     data.write_video(np.zeros((30, 3, 16, 16), np.uint8), f"{folder}/dark.mp4", frame_rate=10)
+    ...     frames, times = data.read_video(f"{folder}/dark.mp4", start=1.0, end=1.35)
+    >>> frames.shape, times.tolist()
+    ((4, 3, 16, 16), [1.0, 1.1, 1.2, 1.3])
     """
     with _opened("read_video", path) as (container, stream):
         stamps = np.array(_stamps(container, stream), np.int64)
-        seconds = (stamps - stamps[:1]) * float(stream.time_base)
+        seconds = _seconds(stamps, stream)
         inside = (seconds >= start) & (seconds < (np.inf if end is None else end))
         if not inside.any():
             return np.zeros((0, 3, *_size(container, stream)), np.uint8), np.zeros(0)
@@ -207,6 +243,14 @@ def write_video(
 
     Raises:
         ArgumentError: FFmpeg cannot write such a video; most codecs want an even height and width.
+
+    >>> import tempfile, numpy as np
+    >>> from wengert import data
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     pictures = np.random.default_rng(0).integers(0, 256, (4, 3, 16, 16), np.uint8)
+    ...     data.write_video(pictures, f"{folder}/noise.mp4", codec="libx264rgb", options={"qp": "0"})
+    ...     np.array_equal(data.read_video(f"{folder}/noise.mp4")[0], pictures)
+    True
     """
     av = need("av", "video", "write_video")
     pixels = np.asarray(frames.numpy() if isinstance(frames, Tensor) else frames)
@@ -264,6 +308,14 @@ class VideoClips(Dataset):
 
     Attributes:
         clips: the pairs (number of the video, number of the clip's first frame).
+
+    >>> import tempfile, numpy as np
+    >>> from wengert import data
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     data.write_video(np.zeros((30, 3, 16, 16), np.uint8), f"{folder}/dark.mp4")
+    ...     clips = data.VideoClips([f"{folder}/dark.mp4"], clip_length=8, targets=["dark"])
+    ...     len(clips), clips[2][0].shape, clips[2][1]
+    (3, (8, 3, 16, 16), 'dark')
     """
 
     def __init__(
@@ -309,7 +361,7 @@ class _ReadClip:
     def __call__(self, path: str) -> Any:
         with _opened("VideoFolder", path) as (container, stream):
             stamps = np.array(_stamps(container, stream), np.int64)
-            times = _clip_times((stamps - stamps[:1]) * float(stream.time_base), self.frame_rate)
+            times = _clip_times(_seconds(stamps, stream), self.frame_rate)
             spare = max(len(times) - self.length, 0)
             start = int(api.randint(0, spare + 1, ()).item()) if self.random else spare // 2
             places = np.minimum(np.arange(start, start + self.length), len(times) - 1)
@@ -329,6 +381,15 @@ class VideoFolder(DatasetFolder):
         target_transform: is given each class number.
         is_valid_file: whether a file is to be read; by default its ending decides.
         allow_empty: whether a class may have no videos.
+
+    >>> import os, tempfile, numpy as np
+    >>> from wengert import data
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     os.mkdir(f"{folder}/dark")
+    ...     data.write_video(np.zeros((30, 3, 16, 16), np.uint8), f"{folder}/dark/1.mp4")
+    ...     videos = data.VideoFolder(folder, clip_length=8, random=True)
+    ...     videos[0][0].shape, videos.classes[videos[0][1]]
+    ((8, 3, 16, 16), 'dark')
     """
 
     def __init__(

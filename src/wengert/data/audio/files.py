@@ -50,6 +50,13 @@ def audio_info(path: str | os.PathLike[str]) -> AudioInfo:
 
     Raises:
         ArgumentError: the file is no sound that libsndfile can read.
+
+    >>> import tempfile, wengert as wg
+    >>> from wengert.data import audio
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     audio.write_audio(wg.zeros(2, 8000), f"{folder}/silence.wav", 8000)
+    ...     audio.audio_info(f"{folder}/silence.wav")
+    AudioInfo(sample_rate=8000, num_frames=8000, num_channels=2, format='WAV', subtype='PCM_16')
     """
     with _opened("audio_info", path) as file:
         return AudioInfo(file.samplerate, file.frames, file.channels, file.format, file.subtype)
@@ -74,6 +81,14 @@ def read_audio(
 
     Raises:
         ArgumentError: the file is no sound that libsndfile can read, or the offset lies behind its end.
+
+    >>> import tempfile, wengert as wg
+    >>> from wengert.data import audio
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     audio.write_audio(wg.zeros(2, 8000), f"{folder}/silence.flac", 8000)
+    ...     waveform, rate = audio.read_audio(f"{folder}/silence.flac", num_frames=4000, sample_rate=16000)
+    >>> waveform.shape, rate
+    (wengert.Size([2, 8000]), 16000)
     """
     with _opened("read_audio", path) as file:
         if not 0 <= frame_offset <= file.frames or num_frames < -1:
@@ -106,6 +121,13 @@ def write_audio(waveform: Any, path: str | os.PathLike[str], sample_rate: int, *
 
     Raises:
         ArgumentError: libsndfile cannot write such a file.
+
+    >>> import tempfile, wengert as wg
+    >>> from wengert.data import audio
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     audio.write_audio(wg.tensor([0.5, 2.0]), f"{folder}/two.wav", 8000, subtype="PCM_24")
+    ...     audio.read_audio(f"{folder}/two.wav")[0]
+    tensor([[0.5000, 1.0000]])
     """
     library = need("soundfile", "audio", "write_audio")
     samples = np.asarray(waveform.detach().numpy() if isinstance(waveform, Tensor) else waveform)
@@ -175,6 +197,16 @@ class AudioFolder(DatasetFolder):
         target_transform: is given each class number.
         is_valid_file: whether a file is to be read; by default its ending decides.
         allow_empty: whether a class may have no sounds.
+
+    >>> import os, tempfile, wengert as wg
+    >>> from wengert.data import audio
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for name, length in (("long", 9000), ("short", 50)):
+    ...         os.mkdir(f"{folder}/{name}")
+    ...         audio.write_audio(wg.zeros(length), f"{folder}/{name}/1.wav", 8000)
+    ...     sounds = audio.AudioFolder(folder, sample_rate=8000, transform=audio.FixLength(1000))
+    ...     [(waveform.shape, sounds.classes[label]) for waveform, label in (sounds[0], sounds[1])]
+    [(wengert.Size([1, 1000]), 'long'), (wengert.Size([1, 1000]), 'short')]
     """
 
     def __init__(

@@ -95,6 +95,12 @@ class TimeMasking(_Masking):
         time_mask_param: bound of the run.
         iid_masks: another run for each spectrum of the batch.
         p: the largest share of the frames that may be masked.
+
+    >>> import wengert as wg
+    >>> from wengert.data import audio
+    >>> out = audio.TimeMasking(50, p=0.1)(wg.ones(8, 100))
+    >>> (out[0] == 0).sum() < 10
+    tensor(True)
     """
 
     def __init__(self, time_mask_param: int, iid_masks: bool = False, p: float = 1.0) -> None:
