@@ -6,9 +6,10 @@ import hashlib
 import math
 from typing import NamedTuple
 
-from .conv_direct import direct, pack_weights, packed_pieces, packed_size
+from .conv_direct import direct, packed_size, pieces_of
+from .conv_pack import combine_sums, pack_weights
 from .conv_plan import Axis, Part, Phase, Problem, block, combine, phases
-from .conv_weight import block_weight, combine_sums, sums, weight_pieces, zero_weight
+from .conv_weight import block_weight, sums, weight_pieces, zero_weight
 from .kernel import Epilogue, Recipe, Step
 from .target import Target
 
@@ -85,8 +86,8 @@ def weight_gradient(spec: Convolution, target: Target) -> Recipe:
         steps.append(Step(zero_weight(name + "_zero", spec.kind, spec.w_shape, spec.w_strides), ("out",)))
     if pieces:
         steps.append(Step(sums(name, pieces, target), ("x", "g", "sums")))
-        steps.append(Step(combine_sums(name + "_sum", pieces), ("sums", "out")))
-    return Recipe(tuple(steps), {"sums": (spec.kind, max(1, sum(p.elements for p in pieces)))})
+        steps.append(Step(combine_sums(name + "_sum", [p.panels for p in pieces]), ("sums", "out")))
+    return Recipe(tuple(steps), {"sums": (spec.kind, max(1, sum(p.panels.elements for p in pieces)))})
 
 
 def _name(stem: str, spec: Convolution, target: Target, epilogue: Epilogue | None) -> str:
@@ -143,11 +144,11 @@ def _recipe(
         return Recipe((), {})
     name = _name(stem, spec, target, epilogue)
     blocked = [(p, block(p, target)) for p in problems]
-    pieces = packed_pieces([(p, k) for p, k in blocked if k is not None])
+    pieces = pieces_of([(p, k) for p, k in blocked if k is not None])
     assert len(pieces) == len(problems)
     more = tuple(epilogue.operands) if epilogue else ()
     steps = (
-        Step(pack_weights(name + "_pack", pieces), ("w", "packed")),
+        Step(pack_weights(name + "_pack", [p.panels for p in pieces]), ("w", "packed")),
         Step(direct(name, pieces, target, epilogue), (source, "packed", "out", *more)),
     )
     return Recipe(steps, {"packed": (spec.kind, packed_size(pieces))})

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import NamedTuple
 
+from .conv_pack import Index, Panels, unravel
 from .conv_plan import ITEMSIZE, Axis, Blocking, Problem, Run, Segment
 from .kernel import Epilogue, Kernel, Place, kernel_builder
 from .loop import I64, Builder, Type, Value, Var, pointer
@@ -20,20 +21,13 @@ from .target import Target
 
 _UNROLLED_CHANNELS = 4  # up to so many, there is no loop over channels
 
-Index = Value | int
-
 
 class Piece(NamedTuple):
-    """A problem, its blocking, and where its packed weights begin."""
+    """A problem, its blocking, and its packed weights."""
 
     problem: Problem
     blocking: Blocking
-    packed: int
-
-    @property
-    def panel(self) -> int:
-        """Elements of the packed weights of a block."""
-        return self.problem.depth * self.blocking.width
+    panels: Panels
 
     @property
     def tiles(self) -> int:
@@ -42,20 +36,20 @@ class Piece(NamedTuple):
         return -(-b.blocks // b.panels) * b.chunks
 
 
-def packed_pieces(problems: Sequence[tuple[Problem, Blocking]]) -> tuple[Piece, ...]:
-    """Problems with their weights one after another."""
+def pieces_of(problems: Sequence[tuple[Problem, Blocking]]) -> tuple[Piece, ...]:
+    """Problems with their weights packed one after another."""
     pieces: list[Piece] = []
     start = 0
-    for problem, blocking in problems:
-        piece = Piece(problem, blocking, start)
-        pieces.append(piece)
-        start += piece.panel * blocking.blocks
+    for problem, k in problems:
+        panels = Panels(problem, (*k.others, k.row), k.vectors, k.lanes, start)
+        pieces.append(Piece(problem, k, panels))
+        start += panels.elements
     return tuple(pieces)
 
 
 def packed_size(pieces: Sequence[Piece]) -> int:
     """Elements of all packed weights."""
-    return max(1, sum(p.panel * p.blocking.blocks for p in pieces))
+    return max(1, sum(p.panels.elements for p in pieces))
 
 
 def direct(name: str, pieces: Sequence[Piece], target: Target, epilogue: Epilogue | None) -> Kernel:
@@ -83,21 +77,6 @@ def _bytes(pieces: Sequence[Piece]) -> int:
     inputs = math.prod(a.size for a in first.axes) * first.groups * first.channels
     outputs = sum(_positions(p.problem) for p in pieces) * first.groups * first.outs
     return ITEMSIZE[first.kind] * (inputs + outputs + packed_size(pieces))
-
-
-def unravel(flat: Value, counts: Sequence[int]) -> list[Index]:
-    """The index of each dimension, last one fastest."""
-    found: list[Index] = []
-    for i, n in enumerate(reversed(counts)):
-        if n == 1:
-            found.append(0)
-        elif i == len(counts) - 1:
-            found.append(flat)
-        else:
-            quotient = flat // n
-            found.append(flat - quotient * n)
-            flat = quotient
-    return found[::-1]
 
 
 class _Box(NamedTuple):
@@ -157,7 +136,7 @@ class _Direct:
         b, p, k = self.b, self.p, self.k
         group, part = unravel(block, (p.groups, k.blocks // p.groups))
         channel = b.lift(part * k.width, I64)
-        panel = b.offset(b.packed, block * self.piece.panel + self.piece.packed)
+        panel = b.offset(b.packed, block * self.piece.panels.size + self.piece.panels.start)
         x: Index = group * p.x_group
         out: Index = group * p.out_group + channel * p.out_channel + p.out_base
         for i in self.k.others:
@@ -278,53 +257,3 @@ class _Direct:
             for part, i in zip(axis.parts, parts, strict=True):
                 found[part.dim] = b.lift(i * part.scale + part.start, I64)
         return Place(tuple(found[d] for d in sorted(found)), 1, self.k.lanes, mask)
-
-
-# -- packing -----------------------------------------------------------------------------------
-
-
-def pack_weights(name: str, pieces: Sequence[Piece]) -> Kernel:
-    """Weights into panels, one for each block of output channels: [taps, the row's last][channels][width].
-
-    Zeros stand where a block reaches beyond the channels.
-    """
-    kind = pieces[0].problem.kind
-    b = kernel_builder(name, {"w": pointer(kind), "packed": pointer(kind)})
-    start = 0
-    for piece in pieces:
-        p, k = piece.problem, piece.blocking
-        parts = max(1, min(p.channels, 64 // k.blocks))
-        tiles = k.blocks * parts
-        first, last = b.binary("max", b.lo - start, 0), b.binary("min", b.hi - start, tiles)
-        with b.loop(first, last) as tile:
-            _pack_tile(b, piece, tile, parts)
-        start += tiles
-    size = 2 * ITEMSIZE[kind] * packed_size(pieces)
-    return Kernel(b.finish(), start, 0, 0, size)
-
-
-def _pack_tile(b: Builder, piece: Piece, tile: Value, parts: int) -> None:
-    p, k = piece.problem, piece.blocking
-    block, part = unravel(tile, (k.blocks, parts))
-    group, number = unravel(b.lift(block, I64), (p.groups, k.blocks // p.groups))
-    channel = b.lift(number * k.width, I64)
-    base = group * p.w_group + channel * p.w_out + p.w_base
-    ws = b.offset(b.packed, block * piece.panel + piece.packed)
-    part = b.lift(part, I64)
-    with b.loop(part * p.channels // parts, (part + 1) * p.channels // parts) as c, ExitStack() as loops:
-        source, tap = c * p.w_in + base, 0
-        for i in (*k.others, k.row):
-            axis = p.axes[i]
-            t: Index = loops.enter_context(b.loop(0, axis.taps)) if axis.taps != 1 else 0
-            source = t * axis.w + source
-            tap = tap * axis.taps + t
-        for j in range(k.vectors):
-            at = (tap * p.channels + c) * k.width + j * k.lanes
-            mask = None if p.outs % k.width == 0 else b.iota(k.lanes) + (channel + j * k.lanes) < p.outs
-            b.store(ws, at, _row(b, p, k, source + j * k.lanes * p.w_out, mask), align=k.lanes * ITEMSIZE[p.kind])
-
-
-def _row(b: Builder, p: Problem, k: Blocking, at: Value, mask: Value | None) -> Value:
-    if p.w_out == 1 or k.lanes == 1:
-        return b.load(b.w, at, lanes=k.lanes, mask=mask)
-    return b.gather(b.w, b.iota(k.lanes) * p.w_out + at, mask)

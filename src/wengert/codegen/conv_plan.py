@@ -8,6 +8,7 @@ taps; zeros around the input are skipped by never visiting them.
 
 from __future__ import annotations
 
+import collections
 import functools
 import math
 from collections.abc import Iterable, Sequence
@@ -227,6 +228,8 @@ def _segments(axis: Axis, start: int, size: int) -> tuple[Segment, ...]:
 
 # Work that a kernel's code may hold, in multiply-adds: compile time grows with it.
 _CODE_LIMIT = 700
+_L2_BYTES = 16  # a cycle, as measured while multiply-adds go on
+_LINE, _WAYS, _PAGE = 64, 12, 4096  # bytes of a cache line, lines of a set, bytes of a page
 _TILES = 240  # divides evenly among most numbers of threads
 
 
@@ -238,16 +241,33 @@ def lanes_of(outs: int, target: Target, kind: str) -> int:
     return lanes
 
 
-def _row_cost(runs: Sequence[Run], stack: int, vectors: int) -> float:
-    """Cycles of a row for each channel of its input: multiply-adds, loads, latency of the accumulators."""
+def _row_cost(runs: Sequence[Run], stack: int, vectors: int, vector_cycles: float) -> float:
+    """Cycles of a row for each channel of its input: multiply-adds, loads, latency of the accumulators, weights."""
     cycles = 0.0
     for run in runs:
         one = 0.0
         for segment in run.segments:
             n = len(segment.seen) * stack
-            one += segment.taps * max(n * vectors / 2, (n + vectors) / 2 + 0.5, 4.5, vectors * 1.8)
+            one += segment.taps * max(n * vectors / 2, (n + vectors) / 2 + 0.5, 4.5, vectors * vector_cycles)
         cycles += run.count * (one + 0.5)
     return cycles
+
+
+@functools.lru_cache(4096)
+def _mean_taps(axis: Axis) -> float:
+    """Taps inside the input, for the mean output."""
+    return sum(axis.valid(o, t) for o in range(axis.outs) for t in range(axis.taps)) / axis.outs
+
+
+def _crowding(problem: Problem, row: int, size: int, stack: int, target: Target) -> float:
+    """A factor for boxes whose inputs fall into few sets of the first-level cache, or into many pages."""
+    item = ITEMSIZE[problem.kind]
+    axis, first = problem.axes[row], problem.axes[0]
+    places = [i * axis.step * axis.x * item + s * first.x * item for i in range(size) for s in range(stack)]
+    sets = target.l1 // _LINE // _WAYS
+    used = collections.Counter(p // _LINE % sets for p in {p // _LINE * _LINE for p in places})
+    pages = len({p // _PAGE for p in places})
+    return (2.0 if max(used.values()) > _WAYS + 1 else 1.0) + 0.004 * pages
 
 
 def code_size(runs: Sequence[Run], stack: int, vectors: int) -> int:
@@ -257,24 +277,24 @@ def code_size(runs: Sequence[Run], stack: int, vectors: int) -> int:
 
 def _candidates(problem: Problem, target: Target, lanes: int) -> Iterable[tuple[float, int, int, int, int]]:
     """(cost of an output channel and position, row axis, stack, vectors, pieces)."""
-    registers = target.vector_registers
     vecs = -(-problem.outs // lanes)
     for row, axis in enumerate(problem.axes):
-        stacks = _stacks(problem, row)
-        for vectors in range(1, min(4, vecs) + 1):
-            most = (registers - vectors - 1) // vectors
+        for vectors, stack in product(range(1, min(4, vecs) + 1), _stacks(problem, row)):
+            most = (target.vector_registers - vectors - 1) // vectors
+            if stack > most:
+                continue
             waste = -(-vecs // vectors) * vectors / vecs
-            for stack in stacks:
-                fewest = -(-axis.outs // max(1, most // stack))
-                for pieces in {fewest, fewest + 1, fewest + 2}:
-                    if stack > most or pieces > axis.outs:
-                        continue
-                    runs = _runs_cached(axis, pieces)
-                    if code_size(runs, stack, vectors) > _CODE_LIMIT:
-                        continue
-                    cost = _row_cost(runs, stack, vectors) * waste / (axis.outs * stack * vectors)
-                    cost *= 1 + 0.01 * len(runs) + (0.05 if row != len(problem.axes) - 1 else 0)
-                    yield cost, row, stack, vectors, pieces
+            panel = problem.depth * vectors * lanes * ITEMSIZE[problem.kind]
+            vector_cycles = target.vector_bytes / (_L2_BYTES if panel > target.l1 // 2 else 3 * _L2_BYTES)
+            fewest = -(-axis.outs // (most // stack))
+            for pieces in range(fewest, min(fewest + 2, axis.outs) + 1):
+                runs = _runs_cached(axis, pieces)
+                if code_size(runs, stack, vectors) > _CODE_LIMIT:
+                    continue
+                cost = _row_cost(runs, stack, vectors, vector_cycles) * waste / (axis.outs * stack * vectors)
+                cost *= math.prod(_mean_taps(a) for i, a in enumerate(problem.axes) if i != row)
+                cost *= _crowding(problem, row, runs[0].size, stack, target) + 0.01 * len(runs)
+                yield cost, row, stack, vectors, pieces
 
 
 _runs_cached = functools.lru_cache(4096)(runs_of)
@@ -293,7 +313,12 @@ def block(problem: Problem, target: Target) -> Blocking | None:
     found = min(_candidates(problem, target, lanes), default=None)
     if found is None:
         return None
-    _, row, stack, vectors, pieces = found
+    return blocking(problem, target, *found[1:])
+
+
+def blocking(problem: Problem, target: Target, row: int, stack: int, vectors: int, pieces: int) -> Blocking:
+    """A blocking with what the cache sizes say about the rest."""
+    lanes = lanes_of(problem.outs, target, problem.kind)
     blocks = problem.groups * -(-problem.outs // (vectors * lanes))
     panel = problem.depth * vectors * lanes * ITEMSIZE[problem.kind]
     panels = max(1, min(blocks, target.l2 // 2 // max(panel, 1)))

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import NamedTuple
 
-from .conv_direct import Index, unravel
+from .conv_pack import Index, Panels, unravel
 from .conv_plan import ITEMSIZE, Axis, Problem, lanes_of
 from .kernel import Kernel, kernel_builder
 from .loop import I64, Builder, Type, Value, Var, pointer
@@ -41,7 +41,6 @@ class WeightBlocking(NamedTuple):
     reaches: tuple[Reach, ...]
     vectors: int
     lanes: int
-    blocks: int
     chunks: int
     parts: int
 
@@ -79,7 +78,7 @@ def block_weight(problem: Problem, target: Target) -> WeightBlocking:
     blocks = problem.groups * -(-vecs // vectors)
     chunks, parts = _tiling(problem, target, blocks, pieces)
     reaches = _reaches(row) if together > 1 else ()
-    return WeightBlocking(_split(problem.channels, pieces), reaches, vectors, lanes, blocks, chunks, parts)
+    return WeightBlocking(_split(problem.channels, pieces), reaches, vectors, lanes, chunks, parts)
 
 
 def _tiling(problem: Problem, target: Target, blocks: int, pieces: int) -> tuple[int, int]:
@@ -90,7 +89,7 @@ def _tiling(problem: Problem, target: Target, blocks: int, pieces: int) -> tuple
     inputs = math.prod(a.size for a in problem.axes) * problem.groups * problem.channels * size
     outputs = rows * problem.axes[-1].outs * problem.groups * problem.outs * size
     weights = problem.depth * problem.groups * problem.outs * size
-    allowed = max(1, (inputs + outputs) // max(4 * weights, 1))
+    allowed = max(1, (inputs + outputs) // max(weights, 1))
     chunks = max(1, min(rows, allowed, -(-(inputs + outputs) // (target.l2 // 2))))
     parts = max(1, min(pieces, _TILES // max(1, blocks * outer * chunks)))
     chunks = max(chunks, min(rows, allowed, -(-_TILES // max(1, blocks * outer * parts))))
@@ -109,21 +108,11 @@ def _reaches(row: Axis) -> tuple[Reach, ...]:
 
 
 class WeightPiece(NamedTuple):
-    """A problem, how it is blocked, and where its sums begin in a chunk's."""
+    """A problem, how it is blocked, and the sums: a copy for each chunk."""
 
     problem: Problem
     blocking: WeightBlocking
-    start: int
-
-    @property
-    def width(self) -> int:
-        """Output channels of a block."""
-        return self.blocking.vectors * self.blocking.lanes
-
-    @property
-    def panel(self) -> int:
-        """Elements of a block of output channels: [taps][channels][width]."""
-        return self.problem.depth * self.width
+    panels: Panels
 
     @property
     def outer(self) -> int:
@@ -134,21 +123,17 @@ class WeightPiece(NamedTuple):
     def tiles(self) -> int:
         """Independent parts."""
         k = self.blocking
-        return k.chunks * k.blocks * self.outer * k.parts
-
-    @property
-    def elements(self) -> int:
-        """Of the sums, all chunks."""
-        return self.blocking.chunks * self.blocking.blocks * self.panel
+        return k.chunks * self.panels.blocks * self.outer * k.parts
 
 
 def weight_pieces(problems: Sequence[tuple[Problem, WeightBlocking]]) -> tuple[WeightPiece, ...]:
     """Problems with their sums one after another."""
     pieces: list[WeightPiece] = []
     start = 0
-    for problem, blocking in problems:
-        pieces.append(WeightPiece(problem, blocking, start))
-        start += pieces[-1].elements
+    for problem, k in problems:
+        panels = Panels(problem, tuple(range(len(problem.axes))), k.vectors, k.lanes, start, k.chunks)
+        pieces.append(WeightPiece(problem, k, panels))
+        start += panels.elements
     return tuple(pieces)
 
 
@@ -166,7 +151,7 @@ def sums(name: str, pieces: Sequence[WeightPiece], target: Target) -> Kernel:
     flops = sum(2 * p.problem.depth * p.problem.outs * p.problem.groups * n for p, n in zip(pieces, positions))
     first = pieces[0].problem
     inputs = math.prod(a.size for a in first.axes) * first.groups * first.channels
-    moved = inputs + sum(positions) * first.groups * first.outs + sum(p.elements for p in pieces)
+    moved = inputs + sum(positions) * first.groups * first.outs + sum(p.panels.elements for p in pieces)
     return Kernel(b.finish(), start, 0, flops, ITEMSIZE[kind] * moved)
 
 
@@ -174,7 +159,7 @@ class _Sums:
     """Writes the code of one piece."""
 
     def __init__(self, b: Builder, piece: WeightPiece, target: Target) -> None:
-        self.b, self.piece = b, piece
+        self.b, self.piece, self.panels = b, piece, piece.panels
         self.p, self.k = piece.problem, piece.blocking
         self.row: Axis = self.p.axes[-1]
         self.outer = self.p.axes[:-1]
@@ -184,12 +169,13 @@ class _Sums:
 
     def tile(self, tile: Value) -> None:
         """Some input blocks at one tap of the other axes, for a chunk of rows."""
-        b, p, k, piece = self.b, self.p, self.k, self.piece
-        chunk, block, outer, part = (b.lift(i, I64) for i in unravel(tile, (k.chunks, k.blocks, piece.outer, k.parts)))
-        group, number = unravel(block, (p.groups, k.blocks // p.groups))
-        channel = b.lift(number * piece.width, I64)
+        b, p, k, panels = self.b, self.p, self.k, self.panels
+        counts = (k.chunks, panels.blocks, self.piece.outer, k.parts)
+        chunk, block, outer, part = (b.lift(i, I64) for i in unravel(tile, counts))
+        group, number = unravel(block, (p.groups, panels.blocks_of_group))
+        channel = b.lift(number * panels.width, I64)
         taps = unravel(outer, [a.taps for a in self.outer])
-        at = (chunk * k.blocks + block) * piece.panel + outer * (self.row.taps * p.channels * piece.width)
+        at = (chunk * panels.blocks + block) * panels.size + outer * (self.row.taps * p.channels * panels.width)
         rows = (chunk * self.rows // k.chunks, (chunk + 1) * self.rows // k.chunks)
         start = 0
         for size, count in k.sizes:
@@ -198,12 +184,12 @@ class _Sums:
                 tap: Index = 0
                 if not k.reaches and self.row.taps > 1:
                     tap = loops.enter_context(b.loop(0, self.row.taps))
-                self.block(_Where(b.lift(group, I64), channel, first, size, tap, taps, at + piece.start), rows)
+                self.block(_Where(b.lift(group, I64), channel, first, size, tap, taps, at + panels.start), rows)
             start += size * count
 
     def block(self, where: _Where, rows: tuple[Value, Value]) -> None:
         """A block of the gradient."""
-        b, p, k, piece = self.b, self.p, self.k, self.piece
+        b, p, k, panels = self.b, self.p, self.k, self.panels
         together = self.row.taps if k.reaches else 1
         zero = b.const(0, self.type)
         totals = [[b.var(zero) for _ in range(k.vectors)] for _ in range(together * where.size)]
@@ -224,7 +210,7 @@ class _Sums:
                 self.positions(where, x, g, totals)
         for t in range(together):
             for i in range(where.size):
-                place = where.at + ((where.tap + t) * p.channels + where.first + i) * piece.width
+                place = where.at + ((where.tap + t) * p.channels + where.first + i) * panels.width
                 for j, total in enumerate(totals[t * where.size + i]):
                     b.store(b.sums, place + j * k.lanes, total.get())
 
@@ -253,7 +239,7 @@ class _Sums:
         ys: list[Value] = []
         for j in range(k.vectors):
             mask = None
-            if p.outs % self.piece.width:
+            if p.outs % self.panels.width:
                 mask = b.iota(k.lanes) + (where.channel + j * k.lanes) < p.outs
             if p.out_channel == 1 or k.lanes == 1:
                 ys.append(b.load(gs, j * k.lanes * p.out_channel, lanes=k.lanes, mask=mask))
@@ -279,47 +265,6 @@ class _Where(NamedTuple):
     tap: Index
     taps: Sequence[Index]
     at: Value
-
-
-def combine_sums(name: str, pieces: Sequence[WeightPiece]) -> Kernel:
-    """The chunks' sums added up, in the order of the weight's memory: operands sums, out."""
-    kind = pieces[0].problem.kind
-    b = kernel_builder(name, {"sums": pointer(kind), "out": pointer(kind)})
-    start = 0
-    for piece in pieces:
-        k = piece.blocking
-        tiles = k.blocks * piece.problem.taps
-        first, last = b.binary("max", b.lo - start, 0), b.binary("min", b.hi - start, tiles)
-        with b.loop(first, last) as tile:
-            _combine_tile(b, piece, tile)
-        start += tiles
-    size = ITEMSIZE[kind] * sum(p.elements + p.panel * p.blocking.blocks for p in pieces)
-    return Kernel(b.finish(), start, 0, 0, size)
-
-
-def _combine_tile(b: Builder, piece: WeightPiece, tile: Value) -> None:
-    p, k = piece.problem, piece.blocking
-    block, tap = (b.lift(i, I64) for i in unravel(tile, (k.blocks, p.taps)))
-    group, number = unravel(block, (p.groups, k.blocks // p.groups))
-    channel = b.lift(number * piece.width, I64)
-    out = group * p.w_group + channel * p.w_out + p.w_base
-    for axis, t in zip(p.axes, unravel(tap, [a.taps for a in p.axes]), strict=True):
-        out = t * axis.w + out
-    with b.loop(0, p.channels) as c:
-        place = block * piece.panel + (tap * p.channels + c) * piece.width + piece.start
-        for j in range(k.vectors):
-            total = b.var(b.const(0, Type(p.kind, k.lanes)))
-            with b.loop(0, k.chunks) as s:
-                at = s * (k.blocks * piece.panel) + place + j * k.lanes
-                total.set(total.get() + b.load(b.sums, at, lanes=k.lanes))
-            mask = None
-            if p.outs % piece.width:
-                mask = b.iota(k.lanes) + (channel + j * k.lanes) < p.outs
-            at = c * p.w_in + out + j * k.lanes * p.w_out
-            if p.w_out == 1 or k.lanes == 1:
-                b.store(b.out, at, total.get(), mask)
-            else:
-                b.scatter(b.out, b.iota(k.lanes) * p.w_out + at, total.get(), mask)
 
 
 def zero_weight(name: str, kind: str, shape: Sequence[int], strides: Sequence[int]) -> Kernel:

@@ -1,0 +1,292 @@
+"""Weights between the user's memory and panels of [taps][channels][width], which the kernels read and write.
+
+In the usual memory (D, C, *K) neighbouring output channels lie far apart, so squares are transposed in registers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import NamedTuple
+
+from .conv_plan import ITEMSIZE, Problem
+from .kernel import Kernel, kernel_builder
+from .loop import I64, Builder, Type, Value, pointer
+from .micro import first_lanes, transpose
+
+_TILES = 64
+
+Index = Value | int
+
+
+def unravel(flat: Value, counts: Sequence[int]) -> list[Index]:
+    """The index of each dimension, last one fastest."""
+    found: list[Index] = []
+    for i, n in enumerate(reversed(counts)):
+        if n == 1:
+            found.append(0)
+        elif i == len(counts) - 1:
+            found.append(flat)
+        else:
+            quotient = flat // n
+            found.append(flat - quotient * n)
+            flat = quotient
+    return found[::-1]
+
+
+class Panels(NamedTuple):
+    """Panels of a problem's weights, from ``start`` on, one for each group and block of output channels.
+
+    ``order`` of the axes: the taps of the last run fastest. ``copies`` of all panels follow each other.
+    """
+
+    problem: Problem
+    order: tuple[int, ...]
+    vectors: int
+    lanes: int
+    start: int
+    copies: int = 1
+
+    @property
+    def width(self) -> int:
+        """Output channels of a block."""
+        return self.vectors * self.lanes
+
+    @property
+    def size(self) -> int:
+        """Elements of a panel."""
+        return self.problem.depth * self.width
+
+    @property
+    def blocks_of_group(self) -> int:
+        """Blocks of output channels of each group."""
+        return -(-self.problem.outs // self.width)
+
+    @property
+    def blocks(self) -> int:
+        """Panels of a copy."""
+        return self.problem.groups * self.blocks_of_group
+
+    @property
+    def elements(self) -> int:
+        """Of all copies."""
+        return self.size * self.blocks * self.copies
+
+    @property
+    def parts(self) -> int:
+        """Ranges of channels that are worked on independently."""
+        return max(1, min(self.problem.channels, _TILES // self.blocks))
+
+
+def _run_length(panels: Panels) -> tuple[int, int]:
+    """Taps that follow each other in memory in the panels' order, and the direction; (0, 1): they do not."""
+    p = panels.problem
+    axes = [p.axes[i] for i in panels.order if p.axes[i].taps != 1]
+    count, signs = 1, set[bool]()
+    for axis in reversed(axes):
+        if abs(axis.w) != count:
+            return 0, 1
+        signs.add(axis.w > 0)
+        count *= axis.taps
+    return (count, -1 if signs == {False} else 1) if len(signs) < 2 else (0, 1)
+
+
+class _Columns(NamedTuple):
+    """Neighbours in memory that become rows: ``count`` taps of each channel, or of all channels together."""
+
+    count: int
+    direction: int
+    all_channels: bool
+
+
+def _columns(panels: Panels) -> _Columns | None:
+    p = panels.problem
+    count, direction = _run_length(panels)
+    if panels.lanes == 1 or p.w_out == 1 or not count:
+        return None
+    if direction == 1 and p.w_in == count:
+        return _Columns(count, 1, True)
+    return _Columns(count, direction, False) if count > 2 else None
+
+
+def pack_weights(name: str, panels: Sequence[Panels]) -> Kernel:
+    """Into panels, zeros where a block reaches beyond the channels: operands w, packed."""
+    kind = panels[0].problem.kind
+    b = kernel_builder(name, {"w": pointer(kind), "packed": pointer(kind)})
+    return _by_tiles(b, panels, _pack_rows, _pack_squares)
+
+
+def combine_sums(name: str, panels: Sequence[Panels]) -> Kernel:
+    """The sum of all copies, in the order of the weight's memory: operands sums, out."""
+    kind = panels[0].problem.kind
+    b = kernel_builder(name, {"sums": pointer(kind), "out": pointer(kind)})
+    return _by_tiles(b, panels, _combine_rows, _combine_squares)
+
+
+class _Tile(NamedTuple):
+    """A range of channels of a panel: where it begins here and there."""
+
+    panels: Panels
+    channel: Value  # the block's first output channel
+    weight: Value  # offset in the weight's memory
+    panel: Value  # offset of the panel in its first copy
+    low: Value
+    high: Value
+
+    def mask(self, b: Builder, j: int) -> Value | None:
+        """Lanes of a vector that are output channels."""
+        panels, outs = self.panels, self.panels.problem.outs
+        if outs % panels.width == 0:
+            return None
+        return first_lanes(b, panels.lanes, outs - (self.channel + j * panels.lanes))
+
+
+def _by_tiles(
+    b: Builder, panels: Sequence[Panels],
+    rows: Callable[[Builder, _Tile], None], squares: Callable[[Builder, _Tile, _Columns], None],
+) -> Kernel:  # fmt: skip
+    start = 0
+    for each in panels:
+        first, last = b.binary("max", b.lo - start, 0), b.binary("min", b.hi - start, each.blocks * each.parts)
+        columns = _columns(each)
+        with b.loop(first, last) as number:
+            tile = _tile(b, each, number)
+            if columns:
+                squares(b, tile, columns)
+            else:
+                rows(b, tile)
+        start += each.blocks * each.parts
+    moved = sum(each.elements + each.size * each.blocks for each in panels)
+    return Kernel(b.finish(), start, 0, 0, ITEMSIZE[panels[0].problem.kind] * moved)
+
+
+def _tile(b: Builder, panels: Panels, number: Value) -> _Tile:
+    p = panels.problem
+    block, part = (b.lift(i, I64) for i in unravel(number, (panels.blocks, panels.parts)))
+    group, i = unravel(block, (p.groups, panels.blocks_of_group))
+    channel = b.lift(i * panels.width, I64)
+    low, high = part * p.channels // panels.parts, (part + 1) * p.channels // panels.parts
+    weight = group * p.w_group + channel * p.w_out + p.w_base
+    return _Tile(panels, channel, weight, block * panels.size + panels.start, low, high)
+
+
+# -- rows: neighbouring output channels one tap after another ------------------------------------
+
+
+def _each_row(b: Builder, tile: _Tile, body: Callable[[Value, Value], None]) -> None:
+    """For each channel and tap, where it lies in the weight and in the panel."""
+    panels, p = tile.panels, tile.panels.problem
+    with b.loop(tile.low, tile.high) as c, ExitStack() as loops:
+        weight, tap = c * p.w_in + tile.weight, 0
+        for i in panels.order:
+            t: Index = loops.enter_context(b.loop(0, p.axes[i].taps)) if p.axes[i].taps != 1 else 0
+            weight = t * p.axes[i].w + weight
+            tap = tap * p.axes[i].taps + t
+        body(weight, tile.panel + (tap * p.channels + c) * panels.width)
+
+
+def _pack_rows(b: Builder, tile: _Tile) -> None:
+    panels, p = tile.panels, tile.panels.problem
+
+    def row(weight: Value, place: Value) -> None:
+        for j in range(panels.vectors):
+            at, mask = weight + j * panels.lanes * p.w_out, tile.mask(b, j)
+            if p.w_out == 1 or panels.lanes == 1:
+                x = b.load(b.w, at, lanes=panels.lanes, mask=mask)
+            else:
+                x = b.gather(b.w, b.iota(panels.lanes) * p.w_out + at, mask)
+            b.store(b.packed, place + j * panels.lanes, x)
+
+    _each_row(b, tile, row)
+
+
+def _total(b: Builder, panels: Panels, at: Value) -> Value:
+    """A vector of the sums, all copies added up in their order."""
+    if panels.copies == 1:
+        return b.load(b.sums, at, lanes=panels.lanes)
+    total = b.var(b.const(0, Type(panels.problem.kind, panels.lanes)))
+    with b.loop(0, panels.copies) as s:
+        total.set(total.get() + b.load(b.sums, s * (panels.blocks * panels.size) + at, lanes=panels.lanes))
+    return total.get()
+
+
+def _combine_rows(b: Builder, tile: _Tile) -> None:
+    panels, p = tile.panels, tile.panels.problem
+
+    def row(weight: Value, place: Value) -> None:
+        for j in range(panels.vectors):
+            at, mask = weight + j * panels.lanes * p.w_out, tile.mask(b, j)
+            x = _total(b, panels, place + j * panels.lanes)
+            if p.w_out == 1 or panels.lanes == 1:
+                b.store(b.out, at, x, mask)
+            else:
+                b.scatter(b.out, b.iota(panels.lanes) * p.w_out + at, x, mask)
+
+    _each_row(b, tile, row)
+
+
+# -- squares: as many output channels as a vector has lanes, by as many neighbours in memory ------
+
+
+def _each_square(
+    b: Builder, tile: _Tile, columns: _Columns, body: Callable[[int, Value, Value | None, list[Value]], None]
+) -> None:
+    """For each square: its vector, where it lies in the weight, which columns exist, and each column's place."""
+    panels, p = tile.panels, tile.panels.problem
+    lanes, taps = panels.lanes, columns.count
+
+    def square(start: Value, end: Value | int, offset: Value, channel: Value | int) -> None:
+        count = end - start
+        mask = first_lanes(b, lanes, b.lift(count, I64))
+        places: list[Value] = []
+        for m in range(lanes):
+            # Columns beyond the last repeat it, so that every place exists; they are masked or not stored.
+            q = b.binary("min", start + m, end - 1)
+            c, t = channel + q // taps if columns.all_channels else channel, q % taps
+            tap = t if columns.direction == 1 else taps - 1 - t
+            places.append(tile.panel + (tap * p.channels + c) * panels.width)
+        for j in range(panels.vectors):
+            body(j, offset + start, mask, places)
+
+    if columns.all_channels:
+        with b.loop(tile.low * taps, tile.high * taps, lanes) as start:
+            square(start, tile.high * taps, tile.weight, 0)
+        return
+    first = tile.weight if columns.direction == 1 else tile.weight - (taps - 1)
+    with b.loop(tile.low, tile.high) as c, b.loop(0, taps, lanes) as start:
+        square(start, taps, c * p.w_in + first, c)
+
+
+def _pack_squares(b: Builder, tile: _Tile, columns: _Columns) -> None:
+    panels, p = tile.panels, tile.panels.problem
+    zero = b.const(0, Type(p.kind, panels.lanes))
+
+    def square(j: int, weight: Value, mask: Value | None, places: list[Value]) -> None:
+        rows: list[Value] = []
+        for i in range(panels.lanes):
+            k, x = j * panels.lanes + i, b.var(zero)
+            with ExitStack() as exists:
+                if p.outs % panels.width:
+                    exists.enter_context(b.when(tile.channel + k < p.outs))
+                x.set(b.load(b.w, weight + k * p.w_out, lanes=panels.lanes, mask=mask))
+            rows.append(x.get())
+        # Backwards, so that a repeated last place is at last written by its own column.
+        for place, column in reversed(list(zip(places, transpose(b, rows), strict=True))):
+            b.store(b.packed, place + j * panels.lanes, column)
+
+    _each_square(b, tile, columns, square)
+
+
+def _combine_squares(b: Builder, tile: _Tile, columns: _Columns) -> None:
+    panels, p = tile.panels, tile.panels.problem
+
+    def square(j: int, weight: Value, mask: Value | None, places: list[Value]) -> None:
+        rows = [_total(b, panels, place + j * panels.lanes) for place in places]
+        for i, x in enumerate(transpose(b, rows)):
+            k = j * panels.lanes + i
+            with ExitStack() as exists:
+                if p.outs % panels.width:
+                    exists.enter_context(b.when(tile.channel + k < p.outs))
+                b.store(b.out, weight + k * p.w_out, x, mask)
+
+    _each_square(b, tile, columns, square)
