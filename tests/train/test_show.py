@@ -133,31 +133,33 @@ def test_what_is_not_finite_is_null_in_json(tmp_path: Path) -> None:
     assert (record["a"], record["b"]) == (None, [1.0, None])
 
 
-def events(directory: Path) -> dict[tuple[str, int], float]:
-    """Scalars of all event files, read by the reader of tensorboardX's own records."""
-    from tensorboardX.event_file_writer import EventFileWriter  # noqa: F401  (the package is there)
+def events(directory: Path) -> list[Any]:
+    """The records of all event files, in order."""
     from tensorboardX.proto.event_pb2 import Event
 
-    found: dict[tuple[str, int], float] = {}
+    found = []
     for path in sorted(directory.iterdir()):
         data, place = path.read_bytes(), 0
         while place < len(data):  # length (8 bytes), its checksum (4), the event, its checksum (4)
             length = int.from_bytes(data[place : place + 8], "little")
-            event = Event.FromString(data[place + 12 : place + 12 + length])
+            found.append(Event.FromString(data[place + 12 : place + 12 + length]))
             place += length + 16
-            for value in event.summary.value:
-                found[value.tag, event.step] = value.simple_value
     return found
 
 
 def test_tensorboard(tmp_path: Path) -> None:
-    runner = trainer(callbacks=[train.TensorBoardLogger(tmp_path, every=5)])
+    logs, run = tmp_path / "logs", tmp_path / "run"
+    runner = trainer(callbacks=[train.TensorBoardLogger(logs, every=5)], directory=run)
     history = runner.fit(loader(), loader(), epochs=2)
-    found = events(tmp_path)
+    found = {(value.tag, event.step): value.simple_value for event in events(logs) for value in event.summary.value}
     for record in history:
         for key in ("train_loss", "validation_accuracy", "lr"):
             assert found[key, record["step"]] == pytest.approx(record[key])
     assert {step for tag, step in found if tag == "step/loss"} == {5, 10}
+    other = trainer(callbacks=[train.TensorBoardLogger(logs)], directory=run)
+    other.fit(loader(), loader(), epochs=3, resume=True)
+    started = [event.step for event in events(logs) if event.HasField("session_log")]
+    assert started == [11]  # TensorBoard drops what an interrupted run wrote from there on
 
 
 def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -286,6 +286,33 @@ def test_compile_takes_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
     assert curves[0][1]["train_loss"] == pytest.approx(curves[1][1]["train_loss"], rel=1e-5)
 
 
+@pytest.mark.slow
+def test_compiled_training_is_the_eager_one_and_is_resumed(tmp_path: Path) -> None:
+    def make(compile: bool, directory: Path | None = None) -> Trainer:
+        wg.manual_seed(1)
+        # No bias before the norm: its gradient is nothing but rounding, which AdamW would make steps of.
+        net = nn.Sequential(nn.Linear(4, 8, bias=False), nn.BatchNorm1d(8), nn.Tanh(), nn.Dropout(0.2), nn.Linear(8, 2))
+        own = optim.AdamW(net.parameters(), lr=0.01)
+        schedule = optim.lr_scheduler.OneCycleLR(own, 0.05, total_steps=20, cycle_momentum=False)
+        return trainer(
+            net, optimizer=own, scheduler=schedule, scheduler_interval="step", compile=compile, clip_norm=1.0, seed=0,
+            metrics=[train.Accuracy()], directory=directory, ema=0.9,
+        )  # fmt: skip
+
+    def loader() -> DataLoader:
+        return DataLoader(points(48), 16, shuffle=True)
+
+    eager = make(False).fit(loader(), loader(), epochs=4)
+    whole = make(True)
+    compiled = whole.fit(loader(), loader(), epochs=4)
+    for key in ("train_loss", "validation_loss", "lr"):
+        np.testing.assert_allclose(compiled[key], eager[key], rtol=1e-4)
+    make(True, tmp_path).fit(loader(), loader(), epochs=2)
+    resumed = make(True, tmp_path)
+    assert resumed.fit(loader(), loader(), epochs=4, resume=True).curve() == compiled.curve()
+    assert_equal(weights(resumed.model), weights(whole.model))
+
+
 def test_a_compilers_error_comes_through(monkeypatch: pytest.MonkeyPatch) -> None:
     def compiler(step: Any) -> Any:
         raise ValueError("cannot be compiled")
