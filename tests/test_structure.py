@@ -38,7 +38,7 @@ LAYERS = """
     schedule  codegen
     runtime
     capturing
-    compiler
+    compiler  planning
     nn
     optim
     utils  data

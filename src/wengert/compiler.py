@@ -18,7 +18,7 @@ import numpy as np
 from . import tree
 from .capturing import ArgumentSlot, Captured, capture
 from .config import STATE
-from .errors import message
+from .errors import ArgumentError, message
 from .graph.alias import is_pinned, move_to_copy, owned_base
 from .graph.capture import EntrySlot, GradSlot, HeldSlot
 from .graph.handle import Handle, wrap
@@ -30,14 +30,15 @@ class RecompileWarning(UserWarning):
 
 
 class Step:
-    """A captured function with its program: what a call of `Compiled` runs."""
+    """A captured function with its program: what a call of `Compiled` runs. Without ``link``, it is only planned."""
 
-    def __init__(self, captured: Captured) -> None:
+    def __init__(self, captured: Captured, link: bool = True) -> None:
         from .optimize.pipeline import optimise
         from .runtime.program import Program
 
         self.captured = captured
-        graph = optimise(captured.graph)
+        self.passes: list[Any] = []
+        graph = optimise(captured.graph, self.passes)
         self.graph = graph
         n_args = len(graph.inputs) - len(captured.slots) - len(captured.numbers) - len(captured.draws)
         cuts = [n_args, n_args + len(captured.slots), len(graph.inputs) - len(captured.draws)]
@@ -49,13 +50,14 @@ class Step:
         first = len(results)
         self.written = list(zip(captured.written, graph.outputs[first : first + len(captured.written)], strict=True))
         self.grad_nodes = graph.outputs[first + len(captured.written) :]
-        self.program = Program(graph, self._replaced())
+        self.program = Program(graph, self._replaced(), link=link)
         self.numbers = np.zeros(max(len(number_nodes), 1), np.float64)
         self.keys = np.zeros((max(len(key_nodes), 1), 2), np.uint64)
         self.own = [(self.numbers[i : i + 1].reshape(()), n) for i, n in enumerate(number_nodes)]
         self.own += [(self.keys[i], n) for i, n in enumerate(key_nodes)]
         self._sort_outputs()
-        self._bind()
+        if link:
+            self._bind()
 
     def _replaced(self) -> dict[int, Node]:
         """For each new value of a tensor the input that is its old value."""
@@ -254,6 +256,19 @@ def _key(leaves: Sequence[Any], structure: Any) -> tuple[Any, list[Any]]:
 def compile(f: Callable[..., Any] | None = None, *, check: bool = False) -> Any:
     """Compile a function of tensors, up to a whole training step, to native code.
 
+    The function is traced once for each structure of arguments, shapes, dtypes and modes; a call then runs native
+    code. Tensors that it reads or changes without getting them as arguments (parameters, running statistics, an
+    optimizer's state, gradients, random generators) keep up with it. Learning rates and the like may change
+    between calls. Python code with other effects runs while tracing only. Numbers and strings among the arguments
+    are part of what is compiled. Control flow on values needs `wengert.cond`, `while_loop` or `scan`.
+
+    Args:
+        f: the function, or a module; without it, a decorator is returned.
+        check: run each call in eager mode too, compare, and name the first op that differs.
+
+    Raises:
+        TraceError: the function looks at a value.
+
     >>> import wengert as wg
     >>> @wg.compile
     ... def f(x):
@@ -264,3 +279,35 @@ def compile(f: Callable[..., Any] | None = None, *, check: bool = False) -> Any:
     if f is None:
         return functools.partial(compile, check=check)
     return Compiled(f, check)
+
+
+def explain(compiled: Compiled) -> str:
+    """What the latest program of a compiled function is made of, as text: passes, kernels, memory, times.
+
+    >>> import wengert as wg
+    >>> f = wg.compile(lambda x: (x * 2).exp().sum())
+    >>> _ = f(wg.zeros(4))
+    >>> print(wg.explain(f).splitlines()[0])
+    passes
+    """
+    from .planning import describe
+
+    if compiled.latest is None:
+        raise ArgumentError(message("explain", "the function has not been called yet"))
+    return describe(compiled.latest)
+
+
+def plan(f: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """What compiling a function for such arguments will need, before anything runs: memory, work, time by line.
+
+    Returns:
+        A `wengert.planning.Plan`; printed, it is a table.
+
+    >>> import wengert as wg
+    >>> wg.plan(lambda x: (x @ x).exp(), wg.zeros(64, 64)).flops > 2 * 64**3
+    True
+    """
+    from .planning import Plan
+
+    function = f.function if isinstance(f, Compiled) else f
+    return Plan(Step(capture(function, args, kwargs), link=False))

@@ -15,6 +15,7 @@ from ..graph.node import Node
 from ..schedule.index import Affine, Coords, Looked, flat_index
 from ..schedule.kinds import KIND, Part, cost, is_number
 from ..schedule.roots import Roots
+from .hoist import hoist
 from .loop import I64, Builder, Function, Type, Value, pointer
 from .scalars import emit
 
@@ -39,6 +40,7 @@ class Operands:
 
     def finish(self) -> Function:
         """The function, with these parameters before its own."""
+        hoist(self.b.body)
         own = self.b.finish()
         found = tuple([self.values[n.seq] for n in self.nodes])
         params = tuple([(v.attr, v.type) for v in found])

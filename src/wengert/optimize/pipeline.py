@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
+from ..errors import GraphError, message
 from ..graph.graph import Graph
 from .decompose import decompose, split_reductions
 from .layout import layout, turned_products
@@ -27,8 +32,46 @@ PASSES: tuple[tuple[str, Callable[[Graph], Graph]], ...] = (
 )
 
 
-def optimise(graph: Graph) -> Graph:
-    """Run the passes."""
-    for _, run in PASSES:
-        graph = run(graph)
+def optimise(graph: Graph, log: list[Any] | None = None) -> Graph:
+    """Run the passes. ``log`` takes in (name, ops before, ops after) of each.
+
+    ``WENGERT_CHECK=1`` verifies the graph after each pass; ``WENGERT_DUMP=dir`` writes it there.
+    """
+    checks = os.environ.get("WENGERT_CHECK", "0") not in ("", "0")
+    dump(graph, 0, "traced")
+    for i, (name, run) in enumerate(PASSES):
+        before = len(graph)
+        after = run(graph)
+        if checks:
+            verify(name, graph, after)
+        graph = after
+        if log is not None:
+            log.append((name, before, len(graph)))
+        dump(graph, i + 1, name)
     return graph
+
+
+def verify(name: str, before: Graph, after: Graph) -> None:
+    """Raise unless a pass kept inputs and outputs, and every node is what its op infers from inputs made earlier."""
+    if after.in_avals != before.in_avals or after.out_avals != before.out_avals:
+        raise GraphError(message(name, "the pass changed the graph's inputs or outputs"))
+    known = {n.seq for n in after.inputs}
+    for n in after.nodes:
+        for x in n.inputs or ():
+            if x.seq not in known:
+                raise GraphError(message(name, f"{n.name} reads a node that comes later, or from elsewhere"))
+        if n.op is not None and n.op.infer(*[x.aval for x in n.inputs], **n.attrs) != n.aval:
+            raise GraphError(message(name, f"{n.name} is not what its op infers", str(n.aval)))
+        known.add(n.seq)
+
+
+_dumped = itertools.count()
+
+
+def dump(graph: Graph, number: int, name: str) -> None:
+    """Write a graph to the directory that ``WENGERT_DUMP`` names."""
+    directory = os.environ.get("WENGERT_DUMP")
+    if directory:
+        Path(directory).mkdir(parents=True, exist_ok=True)
+        stem = f"graph{next(_dumped):04d}.{number}.{name.replace(' ', '_')}"
+        (Path(directory) / f"{stem}.py").write_text(str(graph), encoding="utf-8")

@@ -38,8 +38,10 @@ class HostStep(NamedTuple):
 class Program:
     """A compiled graph. ``slots``: where in the table each external buffer's address goes, by seq of its node."""
 
-    def __init__(self, graph: Graph, written: dict[int, Node], target: Target | None = None) -> None:
-        """``written``: for an output (by seq) the input whose memory it replaces."""
+    def __init__(
+        self, graph: Graph, written: dict[int, Node], target: Target | None = None, link: bool = True
+    ) -> None:
+        """``written``: for an output (by seq) the input whose memory it replaces. Without ``link``, only planned."""
         self.graph = graph
         self.target = target or host()
         self.roots = Roots(graph)
@@ -48,7 +50,9 @@ class Program:
         self.stored = _stored(self)
         self.steps = [self._step(g) for g in self.groups]
         self._lay_out()
-        self._link()
+        self._collect()
+        if link:
+            self._link()
 
     # -- steps -----------------------------------------------------------------------------
 
@@ -94,7 +98,6 @@ class Program:
                 sizes[key] = size
         spans = [Span(k, sizes[k], first[k], last[k]) for k in sizes]
         self.layout = place(spans)
-        self.arena = _aligned(self.layout.size)
 
     def _touched(self, step: Any) -> list[tuple[int, int]]:
         """Keys and sizes of arena buffers that a step uses."""
@@ -130,7 +133,8 @@ class Program:
 
     # -- code ------------------------------------------------------------------------------
 
-    def _link(self) -> None:
+    def _collect(self) -> None:
+        """The steps as segments: lists of launches, with NumPy's steps between them."""
         segments: list[Any] = []
         launches: list[Launch] = []
         for step in self.steps:
@@ -139,20 +143,24 @@ class Program:
                 launches = []
             else:
                 launches += [Launch(k, tuple([self._place(v) for v in vs]), tuple(ws)) for k, vs, ws in step]
-        segments.append(launches)
-        native = [s for s in segments if not isinstance(s, HostStep)]
-        each = scratch_bytes([x for s in native for x in s])
+        self.planned = [*segments, launches]
+        native = [s for s in self.planned if not isinstance(s, HostStep)]
+        self.each = scratch_bytes([x for s in native for x in s])
         work = sum(x.kernel.flops + x.kernel.bytes for s in native for x in s)
         self.limit = 1 if work < SMALL_WORK else max(os.cpu_count() or 1, 1)
-        self.scratch = _aligned(each * self.limit)
-        self.launches = native
+        self.launches = [x for s in native for x in s]
+
+    def _link(self) -> None:
+        """Memory and machine code."""
+        self.arena = _aligned(self.layout.size)
+        self.scratch = _aligned(self.each * self.limit)
         self.table = np.zeros(FIRST + len(self.external) + len(self.constants), np.uintp)
         self.table[ARENA], self.table[SCRATCH] = self.arena.ctypes.data, self.scratch.ctypes.data
         for seq, value in self.constants.items():
             self.table[self.slots[seq]] = value.ctypes.data
-        self.table[EACH] = each
-        addresses = self._load({x.kernel.function.name: x.kernel.function for s in native for x in s})
-        self.segments = [s if isinstance(s, HostStep) else driver.records(s, addresses) for s in segments]
+        self.table[EACH] = self.each
+        addresses = self._load({x.kernel.function.name: x.kernel.function for x in self.launches})
+        self.segments = [s if isinstance(s, HostStep) else driver.records(s, addresses) for s in self.planned]
         self.enter(self.segments[0])
 
     def _load(self, functions: dict[str, Any]) -> dict[str, int]:

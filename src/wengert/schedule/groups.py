@@ -36,6 +36,7 @@ class Group:
         self.shape: tuple[int, ...] = ()  # of a reduce group: the domain, and what is reduced
         self.axes: tuple[int, ...] = ()
         self.sources: set[int] = set()
+        self.why = ""  # it begins: what kept its first root from joining the group before
 
     def add(self, n: Node, reads: Sequence[Node]) -> None:
         """Take in a root."""
@@ -123,6 +124,7 @@ class Grouping:
         chosen = self._choose(n, role, first)
         if chosen < 0:
             self._append(self._new(n, role))
+            self.groups[-1].why = self.why
             chosen = len(self.groups) - 1
         group = self.groups[chosen]
         group.add(n, [x for x, _ in reads])
@@ -143,6 +145,7 @@ class Grouping:
 
     def _choose(self, n: Node, role: str, first: int) -> int:
         """The group to join: the latest one that it reads from, else the latest that reads the same; -1 for none."""
+        self.why = "nothing before it reads or makes the same" if first < 0 else ""
         reads = self.roots.reads[n.seq][1]
         size = math.prod(self.roots.domain(n))
         sources = {x.seq for x, _ in reads if 2 * x.aval.size >= size}
@@ -158,15 +161,21 @@ class Grouping:
             same = role == "reduce" and (n.inputs[0].shape, n.attrs["axes"]) == (group.shape, group.axes)
             return same and not any(x.seq in group.seqs for x, _ in self.roots.reads[n.seq][1])
         if group.kind != "rows":
+            self.why = f"reads a result of {group.nodes[0].name} as a whole"
             return False
         size, cols = math.prod(self.roots.domain(n)), group.cols
         if role == "reduce":
             cols = row_reduction(n)
             if not cols or size != group.size or (group.cols and cols != group.cols):
+                self.why = "reduces other axes, or rows of another size"
                 return False
         elif size != group.size and not (cols and size * cols == group.size):
+            self.why = f"iterates over {size} elements, not {group.size}"
             return False
-        return self._aligned(n, group, cols) and self._divides([*group.nodes, n], group.size, cols)
+        if not self._aligned(n, group, cols):
+            self.why = "reads what is computed at other elements"
+            return False
+        return self._divides([*group.nodes, n], group.size, cols)
 
     def _aligned(self, n: Node, group: Group, cols: int) -> bool:
         """Whether all that a root reads of a group lies in the same row and column, or is a value of the row."""
