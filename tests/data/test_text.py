@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+import tokenizers
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -171,6 +172,22 @@ def test_subwords_are_saved(tmp_path: Path, request: pytest.FixtureRequest, kind
         assert again.vocabulary == tokenizer.vocabulary
     assert tokenizer.encode_batch(["the <eos> is text", ""], bos=True, eos=True) == [numbers, [2, 3]]
     assert data.SubwordTokenizer.load(tmp_path / "t.json", pad="[PAD]").vocabulary.pad_index is None
+
+
+def test_a_file_that_pads_and_cuts(tmp_path: Path, word_piece: Any) -> None:
+    """As published ones may do, with special tokens around."""
+    library = tokenizers.Tokenizer.from_str(word_piece.inner.to_str())
+    library.enable_padding(length=12)
+    library.enable_truncation(3)
+    library.post_processor = tokenizers.processors.TemplateProcessing(
+        single="<bos> $A <eos>", special_tokens=[("<bos>", 2), ("<eos>", 3)]
+    )
+    assert len(library.encode("the class statement").ids) == 12
+    library.save(str(tmp_path / "t.json"))
+    again = data.SubwordTokenizer.load(tmp_path / "t.json")
+    for text in ("the", "the class statement is the class statement"):
+        assert again.encode(text, bos=True) == word_piece.encode(text, bos=True)
+        assert again.encode_batch([text]) == [word_piece.encode(text)] and again.split(text) == word_piece.split(text)
 
 
 def test_subwords_refuse(tmp_path: Path, bpe: Any) -> None:

@@ -146,6 +146,8 @@ class SubwordTokenizer(Tokenizer):
     ) -> None:
         self.inner = inner
         inner.encode_special_tokens = True
+        inner.no_padding()  # published files may ask for both
+        inner.no_truncation()
         numbers = inner.get_vocab()
         size = max(numbers.values(), default=-1) + 1
         # A file may leave numbers out: they get names, so that the others keep their places.
