@@ -38,6 +38,7 @@ LAYERS = """
     schedule  codegen
     runtime
     capturing
+    differentiable
     compiler  planning
     nn
     optim

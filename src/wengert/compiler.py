@@ -18,6 +18,7 @@ import numpy as np
 from . import tree
 from .capturing import ArgumentSlot, Captured, capture
 from .config import STATE
+from .differentiable import DifferentiableStep, carries_gradient
 from .errors import ArgumentError, message
 from .graph.alias import is_pinned, move_to_copy, owned_base
 from .graph.capture import EntrySlot, GradSlot, HeldSlot
@@ -206,12 +207,14 @@ class Compiled:
         functools.update_wrapper(self, f, updated=())
         self.function = f
         self.check = check
-        self.steps: dict[Any, list[Step]] = {}
-        self.latest: Step | None = None
+        self.steps: dict[Any, list[Any]] = {}
+        self.latest: Any = None
         self.warned: set[str] = set()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         leaves, structure = tree.flatten((args, kwargs))
+        if STATE.watchers:  # part of another trace, or of a recording: in line
+            return self.function(*args, **kwargs)
         key, arrays = _key(leaves, structure)
         reason = ""
         for step in self.steps.get(key, ()):
@@ -220,14 +223,16 @@ class Compiled:
                 self.latest = step
                 return step(arrays)
         self._say(key, reason)
-        step = Step(capture(self.function, args, kwargs))
+        captured = capture(self.function, args, kwargs)
+        step = DifferentiableStep(captured) if STATE.grad and carries_gradient(captured) else Step(captured)
         self.steps.setdefault(key, []).append(step)
         self.latest = step
         return step(arrays)
 
     def _say(self, key: Any, reason: str) -> None:
         """Warn, once for each reason, that the function is compiled again."""
-        if not self.steps:
+        other_mode = (key[0], not key[1], *key[2:])  # inference beside training is nothing to speak of
+        if not self.steps or (not reason and other_mode in self.steps):
             return
         reason = reason or "the arguments have another structure, shape or dtype"
         if reason not in self.warned:

@@ -1,0 +1,159 @@
+"""Compiled functions whose results carry gradients: a forward program, and a backward one for ``backward()``.
+
+The graph of a function and its adjoints is cut in two, as a `Call` is: the forward program also gives what the
+backward one reads. In the graph of eager mode the whole function stands as one call, so higher derivatives and forward
+mode sweep its body.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from . import tree
+from .capturing import Captured
+from .graph.graph import Graph
+from .graph.handle import Handle, lift, make_node, node_of, of_node, results, symbol, wrap
+from .graph.node import Node, ancestors
+from .graph.trace import tracing
+from .ops.base import OPS, full_tuple
+
+
+def carries_gradient(captured: Captured) -> bool:
+    """Whether a result depends on something that requires grad."""
+    graph = captured.graph
+    depends = {n.seq for n in graph.inputs if n.requires_grad}
+    for n in graph.nodes:
+        if n.requires_grad and n.inputs and any(x.seq in depends for x in n.inputs):
+            depends.add(n.seq)
+    return any(graph.outputs[r].seq in depends for r in captured.results if type(r) is int)
+
+
+class Halves:
+    """The graph of a function cut in two.
+
+    ``forward``: the function's inputs to its outputs, then ``kept`` values. ``backward``: kept values (or inputs, by
+    number) and adjoints of ``outs`` to adjoints of the inputs ``wrt``.
+    """
+
+    def __init__(self, graph: Graph, outs: Sequence[int]) -> None:
+        from .transform.reverse import reverse
+
+        self.outs = tuple(i for i in outs if graph.outputs[i].requires_grad)
+        self.wrt = tuple(i for i, n in enumerate(graph.inputs) if n.requires_grad)
+        with tracing():
+            xs = [symbol(n.aval, n.requires_grad) for n in graph.inputs]
+            found = graph.replay(xs, inline=True)
+            seeds = [symbol(found[i].aval, True) for i in self.outs]
+            inputs = [node_of(x) for x in xs]
+            roots = [node_of(found[i]) for i in self.outs]
+            live = [(r, s) for r, s in zip(roots, seeds, strict=True) if r.requires_grad]
+            wrt = [inputs[i] for i in self.wrt]
+            adjoints = reverse([r for r, _ in live], [s for _, s in live], wrt, raw=False)
+            filled = [OPS["fill"](of_node(n), value=0) if a is None else a for a, n in zip(adjoints, wrt, strict=True)]
+        ends, grads = [node_of(f) for f in found], [node_of(a) for a in filled]
+        computed = {n.seq for n in ancestors(ends)} | {n.seq for n in inputs}
+        later = ancestors(grads, stop=lambda n: n.seq in computed)
+        number = {n.seq: i for i, n in enumerate(inputs)}
+        kept = [n for n in later if n.seq in computed and (n.op is not None or n.seq in number)]
+        self.sources: list[int | Node] = [number.get(n.seq, n) for n in kept]
+        extra = [n for n in kept if n.seq not in number]
+        self.forward = Graph(tuple(inputs), (*ends, *extra), graph.name)
+        self.backward = Graph((*kept, *[node_of(s) for s in seeds]), tuple(grads), f"{graph.name} backward")
+
+
+class DifferentiableStep:
+    """Like `compiler.Step`, with results that lead back to parameters and arguments."""
+
+    def __init__(self, captured: Captured) -> None:
+        from .compiler import Step
+        from .optimize.pipeline import optimise
+        from .runtime.program import Program
+
+        self.captured = captured
+        self.places = [i for i, r in enumerate(captured.results) if type(r) is int]
+        outs = [captured.results[i] for i in self.places]
+        self.halves = Halves(captured.graph, outs)
+        more = len(self.halves.forward.outputs) - len(captured.graph.outputs)
+        self.forward = Step(_extended(captured, self.halves.forward, outs, more))
+        self.graph, self.program, self.passes = self.forward.graph, self.forward.program, self.forward.passes
+        self.fresh = self.forward.fresh
+        graph = optimise(self.halves.backward)
+        self.adjoints = Program(graph, {})
+        self.gradients = graph.outputs
+        self.run = self.adjoints.caller([*graph.inputs, *_made(graph)], [], {n.seq for n in _made(graph)})
+        self.backward_graph = graph
+
+    def __call__(self, arrays: Sequence[Any]) -> Any:
+        """Run forward; the results know how to run backward."""
+        values = self.forward(arrays)
+        captured, halves = self.captured, self.halves
+        count = len(self.places)
+        given = [x if isinstance(x, Handle) else wrap(x) for x in arrays]
+        handles = [*given, *[s.get() for s in captured.slots], *[lift(x) for x, _ in self.forward.own]]
+        extra = iter(v._value for v in values[count:])
+        kept = [handles[s]._value if type(s) is int else next(extra) for s in halves.sources]
+        outs = values[:count]
+        shapes = [o._value for o in outs]
+        call = {"graph": _only(captured.graph, [captured.results[i] for i in self.places])}
+        node = make_node(OPS["call"], tuple([node_of(h) for h in handles]), call, None, True)
+        value: Any = shapes[0] if count == 1 else tuple(shapes)
+        node.data = value
+        node.saved = lambda g, need: self._pull(g, kept, shapes, len(handles))
+        found = results(node, value)
+        leaves = list(captured.results)
+        for i, handle in zip(self.places, found if count > 1 else (found,), strict=True):
+            leaves[i] = handle
+        return tree.unflatten(captured.structure, leaves)
+
+    def _pull(self, g: Any, kept: list[Any], shapes: list[Any], n_inputs: int) -> list[Any]:
+        """Adjoints of the inputs, over arrays."""
+        halves = self.halves
+        gs = [g] if len(self.places) == 1 else full_tuple(g, shapes)
+        wanted = [self.captured.results[i] for i in self.places]
+        seeds = [gs[wanted.index(i)] for i in halves.outs]
+        made = _made(self.backward_graph)
+        outs = [np.empty(n.shape, n.aval.dtype) for n in made]
+        given = [np.require(x, requirements=["C", "A"]) for x in (*kept, *seeds)]
+        if self.run(*given, *outs) is not True:
+            given = [np.array(x, n.aval.dtype, order="C") for x, n in zip(given, self.backward_graph.inputs, strict=True)]
+            if self.run(*given, *outs) is not True:
+                raise RuntimeError("the backward program does not take its arguments")
+        by_seq = {n.seq: o for n, o in zip(made, outs, strict=True)}
+        known = {n.seq: x for n, x in zip(self.backward_graph.inputs, given, strict=True)}
+        out: list[Any] = [None] * n_inputs
+        for i, n in zip(halves.wrt, self.gradients, strict=True):
+            out[i] = by_seq[n.seq] if n.seq in by_seq else known.get(n.seq, n.data)
+        return out
+
+
+def _made(graph: Graph) -> list[Node]:
+    """The outputs that a program computes, once each."""
+    return list({n.seq: n for n in graph.outputs if n.op is not None}.values())
+
+
+def _only(graph: Graph, outs: Sequence[int]) -> Graph:
+    """A graph with some of its outputs."""
+    key = ("only", tuple(outs))
+    if key not in graph.derived:
+        graph.derived[key] = Graph(graph.inputs, tuple([graph.outputs[i] for i in outs]), graph.name, single=len(outs) == 1)
+    return graph.derived[key]
+
+
+def _extended(captured: Captured, forward: Graph, outs: Sequence[int], more: int) -> Captured:
+    """The capture of the forward half: the results as a list, then what is kept for the backward half."""
+    new = copy.copy(captured)
+    ends = list(forward.outputs)
+    first = len(outs)
+    rest = ends[len(captured.graph.outputs) :]
+    order = [*[ends[i] for i in outs], *rest, *ends[first : len(captured.graph.outputs)]]
+    new.graph = Graph(forward.inputs, tuple(order), forward.name)
+    new.results = list(range(first + more))
+    _, new.structure = tree.flatten([0] * (first + more))
+    return new
+
+
+__all__ = ["DifferentiableStep", "carries_gradient"]
