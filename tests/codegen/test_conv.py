@@ -147,6 +147,7 @@ CASES = {
     "all padding": Case((1, 3, 2, 2), (4, 3, 2, 2), padding=((3, 3), (3, 3))),
     "1-d": Case((2, 5, 50), (7, 5, 9), padding=((4, 4),)),
     "1-d long kernel": Case((1, 2, 90), (3, 2, 33), padding=((16, 16),)),
+    "1-d, borders everywhere": Case((2, 3, 300), (5, 3, 101), padding=((150, 150),), stride=(2,)),
     "3-d": Case((2, 4, 4, 5, 6), (6, 4, 3, 2, 3), padding=((1, 1), (0, 1), (1, 1)), stride=(1, 2, 1), kind="f64"),
     "tall": Case((2, 3, 40, 1), (5, 3, 5, 1), padding=((2, 2), (0, 0))),
     "whole image": Case((6, 5, 4, 4), (7, 5, 4, 4)),

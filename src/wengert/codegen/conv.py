@@ -7,8 +7,8 @@ import math
 from typing import NamedTuple
 
 from .conv_direct import direct, packed_size, pieces_of
-from .conv_pack import combine_sums, pack_weights
-from .conv_plan import Axis, Part, Phase, Problem, block, combine, phases
+from .conv_pack import combine_sums, pack_weights, pad_rows
+from .conv_plan import Axis, Part, Phase, Problem, block, combine, extent, padded, phases
 from .conv_weight import block_weight, sums, weight_pieces, zero_weight
 from .kernel import Epilogue, Recipe, Step
 from .target import Target
@@ -143,12 +143,20 @@ def _recipe(
     if not all(math.prod(a.outs for a in p.axes) * p.outs for p in problems):
         return Recipe((), {})
     name = _name(stem, spec, target, epilogue)
+    steps: list[Step] = []
+    temps: dict[str, tuple[str, int]] = {}
     blocked = [(p, block(p, target)) for p in problems]
+    if any(k is None for _, k in blocked):
+        copies: list[Problem] = []
+        for p in problems:
+            copies.append(padded(p, sum(extent(c) for c in copies)))
+        steps.append(Step(pad_rows(name + "_pad", problems, copies), (source, "padded")))
+        temps["padded"] = (spec.kind, max(1, sum(extent(c) for c in copies)))
+        blocked, source = [(p, block(p, target)) for p in copies], "padded"
     pieces = pieces_of([(p, k) for p, k in blocked if k is not None])
-    assert len(pieces) == len(problems)
+    assert len(pieces) == len(problems), "rows without borders can always be cut"
     more = tuple(epilogue.operands) if epilogue else ()
-    steps = (
-        Step(pack_weights(name + "_pack", [p.panels for p in pieces]), ("w", "packed")),
-        Step(direct(name, pieces, target, epilogue), (source, "packed", "out", *more)),
-    )
-    return Recipe(steps, {"packed": (spec.kind, packed_size(pieces))})
+    steps.append(Step(pack_weights(name + "_pack", [p.panels for p in pieces]), ("w", "packed")))
+    steps.append(Step(direct(name, pieces, target, epilogue), (source, "packed", "out", *more)))
+    temps["packed"] = (spec.kind, packed_size(pieces))
+    return Recipe(tuple(steps), temps)

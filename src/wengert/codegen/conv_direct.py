@@ -7,13 +7,15 @@ SIMD architectures", SC 2018; here the borders are cut exactly.)
 
 from __future__ import annotations
 
+import functools
 import math
+import operator
 from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import NamedTuple
 
 from .conv_pack import Index, Panels, unravel
-from .conv_plan import ITEMSIZE, Axis, Blocking, Problem, Run, Segment
+from .conv_plan import ITEMSIZE, Axis, Blocking, Problem, Run
 from .kernel import Epilogue, Kernel, Place, kernel_builder
 from .loop import I64, Builder, Type, Value, Var, pointer
 from .micro import multiply_add
@@ -83,6 +85,7 @@ class _Box(NamedTuple):
     """A box being written: where its first output's first tap lies, and what names its outputs."""
 
     run: Run
+    number: Value
     x: Index  # in x, of the row's position 0 (the first tap of the row added, which may lie outside)
     out: Index
     panel: Value
@@ -137,7 +140,7 @@ class _Direct:
         group, part = unravel(block, (p.groups, k.blocks // p.groups))
         channel = b.lift(part * k.width, I64)
         panel = b.offset(b.packed, block * self.piece.panels.size + self.piece.panels.start)
-        x: Index = group * p.x_group
+        x: Index = group * p.x_group + p.x_base
         out: Index = group * p.out_group + channel * p.out_channel + p.out_base
         for i in self.k.others:
             x = indices[i] * (p.axes[i].step * p.axes[i].x) + x
@@ -147,7 +150,7 @@ class _Direct:
                 start = number * run.size + run.start
                 at = list(indices)
                 at[k.row] = start
-                box = _Box(run, start * (self.row.step * self.row.x) + x, start * self.row.out + out,
+                box = _Box(run, number, start * (self.row.step * self.row.x) + x, start * self.row.out + out,
                            panel, channel, tuple(at))  # fmt: skip
                 self.box(box, ranges, b.lift(group, I64))
 
@@ -172,46 +175,64 @@ class _Direct:
                     tap = loops.enter_context(b.loop(low, high))
                 x = tap * (axis.spacing * axis.x) + x + axis.first * axis.x
                 w = tap * steps[i] + w
-            for segment in box.run.segments:
-                self.segment(segment, x, w, box, sums)
+            self.taps(x, w, box, sums)
         self.store(box, sums, group)
 
-    def segment(self, segment: Segment, x: Index, w: Index, box: _Box, sums: list[list[Var]]) -> None:
-        """Neighbouring taps of the row, and the channels."""
+    def taps(self, x: Index, w: Index, box: _Box, sums: list[list[Var]]) -> None:
+        """The taps of the row: those that all outputs see, and at the borders those that some see."""
+        b, run = self.b, box.run
+        low, high = (b.lift(run.full[0][i], I64) for i in (1, 2))
+        for first, *bounds in run.full[1:]:
+            reached = box.number >= first
+            low, high = (b.select(reached, new, old) for new, old in zip(bounds, (low, high), strict=True))
+        self.segment(tuple(range(run.size)), low, high, x, w, box, sums)
+        for part, boxes in run.partial:
+            with ExitStack() as here:
+                if run.count > 1:
+                    conditions = [box.number == i for i in boxes]
+                    here.enter_context(b.when(functools.reduce(operator.or_, conditions)))
+                first = b.lift(part.first, I64)
+                self.segment(part.seen, first, first + part.taps, x, w, box, sums)
+
+    def segment(
+        self, seen: tuple[int, ...], low: Value, high: Value, x: Index, w: Index, box: _Box, sums: list[list[Var]]
+    ) -> None:
+        """Neighbouring taps of the row that the same outputs see, and the channels."""
         b, p, k, row = self.b, self.p, self.k, self.row
         # Addresses start from the first output that sees the tap: those before it may lie outside of x.
-        lead = segment.seen[0]
-        x = x + (row.first + segment.first * row.spacing + lead * row.step) * row.x
-        xs, ws = b.offset(b.x, x), b.offset(box.panel, (w + segment.first) * (p.channels * k.width))
         tap_x = row.spacing * row.x
-        if p.x_channel == 1 and (segment.taps == 1 or tap_x == p.channels):
-            self.channels(segment, xs, ws, segment.taps * p.channels, sums, box.run.size)
+        x = x + (row.first + seen[0] * row.step) * row.x + low * tap_x
+        w = (w + low) * (p.channels * k.width)
+        count = high - low
+        if p.x_channel == 1 and (count.constant == 1 or tap_x == p.channels):
+            self.channels(seen, x, w, count * p.channels, box, sums)
             return
-        with b.loop(0, segment.taps) as tap:
-            self.channels(segment, b.offset(xs, tap * tap_x), b.offset(ws, tap * (p.channels * k.width)),
-                          p.channels, sums, box.run.size)  # fmt: skip
+        with b.loop(0, count) as tap:
+            channels = b.lift(p.channels, I64)
+            self.channels(seen, tap * tap_x + x, tap * (p.channels * k.width) + w, channels, box, sums)
 
-    def channels(self, segment: Segment, xs: Value, ws: Value, n: int, sums: list[list[Var]], size: int) -> None:
+    def channels(
+        self, seen: tuple[int, ...], x: Index, w: Index, count: Value, box: _Box, sums: list[list[Var]]
+    ) -> None:
         """Outer products: inputs of the box's outputs by vectors of weights."""
         b, p, k = self.b, self.p, self.k
-        lead = segment.seen[0]
         stack = p.axes[k.stacked].x if k.stack > 1 else 0
 
         def step(c: Index) -> None:
-            at = c * k.width
-            ws_c = [b.load(ws, at + j * k.lanes, lanes=k.lanes, align=self.lane_bytes) for j in range(k.vectors)]
+            xs, ws = b.offset(b.x, c * p.x_channel + x), b.offset(box.panel, c * k.width + w)
+            vectors = [b.load(ws, j * k.lanes, lanes=k.lanes, align=self.lane_bytes) for j in range(k.vectors)]
             for s in range(k.stack):
-                for i in segment.seen:
-                    place = c * p.x_channel + (s * stack + (i - lead) * self.row.step * self.row.x)
+                for i in seen:
+                    place = s * stack + (i - seen[0]) * self.row.step * self.row.x
                     value = b.splat(b.load(xs, place), k.lanes)
-                    for total, weight in zip(sums[s * size + i], ws_c, strict=True):
+                    for total, weight in zip(sums[s * box.run.size + i], vectors, strict=True):
                         total.set(multiply_add(b, value, weight, total.get(), self.fused))
 
-        if n <= _UNROLLED_CHANNELS:
-            for c in range(n):
+        if count.constant is not None and count.constant <= _UNROLLED_CHANNELS:
+            for c in range(count.constant):
                 step(c)
         else:
-            with b.loop(0, n) as c:
+            with b.loop(0, count) as c:
                 step(c)
 
     # -- results -------------------------------------------------------------------------------

@@ -5,13 +5,14 @@ In the usual memory (D, C, *K) neighbouring output channels lie far apart, so sq
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import NamedTuple
 
-from .conv_plan import ITEMSIZE, Problem
+from .conv_plan import ITEMSIZE, Problem, extent
 from .kernel import Kernel, kernel_builder
-from .loop import I64, Builder, Type, Value, pointer
+from .loop import I1, I64, Builder, Type, Value, pointer
 from .micro import first_lanes, transpose
 
 _TILES = 64
@@ -290,3 +291,33 @@ def _combine_squares(b: Builder, tile: _Tile, columns: _Columns) -> None:
                 b.store(b.out, weight + k * p.w_out, x, mask)
 
     _each_square(b, tile, columns, square)
+
+
+def pad_rows(name: str, problems: Sequence[Problem], copies: Sequence[Problem]) -> Kernel:
+    """The copies of x that `conv_plan.padded` means, zeros around: operands x, padded."""
+    kind = problems[0].kind
+    b = kernel_builder(name, {"x": pointer(kind), "padded": pointer(kind)})
+    start = 0
+    for problem, copy in zip(problems, copies, strict=True):
+        rows = math.prod(a.size for a in copy.axes)
+        first, last = b.binary("max", b.lo - start, 0), b.binary("min", b.hi - start, rows)
+        with b.loop(first, last) as position:
+            _pad(b, problem, copy, position)
+        start += rows
+    return Kernel(b.finish(), start, 0, 0, 2 * ITEMSIZE[kind] * sum(extent(c) for c in copies))
+
+
+def _pad(b: Builder, problem: Problem, copy: Problem, position: Value) -> None:
+    """All channels of one position."""
+    x: Index = problem.x_base
+    inside = b.const(True, I1)
+    for axis, wide, i in zip(problem.axes, copy.axes, unravel(position, [a.size for a in copy.axes]), strict=True):
+        if wide.size != axis.size or wide.first != axis.first:
+            i = b.lift(i + axis.first, I64)
+            inside = inside & (i >= 0) & (i < axis.size)
+        x = i * axis.x + x
+    n = problem.groups * problem.channels
+    with b.loop(0, problem.groups) as g, b.loop(0, problem.channels) as c:
+        at = g * problem.x_group + c * problem.x_channel + x
+        value = b.load(b.x, at, mask=inside)
+        b.store(b.padded, position * n + g * problem.channels + c + copy.x_base, value)

@@ -52,6 +52,19 @@ class Axis(NamedTuple):
         """Whether the tap lies inside the input."""
         return 0 <= o * self.step + self.first + t * self.spacing < self.size
 
+    def range(self, o: int) -> tuple[int, int]:
+        """The taps inside the input, from and to."""
+        position = o * self.step + self.first
+        low = min(max(-(position // self.spacing), 0), self.taps)
+        return low, max(low, min((self.size - 1 - position) // self.spacing + 1, self.taps))
+
+    @property
+    def inner(self) -> tuple[int, int]:
+        """The outputs that see all taps, from and to."""
+        last = self.size - 1 - self.first - (self.taps - 1) * self.spacing
+        low = min(max(-(self.first // self.step), 0), self.outs)
+        return low, max(low, min(last // self.step + 1, self.outs))
+
     @property
     def always(self) -> bool:
         """Whether all taps lie inside for all outputs."""
@@ -78,6 +91,7 @@ class Problem(NamedTuple):
     w_out: int
     out_group: int
     out_channel: int
+    x_base: int = 0
     w_base: int = 0
     out_base: int = 0
 
@@ -163,12 +177,17 @@ class Segment(NamedTuple):
 
 
 class Run(NamedTuple):
-    """``count`` boxes of ``size`` outputs side by side from ``start`` on, which see the same taps."""
+    """``count`` boxes of ``size`` outputs side by side from ``start`` on.
+
+    ``full``: from which box on all outputs see which taps (box, from, to). ``partial``: taps that only some see, and
+    the boxes where that is so.
+    """
 
     start: int
     size: int
     count: int
-    segments: tuple[Segment, ...]
+    full: tuple[tuple[int, int, int], ...]
+    partial: tuple[tuple[Segment, tuple[int, ...]], ...]
 
 
 class Blocking(NamedTuple):
@@ -196,38 +215,57 @@ class Blocking(NamedTuple):
         return self.vectors * self.lanes
 
 
-def runs_of(axis: Axis, pieces: int) -> tuple[Run, ...]:
-    """A row cut into pieces of nearly the same size."""
+def runs_of(axis: Axis, pieces: int) -> tuple[Run, ...] | None:
+    """A row cut into pieces of nearly the same size; None if too many of them see differing taps."""
     small, more = divmod(axis.outs, pieces)
     runs: list[Run] = []
     start = 0
-    for i in range(pieces):
-        size = small + (i < more)
-        segments = _segments(axis, start, size)
-        last = runs[-1] if runs else None
-        if last and last.size == size and last.segments == segments:
-            runs[-1] = last._replace(count=last.count + 1)
-        else:
-            runs.append(Run(start, size, 1, segments))
-        start += size
+    for size, count in ((small + 1, more), (small, pieces - more)):
+        if count:
+            run = _run(axis, start, size, count)
+            if run is None:
+                return None
+            runs.append(run)
+        start += size * count
     return tuple(runs)
 
 
-def _segments(axis: Axis, start: int, size: int) -> tuple[Segment, ...]:
+def _run(axis: Axis, start: int, size: int, count: int) -> Run | None:
+    low, high = axis.inner
+    first = min(max(-(-(low - start) // size), 0), count)  # boxes first..last see all taps
+    last = max(first, min((high - start) // size, count))
+    if first + count - last > _BORDER_BOXES:
+        return None
+    full: list[tuple[int, int, int]] = []
+    partial: dict[Segment, list[int]] = {}
+    for i in (*range(first), *((first,) if last > first else ()), *range(last, count)):
+        whole, segments = _segments(axis, start + i * size, size)
+        if not full or full[-1][1:] != whole:
+            full.append((i, *whole))
+        for segment in segments:
+            partial.setdefault(segment, []).append(i)
+    return Run(start, size, count, tuple(full), tuple((s, tuple(boxes)) for s, boxes in partial.items()))
+
+
+def _segments(axis: Axis, start: int, size: int) -> tuple[tuple[int, int], list[Segment]]:
+    """The taps that all outputs of a box see, and those that some see."""
+    ranges = [axis.range(start + i) for i in range(size)]
+    low, high = max(r[0] for r in ranges), min(r[1] for r in ranges)
     out: list[Segment] = []
-    for t in range(axis.taps):
-        seen = tuple(i for i in range(size) if axis.valid(start + i, t))
-        if not seen:
+    for t in range(min(r[0] for r in ranges), max(r[1] for r in ranges)):
+        seen = tuple(i for i, (a, z) in enumerate(ranges) if a <= t < z)
+        if low <= t < high or not seen:
             continue
         if out and out[-1].seen == seen and out[-1].first + out[-1].taps == t:
             out[-1] = out[-1]._replace(taps=out[-1].taps + 1)
         else:
             out.append(Segment(t, 1, seen))
-    return tuple(out)
+    return (low, max(low, high)), out
 
 
 # Work that a kernel's code may hold, in multiply-adds: compile time grows with it.
-_CODE_LIMIT = 700
+_CODE_LIMIT = 400
+_BORDER_BOXES = 6
 _L2_BYTES = 16  # a cycle, as measured while multiply-adds go on
 _LINE, _WAYS, _PAGE = 64, 12, 4096  # bytes of a cache line, lines of a set, bytes of a page
 _TILES = 240  # divides evenly among most numbers of threads
@@ -243,20 +281,26 @@ def lanes_of(outs: int, target: Target, kind: str) -> int:
 
 def _row_cost(runs: Sequence[Run], stack: int, vectors: int, vector_cycles: float) -> float:
     """Cycles of a row for each channel of its input: multiply-adds, loads, latency of the accumulators, weights."""
+
+    def step(outputs: int) -> float:
+        n = outputs * stack
+        return max(n * vectors / 2, (n + vectors) / 2 + 0.5, 4.5, vectors * vector_cycles)
+
     cycles = 0.0
     for run in runs:
-        one = 0.0
-        for segment in run.segments:
-            n = len(segment.seen) * stack
-            one += segment.taps * max(n * vectors / 2, (n + vectors) / 2 + 0.5, 4.5, vectors * vector_cycles)
-        cycles += run.count * (one + 0.5)
+        ends = (*(first for first, _, _ in run.full[1:]), run.count)
+        taps = sum((end - first) * (high - low) for (first, low, high), end in zip(run.full, ends, strict=True))
+        cycles += taps * step(run.size) + 0.5 * run.count
+        cycles += sum(segment.taps * step(len(segment.seen)) * len(boxes) for segment, boxes in run.partial)
     return cycles
 
 
 @functools.lru_cache(4096)
 def _mean_taps(axis: Axis) -> float:
     """Taps inside the input, for the mean output."""
-    return sum(axis.valid(o, t) for o in range(axis.outs) for t in range(axis.taps)) / axis.outs
+    low, high = axis.inner
+    border = sum(b - a for a, b in map(axis.range, (*range(low), *range(high, axis.outs))))
+    return ((high - low) * axis.taps + border) / axis.outs
 
 
 def _crowding(problem: Problem, row: int, size: int, stack: int, target: Target) -> float:
@@ -272,7 +316,7 @@ def _crowding(problem: Problem, row: int, size: int, stack: int, target: Target)
 
 def code_size(runs: Sequence[Run], stack: int, vectors: int) -> int:
     """Multiply-adds in the code of a row."""
-    return sum(len(s.seen) * stack * vectors for run in runs for s in run.segments)
+    return stack * vectors * sum(run.size + sum(len(s.seen) for s, _ in run.partial) for run in runs)
 
 
 def _candidates(problem: Problem, target: Target, lanes: int) -> Iterable[tuple[float, int, int, int, int]]:
@@ -289,11 +333,12 @@ def _candidates(problem: Problem, target: Target, lanes: int) -> Iterable[tuple[
             fewest = -(-axis.outs // (most // stack))
             for pieces in range(fewest, min(fewest + 2, axis.outs) + 1):
                 runs = _runs_cached(axis, pieces)
-                if code_size(runs, stack, vectors) > _CODE_LIMIT:
+                if runs is None or code_size(runs, stack, vectors) > _CODE_LIMIT:
                     continue
                 cost = _row_cost(runs, stack, vectors, vector_cycles) * waste / (axis.outs * stack * vectors)
                 cost *= math.prod(_mean_taps(a) for i, a in enumerate(problem.axes) if i != row)
-                cost *= _crowding(problem, row, runs[0].size, stack, target) + 0.01 * len(runs)
+                cost *= _crowding(problem, row, runs[0].size, stack, target)
+                cost *= 1 + code_size(runs, stack, vectors) / 10000
                 yield cost, row, stack, vectors, pieces
 
 
@@ -316,6 +361,26 @@ def block(problem: Problem, target: Target) -> Blocking | None:
     return blocking(problem, target, *found[1:])
 
 
+def padded(problem: Problem, base: int) -> Problem:
+    """The same problem over a copy of x from ``base`` on, channels last, whose rows hold all that their taps see."""
+    row = max(range(len(problem.axes)), key=lambda i: (problem.axes[i].outs, i))
+    step = problem.groups * problem.channels
+    axes = list(problem.axes)
+    for i in reversed(range(len(axes))):
+        axis = axes[i]
+        if i == row:
+            size = (axis.outs - 1) * axis.step + max(axis.taps - 1, 0) * axis.spacing + 1
+            axis = axis._replace(size=size, first=0)
+        axes[i] = axis._replace(x=step)
+        step *= axis.size
+    return problem._replace(axes=tuple(axes), x_group=problem.channels, x_channel=1, x_base=base)
+
+
+def extent(problem: Problem) -> int:
+    """Elements of the copy that `padded` means."""
+    return math.prod(a.size for a in problem.axes) * problem.groups * problem.channels
+
+
 def blocking(problem: Problem, target: Target, row: int, stack: int, vectors: int, pieces: int) -> Blocking:
     """A blocking with what the cache sizes say about the rest."""
     lanes = lanes_of(problem.outs, target, problem.kind)
@@ -329,4 +394,5 @@ def blocking(problem: Problem, target: Target, row: int, stack: int, vectors: in
     rows = math.prod(problem.axes[i].outs for i in others) // stack
     chunks = max(1, min(rows, _TILES // groups))
     runs = _runs_cached(problem.axes[row], pieces)
+    assert runs is not None
     return Blocking(row, others, 0 if stack > 1 else -1, stack, runs, vectors, lanes, blocks, panels, rows, chunks)
