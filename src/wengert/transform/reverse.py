@@ -8,6 +8,7 @@ which record or trace what is done to them.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -130,9 +131,10 @@ def deliver_arrays(root: Node, seed: Any, free: bool) -> None:  # noqa: C901  (f
         g = adjoints.pop(n.seq, None)
         if g is None:
             continue
-        if n.sink is not None:
-            g = _deliver(n, n.sink, g, True, True)
         op, inputs = n.op, n.inputs
+        if n.sink is not None:
+            unshared = op is None and _references(g) == _ALONE
+            g = _deliver(n, n.sink, g, True, True, unshared)
         if op is None:
             continue
         if op is ITEM:
@@ -158,8 +160,22 @@ def deliver_arrays(root: Node, seed: Any, free: bool) -> None:  # noqa: C901  (f
                 if wants and gx is not None:
                     old = adjoints.get(x.seq)
                     adjoints[x.seq] = gx if old is None else old + gx
+        found = gx = old = values = None  # a leaf's gradient is its own if nothing here holds it any more
         if free:
             n.inputs = n.data = n.saved = None
+
+
+def _references(x: Any) -> int:
+    return sys.getrefcount(x)
+
+
+def _alone() -> int:
+    """What `_references` says of an array that one local variable holds, in this version of Python."""
+    array = np.empty(1)
+    return _references(array)
+
+
+_ALONE = _alone()
 
 
 def _into_slot(adjoints: dict[int, Any], n: Node, g: Any, needed: set[int] | None) -> None:
@@ -230,8 +246,8 @@ def in_dtype_of(n: Node, g: Any) -> Any:
     return g.astype(n.dtype)
 
 
-def _deliver(n: Node, sink: Sink, g: Any, raw: bool, accumulate: bool) -> Any:
-    """Run the hooks of a node and add its adjoint to ``.grad``."""
+def _deliver(n: Node, sink: Sink, g: Any, raw: bool, accumulate: bool, unshared: bool = False) -> Any:
+    """Run the hooks of a node and add its adjoint to ``.grad``; one that nothing else holds becomes ``.grad``."""
     if raw and g.dtype is not n.data.dtype:
         g = in_dtype_of(n, g)
     if sink.hooks:
@@ -244,7 +260,10 @@ def _deliver(n: Node, sink: Sink, g: Any, raw: bool, accumulate: bool) -> Any:
     if sink.retain and accumulate:
         if not raw and STATE.trace is not None:
             STATE.trace.saw_grad(sink, True)
-        sink.grad = _add_grad(sink.grad, g, raw)
+        if unshared and sink.grad is None and not sink.hooks and _owns_memory(g):
+            sink.grad = wrap(g)
+        else:
+            sink.grad = _add_grad(sink.grad, g, raw)
         if sink.after:
             for hook in tuple(sink.after.values()):
                 hook(sink.grad)
@@ -257,6 +276,14 @@ def _checked(n: Node, changed: Any) -> Any:
         seen = str(changed.aval) if isinstance(changed, Handle) else type(changed).__name__
         raise GraphError(message("hook", "must return None or a tensor like the gradient", f"{seen} for {n.aval}"))
     return changed
+
+
+def _owns_memory(g: Any) -> bool:
+    """Whether an array is whole, in order and may be written."""
+    if type(g) is not np.ndarray or g.base is not None:
+        return False
+    flags = g.flags
+    return flags.c_contiguous and flags.writeable
 
 
 def _add_grad(old: Any, g: Any, raw: bool) -> Any:
