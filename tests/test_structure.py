@@ -39,6 +39,7 @@ LAYERS = """
     runtime
     capturing
     differentiable
+    checking
     compiler  planning
     nn
     optim

@@ -38,6 +38,7 @@ class Captured:
     written: list[Any]  # slots of changed tensors
     grads: list[tuple[Sink, bool]]  # gradients that are replaced, and whether by a tensor or by None
     guards: Guards
+    freed: bool  # a backward pass was made inside: the results carry no gradient
 
 
 class Guards:
@@ -135,4 +136,5 @@ def _close(state: Capture, inputs: list[Node], found: Any) -> Captured:
     ]
     out.grads = [(sink, g is not None) for sink, g in gradients]
     out.guards = Guards(state)
+    out.freed = state.freed
     return out

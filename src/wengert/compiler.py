@@ -220,13 +220,19 @@ class Compiled:
         for step in self.steps.get(key, ()):
             reason = step.captured.guards.broken()
             if not reason:
-                self.latest = step
-                return step(arrays)
+                return self._run(step, args, kwargs, arrays)
         self._say(key, reason)
         captured = capture(self.function, args, kwargs)
         step = DifferentiableStep(captured) if STATE.grad and carries_gradient(captured) else Step(captured)
         self.steps.setdefault(key, []).append(step)
+        return self._run(step, args, kwargs, arrays)
+
+    def _run(self, step: Any, args: Any, kwargs: Any, arrays: Sequence[Any]) -> Any:
         self.latest = step
+        if self.check:
+            from .checking import checked_call
+
+            return checked_call(self.function, step, args, kwargs, arrays)
         return step(arrays)
 
     def _say(self, key: Any, reason: str) -> None:

@@ -24,6 +24,8 @@ from .ops.base import OPS, full_tuple
 
 def carries_gradient(captured: Captured) -> bool:
     """Whether a result depends on something that requires grad."""
+    if captured.freed:
+        return False
     graph = captured.graph
     depends = {n.seq for n in graph.inputs if n.requires_grad}
     for n in graph.nodes:

@@ -54,6 +54,10 @@ class AnomalyError(WengertError):
     """``detect_anomaly`` found the op that made the first NaN."""
 
 
+class CheckError(WengertError):
+    """A compiled function gave something else than eager mode."""
+
+
 class MissingExtra(WengertError, ImportError):
     """An optional library is not installed."""
 

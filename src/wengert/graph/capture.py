@@ -88,6 +88,7 @@ class Capture(Trace):
         self.draws: list[tuple[Any, Node]] = []
         self.numbers: list[tuple[NumberSlot, Node]] = []
         self.fixed: list[tuple[NumberSlot, Any]] = []
+        self.freed = False  # whether a backward pass was made, after which results lead nowhere
         self.modules: dict[int, tuple[Any, bool]] = {}
         self.key_source = self._next_key
 
@@ -118,6 +119,9 @@ class Capture(Trace):
             self.grads_read.append((sink, sink.grad is None))
             if sink.grad is not None:
                 self.grad_of[id(sink.grad)] = GradSlot(sink)
+
+    def saw_backward(self) -> None:
+        self.freed = True
 
     def saw_state(self, owner: Any, key: Any, state: dict[str, Any]) -> None:
         """An optimizer keeps tensors under ``owner.state[key]``."""

@@ -55,6 +55,11 @@ class Trace:
         if self.outer is not None:
             self.outer.saw_grad(sink, reads)
 
+    def saw_backward(self) -> None:
+        """A backward pass frees its graph."""
+        if self.outer is not None:
+            self.outer.saw_backward()
+
     def saw_state(self, owner: Any, key: Any, state: dict[str, Any]) -> None:
         """An optimizer keeps tensors under ``owner.state[key]``."""
         if self.outer is not None:

@@ -51,6 +51,13 @@ def _seeds(name: str, outs: Sequence[Handle], given: Any) -> list[Any]:
     return checked
 
 
+def _frees(retain: bool) -> bool:
+    """Whether a sweep lets go of the graph behind it; a trace keeps the graph, and is told."""
+    if STATE.trace is not None and not retain:
+        STATE.trace.saw_backward()
+    return not retain and STATE.recorder is None and STATE.trace is None
+
+
 def _check_outputs(name: str, outs: Sequence[Any]) -> None:
     for out in outs:
         if not isinstance(out, Handle):
@@ -87,8 +94,7 @@ def backward(
     outs = _sequence(tensors)
     _check_outputs("backward", outs)
     seeds = _seeds("backward", outs, grad_tensors)
-    retain = create_graph if retain_graph is None else retain_graph
-    free = not retain and STATE.recorder is None and STATE.trace is None
+    free = _frees(create_graph if retain_graph is None else retain_graph)
     if inputs is None:
         run_reverse(outs, seeds, None, create_graph, free)
         return
@@ -147,8 +153,7 @@ def grad(
         found = _grad_batched(outs, _sequence(grad_outputs), targets, create_graph)
     else:
         seeds = _seeds("grad", outs, grad_outputs)
-        retain = create_graph if retain_graph is None else retain_graph
-        free = not retain and STATE.recorder is None and STATE.trace is None
+        free = _frees(create_graph if retain_graph is None else retain_graph)
         found = run_reverse(outs, seeds, [node_of(t) for t in targets], create_graph, free)
     return tuple(
         _present(g, t, i, allow_unused, materialize_grads) for i, (g, t) in enumerate(zip(found, targets, strict=True))
