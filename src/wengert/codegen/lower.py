@@ -15,7 +15,8 @@ from ..dtypes import bfloat16
 from .loop import BITS, Function, Region, Type, Value
 from .target import Target
 
-_LLVM = {"f16": "half", "bf16": "bfloat", "f32": "float", "f64": "double", "ptr": "ptr"}
+# bfloat16 are 16 bits here, and computed with in float32: LLVM's own type needs a library on most processors.
+_LLVM = {"f16": "half", "f32": "float", "f64": "double", "ptr": "ptr"}
 _INT_OPS = {"add": "add", "sub": "sub", "mul": "mul", "and": "and", "or": "or", "xor": "xor", "shl": "shl"}
 _FLOAT_OPS = {"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv", "rem": "frem"}
 _FLOAT_UNARY = {"sqrt": "sqrt", "abs": "fabs", "floor": "floor", "ceil": "ceil", "trunc": "trunc", "rint": "rint"}
@@ -49,10 +50,10 @@ def constant_text(x: object, t: Type) -> str:
         text = "true" if x else "false"
     elif not t.is_float:
         text = str(_wrapped(int(x), BITS[t.kind]))  # type: ignore[call-overload]
-    elif t.kind in ("f16", "bf16"):
-        dtype = np.float16 if t.kind == "f16" else bfloat16.np
-        bits = int(np.asarray(x, dtype).view(np.uint16))
-        text = f"0x{'H' if t.kind == 'f16' else 'R'}{bits:04X}"
+    elif t.kind == "bf16":
+        text = str(int(np.asarray(x, bfloat16.np).view(np.int16)))
+    elif t.kind == "f16":
+        text = f"0xH{int(np.asarray(x, np.float16).view(np.uint16)):04X}"
     else:
         value = float(np.float32(x)) if t.kind == "f32" else float(x)  # type: ignore[arg-type]
         text = f"0x{struct.unpack('<Q', struct.pack('<d', value))[0]:016X}"
@@ -74,7 +75,7 @@ class Lowering:
         self.linkage = linkage
         self.lines: list[str] = []
         self.slots: list[str] = []
-        self.names: dict[Value, str] = {v: f"%{v.attr}" for v in f.arguments}
+        self.names: dict[Value, str] = {v: f"%{v.attr}." for v in f.arguments}
         self.count = 0
         self.label = "entry"
         self.metadata: list[str] = []
@@ -88,7 +89,7 @@ class Lowering:
 
     def _param(self, name: str, t: Type) -> str:
         noalias = " noalias" if t.kind == "ptr" and name not in self.f.aliased else ""
-        return f"{llvm_type(t)}{noalias} %{name}"
+        return f"{llvm_type(t)}{noalias} %{name}."  # no generated name ends like that
 
     # -- parts -----------------------------------------------------------------------------
 
@@ -142,8 +143,8 @@ class Lowering:
         (x,), t = v.args, llvm_type(v.type)
         if v.op == "neg" and not v.type.is_float:
             return self.let(f"sub {t} {constant_text(0, v.type)}, {self.name(x)}")
-        if v.type.kind == "bf16" and v.op not in ("neg", "abs"):
-            return self._by_single(v)
+        if v.type.kind == "bf16":
+            return self._unary_bf16(v)
         if v.op == "neg":
             return self.let(f"fneg {t} {self.name(x)}")
         if v.type.is_float:
@@ -154,6 +155,13 @@ class Lowering:
         if v.op == "ctpop":
             return self.intrinsic(f"llvm.ctpop.{suffix(v.type)}", t, [t], [self.name(x)])
         return self.name(x)  # an integer is whole, an unsigned one not negative
+
+    def _unary_bf16(self, v: Value) -> str:
+        if v.op not in ("neg", "abs"):
+            return self._by_single(v)
+        operand = f"{llvm_type(v.type)} {self.name(v.args[0])}"
+        op, bits = ("xor", -0x8000) if v.op == "neg" else ("and", 0x7FFF)
+        return self.let(f"{op} {operand}, {constant_text(bits, Type('i16', v.lanes))}")
 
     op_neg = op_sqrt = op_abs = op_floor = op_ceil = op_trunc = op_rint = op_ctpop = op_ctlz = _unary
 
@@ -173,18 +181,19 @@ class Lowering:
     op_add = op_sub = op_mul = op_div = op_rem = op_and = op_or = op_xor = op_shl = op_shr = _binary
 
     def _extreme(self, v: Value) -> str:
-        (x, y), t = v.args, llvm_type(v.type)
-        if v.type.is_float:
-            cmp = f"fcmp {'olt' if v.op == 'min' else 'ogt'}"
-        else:
-            cmp = f"icmp {'s' if v.type.is_signed else 'u'}{'lt' if v.op == 'min' else 'gt'}"
-        mask = self.let(f"{cmp} {t} {self.name(x)}, {self.name(y)}")
-        return self.let(f"select {llvm_type(Type('i1', v.lanes))} {mask}, {self.typed(x)}, {self.typed(y)}")
+        x, y = v.args
+        flags = Type("i1", v.lanes)
+        mask = self._compare(Value(v.b, "lt" if v.op == "min" else "gt", (x, y), flags))
+        return self.let(f"select {llvm_type(flags)} {mask}, {self.typed(x)}, {self.typed(y)}")
 
     op_min = op_max = _extreme
 
     def op_copysign(self, v: Value) -> str:
         t = llvm_type(v.type)
+        if v.type.kind == "bf16":
+            masks = [constant_text(bits, Type("i16", v.lanes)) for bits in (0x7FFF, -0x8000)]
+            parts = [self.let(f"and {t} {self.name(x)}, {m}") for x, m in zip(v.args, masks, strict=True)]
+            return self.let(f"or {t} {parts[0]}, {parts[1]}")
         return self.intrinsic(f"llvm.copysign.{suffix(v.type)}", t, [t, t], [self.name(x) for x in v.args])
 
     def op_fma(self, v: Value) -> str:
@@ -223,14 +232,16 @@ class Lowering:
 
     def _compare(self, v: Value) -> str:
         x, y = v.args
-        t = x.type
+        t, names = x.type, [self.name(x), self.name(y)]
+        if t.kind == "bf16":
+            t, names = _single(t), [self._from_bf16(n, t) for n in names]
         if t.is_float:
             kind = f"fcmp {_FLOAT_COMPARE[v.op]}"
         elif v.op in ("eq", "ne"):
             kind = f"icmp {v.op}"
         else:
             kind = f"icmp {'s' if t.is_signed else 'u'}{v.op}"
-        return self.let(f"{kind} {llvm_type(t)} {self.name(x)}, {self.name(y)}")
+        return self.let(f"{kind} {llvm_type(t)} {names[0]}, {names[1]}")
 
     op_lt = op_le = op_gt = op_ge = op_eq = op_ne = _compare
 
@@ -272,19 +283,18 @@ class Lowering:
         def step(op: str, a: str, number: int) -> str:
             return self.let(f"{op} {i} {a}, {constant_text(number, Type('u32', t.lanes))}")
 
-        bits = self._convert("bitcast", x, wide, Type("u32", t.lanes))
+        bits = self.let(f"bitcast {llvm_type(wide)} {x} to {i}")
         odd = step("and", step("lshr", bits, 16), 1)
         up = self.let(f"add {i} {step('add', bits, 0x7FFF)}, {odd}")
         nan = self.let(f"fcmp uno {llvm_type(wide)} {x}, {x}")
         quiet = step("or", bits, 0x400000)
         out = self.let(f"select {llvm_type(Type('i1', t.lanes))} {nan}, {i} {quiet}, {i} {up}")
-        short = self._convert("trunc", step("lshr", out, 16), Type("u32", t.lanes), Type("u16", t.lanes))
-        return self._convert("bitcast", short, Type("u16", t.lanes), t)
+        return self.let(f"trunc {i} {step('lshr', out, 16)} to {llvm_type(t)}")
 
     def _from_bf16(self, x: str, s: Type) -> str:
-        """As float32, by bits: LLVM moves what follows an fpext in front of it, and has no bfloat16 there."""
-        short, bits = Type("u16", s.lanes), Type("u32", s.lanes)
-        wide = self._convert("zext", self._convert("bitcast", x, s, short), short, bits)
+        """As float32, by bits."""
+        bits = Type("u32", s.lanes)
+        wide = self.let(f"zext {llvm_type(s)} {x} to {llvm_type(bits)}")
         high = self.let(f"shl {llvm_type(bits)} {wide}, {constant_text(16, bits)}")
         return self._convert("bitcast", high, bits, _single(s))
 
@@ -338,9 +348,15 @@ class Lowering:
         x, y = v.args
         if len(v.attr) == 1:
             source, lane = (x, v.attr[0]) if v.attr[0] < x.lanes else (y, v.attr[0] - x.lanes)
-            return self.let(f"extractelement {self.typed(source)}, i32 {lane}")
+            one = source.lanes == 1
+            return self.name(source) if one else self.let(f"extractelement {self.typed(source)}, i32 {lane}")
+        vector = f"<{x.lanes} x {llvm_kind(x.type.kind)}>"
+        sources = [self.typed(z) if x.lanes > 1 else f"{vector} {self._one_lane(z, vector)}" for z in (x, y)]
         mask = ", ".join(f"i32 {i}" for i in v.attr)
-        return self.let(f"shufflevector {self.typed(x)}, {self.typed(y)}, <{len(v.attr)} x i32> <{mask}>")
+        return self.let(f"shufflevector {', '.join(sources)}, <{len(v.attr)} x i32> <{mask}>")
+
+    def _one_lane(self, x: Value, vector: str) -> str:
+        return self.let(f"insertelement {vector} poison, {self.typed(x)}, i32 0")
 
     def op_any(self, v: Value) -> str:
         (x,) = v.args
@@ -529,6 +545,10 @@ class Lowering:
     def op_external(self, v: Value) -> str:
         result = "void" if v.type is None else llvm_type(v.type)
         types, args = [llvm_type(x.type) for x in v.args], [self.name(x) for x in v.args]
+        for i, x in enumerate(v.args):
+            if x.type.kind == "bf16":
+                types[i] = "bfloat" if x.lanes == 1 else f"<{x.lanes} x bfloat>"
+                args[i] = self.let(f"bitcast {self.typed(x)} to {types[i]}")
         return self.intrinsic(v.attr, result, types, args)
 
 
