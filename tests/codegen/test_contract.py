@@ -183,6 +183,25 @@ def test_empty_and_smallest(m: int, n: int, k: int) -> None:
         check(plain("f32", m, n, k, accumulate=accumulate), host())
 
 
+@pytest.mark.parametrize(("m", "n"), [(1, 37), (37, 1), (4, 50), (6, 16)])
+@pytest.mark.parametrize("transposed", ["", "b", "ab", "bc"])
+def test_few_rows(m: int, n: int, transposed: str) -> None:
+    for kind in ("f32", "f64", "bf16"):
+        check(plain(kind, m, n, 203, transposed, accumulate=True), host())
+    bias = np.linspace(-9, 9, n, dtype=np.float32)
+    check(
+        plain("f32", m, n, 203, transposed),
+        host(),
+        {"epilogue": BiasRelu(n)},
+        {"bias": bias},
+        after=lambda c: np.maximum(c + bias, 0.0),
+    )
+
+
+def test_few_rows_of_a_wide_matrix() -> None:
+    check(plain("f32", 3, 1100, 150), host())
+
+
 def test_attention_heads_as_views() -> None:
     batch, time, heads, width = 2, 40, 3, 24
     rows = ((time * heads * width, width), heads * width, 1)  # (B, H, T, D) of memory (B, T, H, D)

@@ -9,6 +9,7 @@ import functools
 import hashlib
 import math
 
+from .contract_dot import dot_kernel
 from .contract_plan import Plan, Product, plan
 from .contract_tile import Maps, Writer
 from .kernel import Epilogue, Kernel, Recipe, Step
@@ -56,7 +57,7 @@ def _recipe(decided: Plan, target: Target, maps: Maps) -> Recipe:
             given[side.operand] = f"packed_{side.operand}"
             temps[given[side.operand]] = (writer.kind, elements)
             steps.append(_step(kernel, {"source": side.operand, "packed": given[side.operand]}))
-    kernel = writer.tile_kernel(f"product_{stem}")
+    kernel = (dot_kernel if decided.dot else Writer.tile_kernel)(writer, f"product_{stem}")
     if decided.chunks > 1:
         temps["partial"] = (writer.kind, math.prod(q.batch) * decided.chunks * q.i * q.j)
         steps.append(_step(kernel, given | {"c": "partial"}))

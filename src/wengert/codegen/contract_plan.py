@@ -118,7 +118,7 @@ class Plan(NamedTuple):
     the tile before) or ``"temp"`` (once, a step before).
     A tile has ``rows`` by ``columns`` of the result; ``kc`` steps of k go over a tile at once; ``chunk`` steps of k
     are one tile's (less than k: partial sums are combined by a step after). ``turn``: results are transposed before
-    they are stored.
+    they are stored. ``dot``: vectors run along k instead (`contract_dot`), ``block.vectors`` columns at once.
     """
 
     problem: Problem
@@ -131,6 +131,7 @@ class Plan(NamedTuple):
     pack_y: str
     turn: bool
     cost: float
+    dot: bool = False
 
     @property
     def row_tiles(self) -> int:
@@ -164,14 +165,21 @@ _SMALL_CHUNK = 256
 def _plan(q: Problem, target: Target, mapped_a: bool, mapped_b: bool) -> Plan:
     size = BITS[q.product.sum_kind] // 8
     lanes = target.lanes(size)
+    if _is_dot(q, lanes):
+        return _dot_plan(q, target, lanes)
     block = register_block(target, lanes, max(q.i, 1), max(q.j, 1))
-    mapped = {"a": mapped_a, "b": mapped_b}
+    converted = q.product.kind != q.product.sum_kind
+    mapped = {"a": mapped_a or converted, "b": mapped_b or converted}
     x_packed, y_packed = _packs(q, block, size, mapped)
     turn = q.c[2] != 1 and q.c[1] == 1
     batch = math.prod(q.batch)
     chunk = _chunk(q, batch)
-    kc = _depth(chunk, target, size, 0 if y_packed else q.y.k * size)
+    far = 0 if y_packed else q.y.k * size
+    once = far >= _PAGE and q.i <= block.rows
+    kc = _STREAMS if once and chunk > 2 * _STREAMS else _depth(chunk, target, size, far)
     rows, columns = _tile(q, block, target, kc, size, batch * max(-(-q.k // chunk), 1))
+    if once:  # long stretches of few rows of y
+        columns = max(columns, -(-q.j // (16 * block.width)) * block.width)
     cycles = sweep_cycles(block, q.i, q.j) * q.k
     if x_packed:
         cycles += q.i * q.k * _pack_cycles(q.x, q.k)
@@ -193,6 +201,35 @@ def _plan(q: Problem, target: Target, mapped_a: bool, mapped_b: bool) -> Plan:
     )
 
 
+_FEW_ROWS = 6
+
+
+def _is_dot(q: Problem, lanes: int) -> bool:
+    """Whether y is read so few times that it is best read where it lies, along k."""
+    return 0 < q.i <= _FEW_ROWS and q.x.k == q.y.k == 1 and q.y.w != 1 and q.k >= 4 * lanes
+
+
+def _dot_plan(q: Problem, target: Target, lanes: int) -> Plan:
+    columns = next(s for s in (8, 4, 2, 1) if s == 1 or (q.i * s + q.i < target.vector_registers and s <= lanes))
+    group = max(_DOT_STEPS // (q.i * q.k), -(-q.j // (64 * lanes)), 1)
+    return Plan(
+        problem=q,
+        block=Block(q.i, columns, lanes),
+        rows=q.i,
+        columns=min(group, max(-(-q.j // lanes), 1)) * lanes,
+        kc=q.k,
+        chunk=q.k,
+        pack_x="",
+        pack_y="",
+        turn=False,
+        cost=math.prod(q.batch) * q.j * q.k * (q.i + 1) / lanes / 2,
+        dot=True,
+    )
+
+
+_DOT_STEPS = 1 << 13  # multiply-adds of one column that make a tile worth while
+
+
 def _pack_cycles(side: Side, k: int) -> float:
     return _COPY if side.w == 1 else _TURN if side.k == 1 and k > 2 else _GATHER
 
@@ -201,11 +238,11 @@ def _packs(q: Problem, block: Block, size: int, mapped: dict[str, bool]) -> tupl
     """Whether to pack x and y: needed if vectors cannot be loaded, else if the operand is read often from far apart."""
     y_uses, x_uses = q.i / block.rows, q.j / block.width
     far_x, far_y = q.x.k * size, q.y.k * size
-    often = 48 if far_y % _PAGE or q.k < 256 else 12
-    y = q.y.w != 1 or (mapped[q.y.operand] and y_uses > 2) or (y_uses > often and far_y >= _FAR and q.k > 32)
-    x = (mapped[q.x.operand] and x_uses > 2) or (
-        far_x >= _FAR and x_uses > 1 and (q.k > 256 or x_uses > 8) and q.k > 32
-    )
+    often_x = 1 if q.k > 256 else 8
+    often_y = 48 if far_y % _PAGE or q.k < 256 else 12
+    x = (mapped[q.x.operand] and x_uses > 2) or (far_x >= 2 * _FAR and x_uses > often_x and q.k > 32)
+    y = (mapped[q.y.operand] and y_uses > 2) or (far_y >= _FAR and y_uses > often_y and q.k > 32)
+    y = y or q.y.w != 1
     return x, y
 
 
@@ -218,6 +255,7 @@ def _chunk(q: Problem, batch: int) -> int:
     return -(-q.k // max(chunks, 1))
 
 
+_STREAMS = 32  # rows of y to read side by side, where each is read once: what prefetching hardware can follow
 _SIDES = 320  # rows and columns of a tile that is large enough
 
 

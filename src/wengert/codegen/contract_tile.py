@@ -179,14 +179,8 @@ class Writer:
 
     def tile_kernel(self, name: str) -> Kernel:
         """The kernel that computes tiles of the result, or of its partial sums."""
-        plan, q, partial = self.plan, self.q, self.plan.chunks > 1
-        kinds = {"a": self.p.kind, "b": self.p.kind, "c": self.kind if partial else self.p.kind}
-        for side, how in ((q.x, plan.pack_x), (q.y, plan.pack_y)):
-            if how == "temp":
-                kinds[side.operand] = self.kind
-        used = [s.operand for s, how in ((q.x, plan.pack_x), (q.y, plan.pack_y)) if how != "temp"]
-        extra = self.maps.operands(*used, *([] if partial else ["c"]))
-        b = self.b = kernel_builder(name, {n: pointer(k) for n, k in kinds.items()} | extra)
+        plan, q = self.plan, self.q
+        b = self.begin(name)
         self.layout_scratch()
         batch = math.prod(q.batch)
         self.packed_columns = b.var(b.const(-1, I64))
@@ -199,9 +193,20 @@ class Writer:
         touched = batch * (q.i * q.k + q.k * q.j + q.i * q.j) * BITS[self.p.kind] // 8
         return Kernel(b.finish(), tiles, self.scratch_bytes, self.p.flops, touched)
 
+    def begin(self, name: str) -> Builder:
+        """The builder of a kernel with all operands, packed ones among them, that gives the result or partial sums."""
+        q, plan, partial = self.q, self.plan, self.plan.chunks > 1
+        kinds = {"a": self.p.kind, "b": self.p.kind, "c": self.kind if partial else self.p.kind}
+        sides = ((q.x, plan.pack_x), (q.y, plan.pack_y))
+        kinds |= {side.operand: self.kind for side, how in sides if how == "temp"}
+        used = [side.operand for side, how in sides if how != "temp"]
+        extra = self.maps.operands(*used, *([] if partial else ["c"]))
+        self.b = kernel_builder(name, {n: pointer(k) for n, k in kinds.items()} | extra)
+        return self.b
+
     def layout_scratch(self) -> None:
         """Which parts of the scratch memory a call uses, in elements."""
-        plan, block = self.plan, self.block
+        plan = self.plan
         sizes = {
             "x": plan.rows * self.q.k if plan.pack_x == "tile" else 0,
             "y": plan.columns * self.q.k if plan.pack_y == "tile" else 0,
@@ -450,7 +455,7 @@ class Tile:
         return self.w.block.width if self.w.plan.turn else self.w.plan.columns
 
     def buffer(self, row_panel: Value | int, panel: Value | int) -> Value:
-        """Where the sums of a register block are; only those of the panel at hand are kept if there is one step of k."""
+        """Where the sums of a register block are; those of one panel only if k is gone over in one step."""
         w, b = self.w, self.b
         if w.plan.turn:
             start = b.lift(0 if w.steps == 1 else panel, I64) * (w.buffer_rows * w.block.width)
@@ -475,7 +480,7 @@ class Tile:
         return self.b.binary("min", extent - start, size) if tiles > 1 and extent % size else min(size, extent)
 
     def finish_turned(self, panel: Value, width: int) -> None:
-        """The same for a panel of columns, where the result lies along i: squares of lanes are transposed on the way."""
+        """The same for a panel of columns, where the result lies along i: squares are transposed on the way."""
         w, b, block = self.w, self.b, self.w.block
         begin, j0, lanes = self.buffer(0, panel), self.j0 + panel * block.width, block.lanes
         count = self.here(w.plan.rows, w.q.i, self.i0, w.plan.row_tiles)
