@@ -50,7 +50,7 @@ def kernel_major(shape: tuple[int, ...]) -> tuple[int, ...]:
 def placed(x: np.ndarray, strides: tuple[int, ...]) -> np.ndarray:
     """A copy of ``x`` in memory of the given order, between elements that nobody may touch."""
     n = sum((size - 1) * step for size, step in zip(x.shape, strides, strict=True)) + 1 if x.size else 1
-    memory = np.full(n, np.nan, x.dtype)
+    memory = np.full(n * x.itemsize, 0xFF, np.uint8).view(x.dtype)  # NaN, or -1
     view = np.lib.stride_tricks.as_strided(memory, x.shape, [s * x.itemsize for s in strides])
     view[...] = x
     return view
