@@ -48,16 +48,25 @@ class Guards:
         self.modules = list(capture.modules.values())
         self.fixed = list(capture.fixed)
         self.grads = list(capture.grads_read)
+        self.owners = {id(s.owner): (s.owner, s.owner.param_groups) for s, _ in self.fixed}
+        self.options = self._options()
+
+    def _options(self) -> list[tuple[Any, Any, Any, Any]]:
+        return [(s.owner.param_groups[s.group], s.key, s.index, value) for s, value in self.fixed]
 
     def broken(self) -> str:
         """What has changed, in words; empty if nothing."""
         for module, training in self.modules:
             if module.training is not training:
                 return f"{type(module).__name__} is in {'training' if module.training else 'evaluation'} mode now"
-        for slot, value in self.fixed:
-            now = slot.get()
+        for owner, groups in self.owners.values():
+            if owner.param_groups is not groups:  # loaded from a state dictionary
+                self.owners[id(owner)] = (owner, owner.param_groups)
+                self.options = self._options()
+        for options, key, index, value in self.options:
+            now = options[key] if index is None else options[key][index]
             if now is not value and now != value:
-                return f"the option {slot.key!r} of {type(slot.owner).__name__} is {now} now"
+                return f"the option {key!r} of an optimizer is {now} now"
         for sink, was_none in self.grads:
             if (sink.grad is None) is not was_none:
                 return "a gradient is None now" if not was_none else "a gradient is there now"

@@ -8,6 +8,7 @@ structure of arguments, shapes, dtypes and modes.
 from __future__ import annotations
 
 import functools
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Sequence
@@ -23,7 +24,8 @@ from .errors import ArgumentError, message
 from .graph.alias import is_pinned, move_to_copy, owned_base
 from .graph.capture import EntrySlot, GradSlot, HeldSlot
 from .graph.handle import Handle, wrap
-from .graph.node import Node
+from .graph.node import Node, Sink
+from .tensor import Tensor
 
 
 class RecompileWarning(UserWarning):
@@ -82,13 +84,13 @@ class Step:
 
     def _bind(self) -> None:
         """Resolve the hidden tensors and make the caller."""
-        slots = self.captured.slots
+        captured = self.captured
         inplace = {n.seq for n in self.program.inplace.values()}
         self.fixed: list[tuple[Any, Node]] = list(self.own)
         self.given_slots: list[Any] = []
         given: list[Node] = list(self.args)
         self.donated: list[Handle] = []
-        for slot, node in zip(slots, self.hidden, strict=True):
+        for slot, node in zip(captured.slots, self.hidden, strict=True):
             if isinstance(slot, GradSlot):
                 self.given_slots.append(slot)
                 given.append(node)
@@ -97,34 +99,84 @@ class Step:
             if node.seq in inplace:
                 self.donated.append(handle)
             self.fixed.append((handle, node))
-        self.owners = {id(s.owner): (s.owner, s.owner.state) for s in slots if isinstance(s, EntrySlot)}
+        self.owners = {id(s.owner): (s.owner, s.owner.state) for s in captured.slots if isinstance(s, EntrySlot)}
+        self.groups = {id(s.owner): (s.owner, s.owner.param_groups) for s in captured.numbers}
+        self.sources = [(s.owner.param_groups[s.group], s.key, s.index) for s in captured.numbers]
         writes = inplace | {n.seq for n in self.fresh}
         self.run = self.program.caller([*given, *self.fresh], self.fixed, writes)
         self.lock = threading.Lock()
+        self._plan_delivery()
+
+    def _plan_delivery(self) -> None:
+        """Sort out once how outputs get to where they belong."""
+        captured, p = self.captured, self.program
+        own = {_identity(s): n for s, n in zip(captured.slots, self.hidden, strict=True)}
+        self.copies = [
+            (slot, node)
+            for slot, node in self.written
+            if node.seq not in p.inplace or own.get(_identity(slot)) is not p.inplace[node.seq]
+        ]
+        nodes = iter(self.result_nodes)
+        self.leaves = [next(nodes) if type(r) is int else r for r in captured.results]
+        grads = iter(self.grad_nodes)
+        self.grads = [(sink, next(grads) if there else None) for sink, there in captured.grads]
+        # The first to ask for a fresh array gets it, the others get copies.
+        first: set[int] = set()
+        self.owned: list[bool] = []
+        for n in [n for n in self.leaves if type(n) is Node] + [n for _, n in self.grads if n is not None]:
+            self.owned.append(n.seq in self.where and n.seq not in first)
+            first.add(n.seq)
+        # Gradients are written to where the last ones are, if nobody else refers to those.
+        found = [n.seq for _, n in self.grads if n is not None]
+        sinks = {n.seq: sink for sink, n in self.grads if n is not None and found.count(n.seq) == 1}
+        results = {n.seq for n in self.leaves if type(n) is Node}
+        self.shapes = [
+            (n.shape, n.aval.dtype, sinks.get(n.seq) if n.seq not in results else None, [None]) for n in self.fresh
+        ]
+        self.single = captured.structure is tree.LEAF
 
     # -- running ---------------------------------------------------------------------------
 
     def __call__(self, arrays: Sequence[Any]) -> Any:
         """Run on the arrays (or tensors) of the arguments; the result."""
+        outs = self.attempt(arrays)
+        if outs is None:
+            outs = self._run_slowly(arrays)
+        return self._deliver(arrays, outs)
+
+    def attempt(self, arrays: Sequence[Any]) -> list[Any] | None:
+        """Run if the arrays are such as native code takes; the fresh outputs, or None and nothing has happened."""
         captured = self.captured
         for owner, state in self.owners.values():
             if owner.state is not state:
                 self._bind()
                 break
+        for owner, groups in self.groups.values():
+            if owner.param_groups is not groups:
+                self._bind()
+                break
         with self.lock:
-            for i, slot in enumerate(captured.numbers):
-                self.numbers[i] = slot.get()
-            self._draw_keys()
+            numbers = self.numbers
+            for i, (options, key, index) in enumerate(self.sources):
+                numbers[i] = options[key] if index is None else options[key][index]
+            if captured.draws:
+                self._draw_keys()
             for h in self.donated:
                 if (h._node is not None or h._alias is not None) and is_pinned(h):
                     move_to_copy(h)
-            outs = [np.empty(n.shape, n.aval.dtype) for n in self.fresh]
-            given = [*arrays, *[s.get() for s in self.given_slots], *outs]
-            if self.run(*given) is not True:
-                self._run_slowly(given)
+            outs = [
+                _empty(shape, dtype) if sink is None or sink.grad is not last[0] or _is_shared(last) else last[0]._value
+                for shape, dtype, sink, last in self.shapes
+            ]
+            if self.given_slots:
+                done = self.run(*arrays, *[s.get() for s in self.given_slots], *outs)
+            else:
+                done = self.run(*arrays, *outs)
+            if done is not True:
+                return None
             for g in captured.draws:
                 g._offset += 1
-        return self._deliver(arrays, outs)
+        return outs
 
     def _draw_keys(self) -> None:
         drawn: dict[int, int] = {}
@@ -132,48 +184,52 @@ class Step:
             k = drawn[id(g)] = drawn.get(id(g), 0) + 1
             self.keys[i, 0], self.keys[i, 1] = g._seed, g._offset + k - 1
 
-    def _run_slowly(self, given: list[Any]) -> None:
+    def _run_slowly(self, arrays: Sequence[Any]) -> list[Any]:
         """Bring everything into the form that native code takes, and run."""
         for h, _ in self.fixed:
             if isinstance(h, Handle):
                 owned_base(h)
                 if not h._value.flags.c_contiguous:
                     h._value = np.ascontiguousarray(h._value)
-        plain = [np.require(getattr(x, "_value", x), requirements=["C", "A"]) for x in given]
-        if self.run(*plain) is not True:
+        for s in self.given_slots:
+            h = s.get()
+            h._value = np.require(h._value, requirements=["C", "A"])
+        plain = [
+            np.array(getattr(x, "_value", x), n.aval.dtype, order="C") for x, n in zip(arrays, self.args, strict=True)
+        ]
+        outs = self.attempt(plain)
+        if outs is None:
             raise RuntimeError(message("compile", "the program does not take its arguments"))
+        return outs
 
     def _deliver(self, arrays: Sequence[Any], outs: list[Any]) -> Any:
-        captured = self.captured
-        taken: set[int] = set()
+        """Put outputs where they belong; the result."""
+        where = self.where
+        for slot, node in self.copies:
+            h = arrays[slot.index] if isinstance(slot, ArgumentSlot) else slot.get()
+            if isinstance(h, Handle):
+                owned_base(h)
+            i = where.get(node.seq)
+            np.copyto(getattr(h, "_value", h), outs[i] if i is not None else self._known(node, arrays))
+        owned = iter(self.owned)
+        leaves = [wrap(self._array(r, next(owned), arrays, outs)) if type(r) is Node else r for r in self.leaves]
+        for sink, node in self.grads:
+            if node is None:
+                sink.grad = None
+                continue
+            value = self._array(node, next(owned), arrays, outs)
+            if sink.grad is None or sink.grad._value is not value:
+                sink.grad = wrap(value)
+                if node.seq in where:
+                    self.shapes[where[node.seq]][3][0] = sink.grad
+        return leaves[0] if self.single else tree.unflatten(self.captured.structure, leaves)
 
-        def array(n: Node) -> Any:
-            """The value of an output, in memory of its own."""
-            i = self.where.get(n.seq)
-            if i is not None and i not in taken:
-                taken.add(i)
-                return outs[i]
-            return np.array(outs[i] if i is not None else self._known(n, arrays))
-
-        for slot, node in self.written:
-            if node.seq not in self.program.inplace or self.program.inplace[node.seq].seq not in self._own_seqs(slot):
-                h = arrays[slot.index] if isinstance(slot, ArgumentSlot) else slot.get()
-                if isinstance(h, Handle):
-                    owned_base(h)
-                i = self.where.get(node.seq)
-                np.copyto(getattr(h, "_value", h), outs[i] if i is not None else self._known(node, arrays))
-        results = iter(self.result_nodes)
-        leaves = [wrap(array(next(results))) if type(r) is int else r for r in captured.results]
-        grads = iter(self.grad_nodes)
-        for sink, there in captured.grads:
-            sink.grad = wrap(array(next(grads))) if there else None
-        return tree.unflatten(captured.structure, leaves)
-
-    def _own_seqs(self, slot: Any) -> set[int]:
-        if not hasattr(self, "_seqs"):
-            self._seqs = {_identity(s): n.seq for s, n in zip(self.captured.slots, self.hidden, strict=True)}
-        found = self._seqs.get(_identity(slot))
-        return set() if found is None else {found}
+    def _array(self, n: Node, owned: bool, arrays: Sequence[Any], outs: list[Any]) -> Any:
+        """The value of an output, in memory of its own."""
+        if owned:
+            return outs[self.where[n.seq]]
+        i = self.where.get(n.seq)
+        return np.array(outs[i] if i is not None else self._known(n, arrays))
 
     def _known(self, n: Node, arrays: Sequence[Any]) -> Any:
         """An output that is an input, a constant, or was written in place."""
@@ -190,6 +246,35 @@ class Step:
         return slots[0].get()._value
 
 
+_empty = np.empty
+
+
+def _is_shared(last: list[Any]) -> bool:
+    """Whether anybody but us and its leaf refers to the gradient that was made last, or to its memory."""
+    h = last[0]
+    if h is None or h._node is not None or h._alias is not None or type(h._value) is not np.ndarray:
+        return True
+    return _references(h) > _GRAD_REFERENCES or _references(h._value) > _MEMORY_REFERENCES
+
+
+_references = sys.getrefcount
+
+
+def _calibrated() -> tuple[int, int]:
+    """What `sys.getrefcount` says in `_is_shared` of a gradient that only its leaf and a list hold."""
+    sink = Sink()
+    last: list[Any] = [wrap(np.zeros(1))]
+    sink.grad = last[0]
+
+    def seen(last: list[Any]) -> tuple[int, int]:
+        h = last[0]
+        return _references(h), _references(h._value)
+
+    return seen(last)
+
+
+_GRAD_REFERENCES, _MEMORY_REFERENCES = _calibrated()
+
 def _identity(slot: Any) -> Any:
     if isinstance(slot, ArgumentSlot):
         return ("argument", slot.index)
@@ -198,6 +283,9 @@ def _identity(slot: Any) -> Any:
     if isinstance(slot, EntrySlot):
         return ("entry", id(slot.owner), tuple(id(k) if isinstance(k, Handle) else k for k in slot.keys))
     return ("grad", id(slot.sink))
+
+
+_MISSED = object()
 
 
 class Compiled:
@@ -209,9 +297,14 @@ class Compiled:
         self.check = check
         self.steps: dict[Any, list[Any]] = {}
         self.latest: Any = None
+        self.plain: Any = None  # the latest step, its number of arguments and grad mode, if all of them are tensors
         self.warned: set[str] = set()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self.plain is not None and not kwargs:
+            out = self._again(args)
+            if out is not _MISSED:
+                return out
         leaves, structure = tree.flatten((args, kwargs))
         if STATE.watchers:  # part of another trace, or of a recording: in line
             return self.function(*args, **kwargs)
@@ -227,8 +320,24 @@ class Compiled:
         self.steps.setdefault(key, []).append(step)
         return self._run(step, args, kwargs, arrays)
 
+    def _again(self, args: tuple[Any, ...]) -> Any:
+        """The latest program once more, if it fits: native code looks at shapes and dtypes."""
+        step, count, grad = self.plain
+        if len(args) != count or STATE.grad is not grad or STATE.watchers:
+            return _MISSED
+        for x in args:
+            if type(x) is not Tensor or x._node is not None:
+                return _MISSED
+        if step.captured.guards.broken():
+            return _MISSED
+        outs = step.attempt(args)
+        return _MISSED if outs is None else step._deliver(args, outs)
+
     def _run(self, step: Any, args: Any, kwargs: Any, arrays: Sequence[Any]) -> Any:
         self.latest = step
+        simple = type(step) is Step and not kwargs and not self.check
+        simple = simple and all(type(x) is Tensor and x._node is None for x in args)
+        self.plain = (step, len(args), STATE.grad) if simple else None
         if self.check:
             from .checking import checked_call
 
