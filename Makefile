@@ -40,7 +40,7 @@ venv: $(call with,dev)  ## everything a developer needs, in $(VENV)
 demo: $(call with,data+plot+train)  ## train a convolutional network on handwritten digits
 	$(BIN)/python -m wengert.demo
 
-examples: $(call with,data)  ## train all examples in full, and print what they reach
+examples: $(call with,data+audio+video)  ## train all examples in full, and print what they reach
 	$(BIN)/python tools/examples.py
 
 test: $(call with,test)  ## all tests, the examples of the docstrings, the code of the README

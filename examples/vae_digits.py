@@ -12,22 +12,8 @@ from sklearn.datasets import load_digits
 
 import wengert as wg
 import wengert.nn.functional as F
-from wengert import nn, optim
-
-
-class VAE(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.encoder = nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 4))
-        self.decoder = nn.Sequential(nn.Linear(2, 128), nn.ReLU(), nn.Linear(128, 64))
-
-    def bound(self, x):
-        """The negative evidence lower bound in nats a digit: reconstruction and divergence from N(0, 1)."""
-        mean, log_var = self.encoder(x).chunk(2, 1)
-        code = mean + (log_var / 2).exp() * wg.randn_like(mean)
-        reconstruction = F.binary_cross_entropy_with_logits(self.decoder(code), x, reduction="none").sum(1)
-        divergence = (mean**2 + log_var.exp() - 1 - log_var).sum(1) / 2
-        return (reconstruction + divergence).mean()
+from wengert import optim
+from wengert.models import VAE
 
 
 def main(smoke=False):
@@ -37,7 +23,7 @@ def main(smoke=False):
     mean = x[train].mean(0).clamp(1e-3, 1 - 1e-3).expand(360, 64)
     print(f"mean image: {F.binary_cross_entropy(mean, x[test], reduction='none').sum(1).mean().item():.2f} nats")
 
-    model = VAE()
+    model = VAE([64, 128, 2])
     optimizer = optim.Adam(model.parameters(), lr=2e-3)
     for epoch in range(1 if smoke else 150):
         for batch in train[wg.randperm(len(train))].split(64):
@@ -50,7 +36,7 @@ def main(smoke=False):
 
     with wg.no_grad():
         bound = sum(model.bound(x[test]).item() for _ in range(20)) / 20
-        made = model.decoder(wg.randn(3, 2)).sigmoid().reshape(3, 8, 8)
+        made = model.sample(3).reshape(3, 8, 8)
     for rows in made.permute(1, 0, 2).tolist():
         print("   ".join("".join(" .:+#"[min(int(5 * v), 4)] * 2 for v in row) for row in rows))
     print(f"held-out bound {bound:.2f} nats (wanted 25.5)")
