@@ -2,8 +2,8 @@
 
 Each function takes a float `Value` of any number of lanes. float32 and float64 are computed in their own precision
 (`in_double`: float32 in float64), float16 and bfloat16 in float32 and rounded once. Signed zeros, infinities, NaN
-and denormals give what C99 and NumPy say. Errors, as measured in tests/codegen/test_math.py, are below 1.5 units in
-the last place where a function does not say otherwise.
+and denormals give what C99 and NumPy say. Errors are bounded in tests/codegen/test_math.py: below 1.8 units in the last
+place where a function does not say otherwise.
 
 The method is the usual one: reduce the argument with exact or nearly exact steps (Cody and Waite), evaluate a minimax
 polynomial (tools/minimax.py made the coefficients), put the exponent back by integer arithmetic.
@@ -228,7 +228,7 @@ def tanh(x: Value) -> Value:
     near = b.fma(x * z, polynomial(z, f.tanh), x)
     r, n, _ = _reduce(at_most(0.75 * (f.digits + 2), a + a))
     far = 1.0 - 2.0 / (b.ldexp(_expm1_near(r) + 1.0, n) + 1.0)
-    return b.select(a < 0.6, near, copysign(far, x))
+    return copysign(b.select(a < 0.6, near, far), x)
 
 
 def _half_exp(a: Value) -> Value:

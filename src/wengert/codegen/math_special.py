@@ -172,7 +172,7 @@ def erf_single(x: Value) -> Value:
     near = b.fma(x, _TWO_OVER_ROOT_PI[0], b.fma(rest, _TWO_OVER_ROOT_PI[0], x * _TWO_OVER_ROOT_PI[1]))
     t = at_most(3.95, a)
     far = 1.0 - exp(polynomial(t, _ERF_FAR))
-    return b.select(a < 0.9, near, copysign(far, x))
+    return copysign(b.select(a < 0.9, near, far), x)
 
 
 # -- division with remainder -----------------------------------------------------------------
