@@ -113,7 +113,16 @@ def _forward(spec: Convolution, merge_batch: bool = True) -> list[Problem]:
         )
         for i in range(spec.rank)
     ]  # fmt: skip
-    return combine(problem, spatial, merge_batch)
+    return combine(_depthwise(problem), spatial, merge_batch)
+
+
+def _depthwise(p: Problem) -> Problem:
+    """Groups of one channel each become one group, if the channels are neighbours in memory."""
+    if p.groups == 1 or p.channels != 1 or p.outs != 1 or p.x_group != 1 or p.out_group != 1:
+        return p
+    return p._replace(
+        groups=1, outs=p.groups, x_channel=1, w_out=p.w_group, out_channel=1, w_group=0, depthwise=True
+    )  # fmt: skip
 
 
 def _backward(spec: Convolution) -> list[Problem]:
@@ -133,7 +142,7 @@ def _backward(spec: Convolution) -> list[Problem]:
         )
         for i in range(spec.rank)
     ]  # fmt: skip
-    return combine(problem, spatial)
+    return combine(_depthwise(problem), spatial)
 
 
 def _recipe(

@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from typing import NamedTuple
 
 from .conv_pack import Index, Panels, unravel
-from .conv_plan import ITEMSIZE, Axis, Blocking, Problem, Run
+from .conv_plan import ITEMSIZE, Axis, Blocking, Problem, Run, extent
 from .kernel import Epilogue, Kernel, Place, kernel_builder
 from .loop import I64, Builder, Type, Value, Var, pointer
 from .micro import multiply_add
@@ -76,7 +76,7 @@ def _positions(problem: Problem) -> int:
 
 def _bytes(pieces: Sequence[Piece]) -> int:
     first = pieces[0].problem
-    inputs = math.prod(a.size for a in first.axes) * first.groups * first.channels
+    inputs = extent(first)
     outputs = sum(_positions(p.problem) for p in pieces) * first.groups * first.outs
     return ITEMSIZE[first.kind] * (inputs + outputs + packed_size(pieces))
 
@@ -140,7 +140,7 @@ class _Direct:
         group, part = unravel(block, (p.groups, k.blocks // p.groups))
         channel = b.lift(part * k.width, I64)
         panel = b.offset(b.packed, block * self.piece.panels.size + self.piece.panels.start)
-        x: Index = group * p.x_group + p.x_base
+        x: Index = group * p.x_group + p.x_base + (channel if p.depthwise else 0)
         out: Index = group * p.out_group + channel * p.out_channel + p.out_base
         for i in self.k.others:
             x = indices[i] * (p.axes[i].step * p.axes[i].x) + x
@@ -224,8 +224,8 @@ class _Direct:
             for s in range(k.stack):
                 for i in seen:
                     place = s * stack + (i - seen[0]) * self.row.step * self.row.x
-                    value = b.splat(b.load(xs, place), k.lanes)
-                    for total, weight in zip(sums[s * box.run.size + i], vectors, strict=True):
+                    values = self.inputs(xs, place, box)
+                    for total, value, weight in zip(sums[s * box.run.size + i], values, vectors, strict=True):
                         total.set(multiply_add(b, value, weight, total.get(), self.fused))
 
         if count.constant is not None and count.constant <= _UNROLLED_CHANNELS:
@@ -235,12 +235,20 @@ class _Direct:
             with b.loop(0, count) as c:
                 step(c)
 
+    def inputs(self, xs: Value, place: Index, box: _Box) -> list[Value]:
+        """What each vector of weights is multiplied by: one input, or each channel's own."""
+        b, k = self.b, self.k
+        if not self.p.depthwise:
+            return [b.splat(b.load(xs, place), k.lanes)] * k.vectors
+        masks = [self.mask(box.channel + j * k.lanes) for j in range(k.vectors)]
+        return [b.load(xs, place + j * k.lanes, lanes=k.lanes, mask=mask) for j, mask in enumerate(masks)]
+
     # -- results -------------------------------------------------------------------------------
 
     def store(self, box: _Box, sums: list[list[Var]], group: Value) -> None:
         """Through the epilogue into memory."""
         b, p, k = self.b, self.p, self.k
-        masks = [self.mask(box.channel + j * k.lanes, j) for j in range(k.vectors)]
+        masks = [self.mask(box.channel + j * k.lanes) for j in range(k.vectors)]
         for s in range(k.stack):
             for i in range(box.run.size):
                 out = box.out + (i * self.row.out + (s * p.axes[k.stacked].out if s else 0))
@@ -255,7 +263,7 @@ class _Direct:
                         value = self.epilogue(b, value, self.place(at, channel, mask))
                     self.write(out + j * k.lanes * p.out_channel, value, mask)
 
-    def mask(self, channel: Value, j: int) -> Value | None:
+    def mask(self, channel: Value) -> Value | None:
         """Which lanes exist; None if all do in every block."""
         if self.p.outs % self.k.width == 0:
             return None

@@ -316,8 +316,8 @@ def _pad(b: Builder, problem: Problem, copy: Problem, position: Value) -> None:
             i = b.lift(i + axis.first, I64)
             inside = inside & (i >= 0) & (i < axis.size)
         x = i * axis.x + x
-    n = problem.groups * problem.channels
-    with b.loop(0, problem.groups) as g, b.loop(0, problem.channels) as c:
+    n = problem.inputs
+    with b.loop(0, problem.groups) as g, b.loop(0, n // problem.groups) as c:
         at = g * problem.x_group + c * problem.x_channel + x
         value = b.load(b.x, at, mask=inside)
         b.store(b.padded, position * n + g * problem.channels + c + copy.x_base, value)

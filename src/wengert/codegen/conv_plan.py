@@ -77,7 +77,11 @@ class Axis(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """One dense piece of a convolution. ``channels`` are contracted and ``outs`` computed in each of the groups."""
+    """One dense piece of a convolution. ``channels`` are contracted and ``outs`` computed in each of the groups.
+
+    ``depthwise``: nothing is contracted but taps; each output channel sees its own input channel, the neighbour in
+    memory of the one before. (There is one group then, and ``channels`` is 1.)
+    """
 
     kind: str
     groups: int
@@ -94,6 +98,12 @@ class Problem(NamedTuple):
     x_base: int = 0
     w_base: int = 0
     out_base: int = 0
+    depthwise: bool = False
+
+    @property
+    def inputs(self) -> int:
+        """Channels of x."""
+        return self.outs if self.depthwise else self.groups * self.channels
 
     @property
     def taps(self) -> int:
@@ -279,12 +289,12 @@ def lanes_of(outs: int, target: Target, kind: str) -> int:
     return lanes
 
 
-def _row_cost(runs: Sequence[Run], stack: int, vectors: int, vector_cycles: float) -> float:
+def _row_cost(runs: Sequence[Run], stack: int, vectors: int, vector_cycles: float, loads: int) -> float:
     """Cycles of a row for each channel of its input: multiply-adds, loads, latency of the accumulators, weights."""
 
     def step(outputs: int) -> float:
         n = outputs * stack
-        return max(n * vectors / 2, (n + vectors) / 2 + 0.5, 4.5, vectors * vector_cycles)
+        return max(n * vectors / 2, (n * loads + vectors) / 2 + 0.5, 4.5, vectors * vector_cycles)
 
     cycles = 0.0
     for run in runs:
@@ -335,7 +345,8 @@ def _candidates(problem: Problem, target: Target, lanes: int) -> Iterable[tuple[
                 runs = _runs_cached(axis, pieces)
                 if runs is None or code_size(runs, stack, vectors) > _CODE_LIMIT:
                     continue
-                cost = _row_cost(runs, stack, vectors, vector_cycles) * waste / (axis.outs * stack * vectors)
+                loads = vectors if problem.depthwise else 1  # for each output
+                cost = _row_cost(runs, stack, vectors, vector_cycles, loads) * waste / (axis.outs * stack * vectors)
                 cost *= math.prod(_mean_taps(a) for i, a in enumerate(problem.axes) if i != row)
                 cost *= _crowding(problem, row, runs[0].size, stack, target)
                 cost *= 1 + code_size(runs, stack, vectors) / 10000
@@ -364,7 +375,7 @@ def block(problem: Problem, target: Target) -> Blocking | None:
 def padded(problem: Problem, base: int) -> Problem:
     """The same problem over a copy of x from ``base`` on, channels last, whose rows hold all that their taps see."""
     row = max(range(len(problem.axes)), key=lambda i: (problem.axes[i].outs, i))
-    step = problem.groups * problem.channels
+    step = problem.inputs
     axes = list(problem.axes)
     for i in reversed(range(len(axes))):
         axis = axes[i]
@@ -378,7 +389,7 @@ def padded(problem: Problem, base: int) -> Problem:
 
 def extent(problem: Problem) -> int:
     """Elements of the copy that `padded` means."""
-    return math.prod(a.size for a in problem.axes) * problem.groups * problem.channels
+    return math.prod(a.size for a in problem.axes) * problem.inputs
 
 
 def blocking(problem: Problem, target: Target, row: int, stack: int, vectors: int, pieces: int) -> Blocking:

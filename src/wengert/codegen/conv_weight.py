@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from typing import NamedTuple
 
 from .conv_pack import Index, Panels, unravel
-from .conv_plan import ITEMSIZE, Axis, Problem, lanes_of
+from .conv_plan import ITEMSIZE, Axis, Problem, extent, lanes_of
 from .kernel import Kernel, kernel_builder
 from .loop import I64, Builder, Type, Value, Var, pointer
 from .micro import multiply_add
@@ -86,7 +86,7 @@ def _tiling(problem: Problem, target: Target, blocks: int, pieces: int) -> tuple
     outer = math.prod(a.taps for a in problem.axes[:-1])
     rows = math.prod(a.outs for a in problem.axes[:-1])
     size = ITEMSIZE[problem.kind]
-    inputs = math.prod(a.size for a in problem.axes) * problem.groups * problem.channels * size
+    inputs = extent(problem) * size
     outputs = rows * problem.axes[-1].outs * problem.groups * problem.outs * size
     weights = problem.depth * problem.groups * problem.outs * size
     allowed = max(1, (inputs + outputs) // max(weights, 1))
@@ -150,8 +150,7 @@ def sums(name: str, pieces: Sequence[WeightPiece], target: Target) -> Kernel:
     positions = [math.prod(a.outs for a in p.problem.axes) for p in pieces]
     flops = sum(2 * p.problem.depth * p.problem.outs * p.problem.groups * n for p, n in zip(pieces, positions))
     first = pieces[0].problem
-    inputs = math.prod(a.size for a in first.axes) * first.groups * first.channels
-    moved = inputs + sum(positions) * first.groups * first.outs + sum(p.panels.elements for p in pieces)
+    moved = extent(first) + sum(positions) * first.groups * first.outs + sum(p.panels.elements for p in pieces)
     return Kernel(b.finish(), start, 0, flops, ITEMSIZE[kind] * moved)
 
 
@@ -194,7 +193,7 @@ class _Sums:
         zero = b.const(0, self.type)
         totals = [[b.var(zero) for _ in range(k.vectors)] for _ in range(together * where.size)]
         with b.loop(*rows) as r:
-            x = where.group * p.x_group + where.first * p.x_channel
+            x = where.group * p.x_group + where.first * p.x_channel + (where.channel if p.depthwise else 0)
             g = where.group * p.out_group + where.channel * p.out_channel + p.out_base
             inside = None
             for axis, o, t in zip(self.outer, unravel(r, [a.outs for a in self.outer]), where.taps, strict=True):
@@ -237,10 +236,10 @@ class _Sums:
         b, p, k, row = self.b, self.p, self.k, self.row
         gs = b.offset(b.g, o * row.out + g)
         ys: list[Value] = []
-        for j in range(k.vectors):
-            mask = None
-            if p.outs % self.panels.width:
-                mask = b.iota(k.lanes) + (where.channel + j * k.lanes) < p.outs
+        masks: list[Value | None] = [None] * k.vectors
+        if p.outs % self.panels.width:
+            masks = [b.iota(k.lanes) + (where.channel + j * k.lanes) < p.outs for j in range(k.vectors)]
+        for j, mask in enumerate(masks):
             if p.out_channel == 1 or k.lanes == 1:
                 ys.append(b.load(gs, j * k.lanes * p.out_channel, lanes=k.lanes, mask=mask))
             else:
@@ -250,8 +249,11 @@ class _Sums:
         for t in taps:
             for i in range(where.size):
                 place = (t - taps[0]) * row.spacing * row.x + i * p.x_channel
-                value = b.splat(b.load(xs, place), k.lanes)
-                for total, y in zip(totals[t * where.size + i], ys, strict=True):
+                if p.depthwise:
+                    values = [b.load(xs, place + j * k.lanes, lanes=k.lanes, mask=m) for j, m in enumerate(masks)]
+                else:
+                    values = [b.splat(b.load(xs, place), k.lanes)] * k.vectors
+                for total, value, y in zip(totals[t * where.size + i], values, ys, strict=True):
                     total.set(multiply_add(b, value, y, total.get(), self.fused))
 
 
