@@ -185,3 +185,26 @@ def test_threads_give_the_same_bits():
     for other in found[1:]:
         for a, b in zip(found[0], other, strict=True):
             np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("channels", [3, 16])
+def test_pooling_and_convolutions(channels):
+    x, w = rand(2, channels, 9, 11), rand(8, channels, 3, 3, seed=1)
+
+    def f(x, w):
+        y = F.max_pool2d(F.conv2d(x, w, padding=1).relu(), 3, 2, 1)
+        z = F.avg_pool2d(y, 2) + F.adaptive_avg_pool2d(y, (2, 3))[:, :, :1, :1]
+        return z, F.max_pool2d(x, 2, return_indices=True)
+
+    check(f, x, w, tol=1e-5)
+    check(wg.func.grad(lambda x, w: (f(x, w)[0] ** 2).sum(), (0, 1)), x, w, tol=1e-4)
+
+
+def test_convolutions_of_every_kind():
+    x = rand(2, 4, 12)
+    check(lambda x: F.conv1d(x, rand(6, 2, 3), stride=2, padding=1, groups=2), x, tol=1e-5)
+    check(wg.func.grad(lambda x: (F.conv_transpose1d(x, rand(4, 3, 4), stride=3, padding=1) ** 2).sum()), x, tol=1e-4)
+    y = rand(1, 2, 5, 6, 4)
+    check(wg.func.grad(lambda y: (F.conv3d(y, rand(3, 2, 2, 3, 2), dilation=(1, 2, 1)) ** 2).sum()), y, tol=1e-4)
+    z = rand(2, 6, 8, 8)
+    check(wg.func.grad(lambda z: (F.conv2d(z, rand(6, 1, 3, 3), groups=6, stride=2) ** 2).sum()), z, tol=1e-4)

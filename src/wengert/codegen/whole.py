@@ -12,7 +12,9 @@ from ..schedule.kinds import KIND
 from ..schedule.roots import Roots, View
 from .contract import Product, matmul
 from .conv import Convolution, convolve, weight_gradient
+from .draws import draws
 from .kernel import Recipe
+from .pool import Pool, Window, max_pool, max_pool_gradient
 from .scatter import add_rows
 from .target import Target
 
@@ -93,9 +95,62 @@ def _add_rows(n: Node, views: list[View], target: Target) -> Lowered | None:
     return Lowered(recipe, {"g": g, "index": index, "out": own(n)})
 
 
+def _pool_spec(n: Node, x_shape: tuple[int, ...], x: tuple[int, ...], out: tuple[int, ...]) -> Pool:
+    attrs = n.attrs
+    windows = tuple([
+        Window(k, s, p, d)
+        for k, s, p, d in zip(attrs["kernel"], attrs["stride"], attrs["padding"], attrs["dilation"], strict=True)
+    ])  # fmt: skip
+    return Pool(KIND[n.inputs[0].aval.dtype], x_shape, attrs["counts"], windows, x, out)
+
+
+def _logical_strides(n: Node) -> tuple[int, ...]:
+    """Strides of a result's axes before its ``order``."""
+    mine = strides_of(n.shape)
+    order = n.attrs.get("order", tuple(range(len(mine))))
+    return tuple([mine[order.index(i)] for i in range(len(order))])
+
+
+def _max_pool(n: Node, views: list[View], target: Target) -> Lowered | None:
+    x = n.inputs[0]
+    if KIND[x.aval.dtype] not in ("f32", "f64") or len(x.shape) != 2 + len(n.attrs["kernel"]):
+        return None
+    spec = _pool_spec(n, x.shape, views[0].strides, _logical_strides(n))
+    return Lowered(max_pool(spec, target, False), {"x": views[0], "out": own(n)})
+
+
+def _window_argmax(n: Node, views: list[View], target: Target) -> Lowered | None:
+    x = n.inputs[0]
+    if KIND[x.aval.dtype] not in ("f32", "f64") or len(x.shape) != 2 + len(n.attrs["kernel"]):
+        return None
+    recipe = max_pool(_pool_spec(n, x.shape, views[0].strides, _logical_strides(n)), target)
+    temps = {**recipe.temps, "out": (KIND[x.aval.dtype], n.aval.size)}
+    return Lowered(recipe._replace(temps=temps), {"x": views[0], "indices": own(n)})
+
+
+def _max_pool_gradient(n: Node, views: list[View], target: Target) -> Lowered | None:
+    g, index = views
+    if g.strides != index.strides:
+        return None
+    sizes = (*n.inputs[0].shape[:2], *n.attrs["sizes"])
+    spec = _pool_spec(n, sizes, _logical_strides(n), g.strides)
+    return Lowered(max_pool_gradient(spec, target), {"g": g, "indices": index, "out": own(n)})
+
+
+def _random(n: Node, views: list[View], target: Target) -> Lowered | None:
+    if n.inputs[0].shape != (2,) or not n.aval.size:
+        return None
+    recipe = draws(n.op.name, KIND[n.aval.dtype], n.aval.size, target)
+    return Lowered(recipe, {"key": views[0], "out": own(n)})
+
+
 Lowerer = Callable[[Node, "list[View]", Target], "Lowered | None"]
 
-LOWERERS: dict[str, Lowerer] = {"matmul": _matmul, "conv": _conv, "add_rows": _add_rows}
+LOWERERS: dict[str, Lowerer] = {
+    "matmul": _matmul, "conv": _conv, "add_rows": _add_rows, "max_pool": _max_pool, "window_argmax": _window_argmax,
+    "max_pool_gradient": _max_pool_gradient, "random_bits": _random, "random_uniform": _random,
+    "random_normal": _random,
+}  # fmt: skip
 
 
 def lower(n: Node, roots: Roots, target: Target) -> Lowered | None:

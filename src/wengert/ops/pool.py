@@ -134,7 +134,7 @@ class WindowArgmax(Op):
 
     (..., *S) to (..., *counts). Window o covers the positions ``o·stride - padding + k·dilation`` that
     lie inside; of equal elements the first is taken, and NaN is larger than all (the last NaN wins,
-    as in PyTorch).
+    as in PyTorch). ``order``, which the compiler chooses: the result's axes are permuted so.
     """
 
     name = "window_argmax"
@@ -144,10 +144,14 @@ class WindowArgmax(Op):
         x, rank = avals[0], len(attrs["kernel"])
         if x.ndim < rank or min(x.shape[x.ndim - rank :]) < 1:
             raise ShapeError(message("window_argmax", "needs an input that is not empty", str(x)))
-        return Aval((*x.shape[: x.ndim - rank], *attrs["counts"]), dt.NP_INT64)
+        shape = (*x.shape[: x.ndim - rank], *attrs["counts"])
+        return Aval(tuple([shape[i] for i in attrs["order"]]) if "order" in attrs else shape, dt.NP_INT64)
 
     def numpy(self, *xs: Any, **attrs: Any) -> Any:
         x = xs[0]
+        order = attrs.pop("order", None)
+        if order is not None:
+            return self.numpy(x, **attrs).transpose(order)
         if x.dtype in dt.HALF_NP:
             x = x.astype(np.float32)
         scan = _Scan(x.shape, **attrs)

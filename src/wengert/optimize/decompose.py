@@ -59,6 +59,35 @@ def whole_rows(rw: Rewriter, op: Any, xs: tuple[Node, ...], attrs: dict[str, Any
     return _make(rw, "add_rows", like, x, index.inputs[0], n=attrs["n"], axis=dim) if dim == 0 else None
 
 
+def _argmax_behind(index: Node, dim: int) -> Node | None:
+    """The `window_argmax` whose flattened result an index into (N, C, positions) is."""
+    while index.op is not None and index.op.name == "reshape":
+        index = index.inputs[0]
+    if index.op is None or index.op.name != "window_argmax" or dim != 2 or "order" in index.attrs:
+        return None
+    return index if len(index.shape) == 2 + len(index.attrs["kernel"]) else None
+
+
+def pooled(rw: Rewriter, op: Any, xs: tuple[Node, ...], attrs: dict[str, Any], like: Node) -> Any:
+    """Picking the largest element of each window, and the adjoint of that, are kernels of their own."""
+    x, index = xs
+    argmax = _argmax_behind(index, attrs["dim"])
+    if argmax is None or x.aval.dtype not in (dt.NP_FLOAT32, dt.NP_FLOAT64):
+        return None
+    source = argmax.inputs[0]
+    sizes = source.shape[2:]
+    if op.name == "gather":
+        flat = x.inputs[0] if x.op is not None and x.op.name == "reshape" else x
+        if flat is not source or x.shape[2:] != (math.prod(sizes),):
+            return None
+        return rw.reshape(rw.make("max_pool", (source,), argmax.attrs, like), index.shape, like)
+    if attrs["n"] != math.prod(sizes):
+        return None
+    g = rw.reshape(x, argmax.shape, like)
+    out = rw.make("max_pool_gradient", (g, argmax), {**argmax.attrs, "sizes": sizes}, like)
+    return rw.reshape(out, (*x.shape[:2], attrs["n"]), like)
+
+
 def one_window(rw: Rewriter, op: Any, xs: tuple[Node, ...], attrs: dict[str, Any], like: Node) -> Any:
     """A single window over everything is the input itself."""
     x, kernel = xs[0], attrs["kernel"]
@@ -143,8 +172,8 @@ def flat_product(rw: Rewriter, op: Any, xs: tuple[Node, ...], attrs: dict[str, A
 
 def _table() -> dict[str, Sequence[Rule]]:
     table: dict[str, list[Rule]] = {name: list(found) for name, found in rules().items()}
-    table["scatter_add"] += [picked_class, whole_rows]
-    table["gather"].append(whole_rows)
+    table["scatter_add"] += [picked_class, whole_rows, pooled]
+    table["gather"] += [whole_rows, pooled]
     table["windows"].append(one_window)
     table["unwindows"].append(tiled_windows)
     table["matmul"].append(flat_product)

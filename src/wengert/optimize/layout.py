@@ -57,6 +57,15 @@ def _is_weight_gradient(xs: tuple[Node, ...], attrs: dict[str, Any]) -> bool:
     return attrs["groups"] == 1 and math.prod(xs[1].shape[2:]) > math.prod(sizes)
 
 
+def pool_channels_last(rw: Rewriter, op: Any, xs: tuple[Node, ...], attrs: dict[str, Any], like: Node) -> Any:
+    """Pooling of what lies with channels last gives a result that does."""
+    order = next((o for o in map(order_of, xs) if o is not None), None)
+    if "order" in attrs or order is None or not _is_layout(order):
+        return None
+    last = inverse(order)
+    return permuted(rw, rw.make(op.name, xs, {**attrs, "order": last}, like), order, like)
+
+
 def through_elementwise(rw: Rewriter, op: Any, xs: tuple[Node, ...], attrs: dict[str, Any], like: Node) -> Any:
     """op(permute(x), permute(y)) is permute(op(x, y)), where every operand is permuted alike, or costs nothing to."""
     order = next((o for o in map(order_of, xs) if o is not None), None)
@@ -144,6 +153,8 @@ def _table() -> dict[str, Sequence[Rule]]:
     table["reshape"].append(through_reshape)
     for name in ("slice", "pad", "unslice"):
         table[name].append(through_window)
+    for name in ("window_argmax", "max_pool", "max_pool_gradient"):
+        table.setdefault(name, []).append(pool_channels_last)
     for name, op in OPS.items():
         if isinstance(op, Elementwise) or name in ("cast", "where"):
             table[name].append(through_elementwise)

@@ -16,6 +16,7 @@ from ..graph.aval import Aval
 from ..graph.graph import Graph
 from ..graph.node import ITEM, NO_ATTRS, Node
 from ..ops.base import OPS
+from .internal import INTERNAL
 
 Rule = Callable[["Rewriter", Any, tuple[Node, ...], dict[str, Any], Node], Any]
 
@@ -34,7 +35,7 @@ class Rewriter:
 
     def make(self, name: str, inputs: tuple[Node, ...], attrs: dict[str, Any], like: Node) -> Node:
         """The node of an op on nodes built before; ``like`` gives it the place it came from."""
-        op = ITEM if name == "item" else OPS[name]
+        op = ITEM if name == "item" else OPS.get(name) or INTERNAL[name]
         for rule in self.rules.get(name, ()):
             found = rule(self, op, inputs, attrs, like)
             if found is not None:

@@ -1,0 +1,67 @@
+"""Ops that only the compiler makes: what several ops of the user's graph amount to, where a kernel does it at once.
+
+They have a meaning, as every op does, and no derivative: graphs are compiled when all derivatives are in them.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ..graph.aval import Aval
+from ..ops.base import OPS, Op
+
+
+class MaxPool(Op):
+    """The largest elements of windows over the last axes; ``order``: the result's axes are permuted so."""
+
+    def infer(self, *avals: Aval, **attrs: Any) -> Aval:
+        (x,) = avals
+        shape = (*x.shape[: x.ndim - len(attrs["kernel"])], *attrs["counts"])
+        return x.with_shape(ordered(shape, attrs))
+
+    def numpy(self, *xs: Any, **attrs: Any) -> Any:
+        order = attrs.pop("order", None)
+        index = OPS["window_argmax"].numpy(*xs, **attrs)
+        rank = len(attrs["kernel"])
+        lead = xs[0].shape[: xs[0].ndim - rank]
+        flat = np.take_along_axis(xs[0].reshape(*lead, -1), index.reshape(*lead, -1), -1)
+        out = flat.reshape(*lead, *attrs["counts"])
+        return out if order is None else out.transpose(order)
+
+
+class MaxPoolGradient(Op):
+    """Adjoints added up where the largest elements stood: of (g, indices), with the ``sizes`` of the input."""
+
+    def infer(self, *avals: Aval, **attrs: Any) -> Aval:
+        g = avals[0]
+        shape = (*g.shape[: g.ndim - len(attrs["kernel"])], *attrs["sizes"])
+        return g.with_shape(ordered(shape, attrs))
+
+    def numpy(self, *xs: Any, **attrs: Any) -> Any:
+        g, index = xs
+        rank, sizes = len(attrs["kernel"]), attrs["sizes"]
+        lead = g.shape[: g.ndim - rank]
+        flat = OPS["scatter_add"].numpy(
+            g.reshape(*lead, -1), index.reshape(*lead, -1), dim=len(lead), n=math.prod(sizes)
+        )
+        out = flat.reshape(*lead, *sizes)
+        return out.transpose(attrs["order"]) if "order" in attrs else out
+
+
+def ordered(shape: tuple[int, ...], attrs: dict[str, Any]) -> tuple[int, ...]:
+    """A shape with its axes permuted as an ``order`` says."""
+    return tuple([shape[i] for i in attrs["order"]]) if "order" in attrs else shape
+
+
+def _named(op: Op, name: str) -> Op:
+    """Give an op a name without putting it among those that users' graphs are made of."""
+    op.name = name
+    return op
+
+
+INTERNAL: dict[str, Any] = {
+    op.name: op for op in (_named(MaxPool(), "max_pool"), _named(MaxPoolGradient(), "max_pool_gradient"))
+}
