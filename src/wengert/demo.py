@@ -150,7 +150,7 @@ def run(epochs: int, seed: int, lr: float, out: Path, resume: bool = False) -> f
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m wengert.demo", description=(__doc__ or "").split("\n\n")[0])
-    parser.add_argument("--epochs", type=int, default=30, help="at most this many (default: %(default)s)")
+    parser.add_argument("--epochs", type=int, default=20, help="at most this many (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of weights, dropout and batches (default: %(default)s)")
     parser.add_argument("--lr", type=float, default=2e-3, help="learning rate (default: %(default)s)")
     parser.add_argument(

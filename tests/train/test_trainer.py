@@ -408,6 +408,7 @@ def test_a_callback_that_raises_can_be_gone_on_from_in_the_same_process() -> Non
     assert_equal(net, whole)
 
 
+@pytest.mark.filterwarnings("ignore:.*is multi-threaded:DeprecationWarning")  # of fork, from Python 3.12 on
 def test_a_worker_process_can_be_terminated() -> None:
     """The handler of the training process, which a forked one inherits, does not keep a worker alive."""
     codes = []
