@@ -11,10 +11,10 @@ import pytest
 import scipy.special
 
 from wengert.codegen import math, math_special, math_trig
-from wengert.codegen.interpret import DTYPES
+from wengert.codegen.interpret import DTYPES, run
 from wengert.codegen.loop import Value
 from wengert.codegen.target import Target
-from wengert.testing.kernels import mapped, targets
+from wengert.testing.kernels import bits_differ, mapped, mapping, native, targets
 
 TARGETS = pytest.mark.parametrize("target", targets(), ids=lambda t: t.name)
 mpmath.mp.prec = 200
@@ -219,6 +219,24 @@ def test_huge_angles(kind: str) -> None:
             want = [exact(mpmath.mpf(float(v))) for v in x]
         error = [abs((mpmath.mpf(float(g)) - w) / w) for g, w in zip(got, want, strict=True)]
         assert max(error) < (2.0**-23 if kind == "f32" else 2.0**-52)
+
+
+@pytest.mark.parametrize("kind", ["f32", "f64"])
+def test_interpreter_computes_the_same(kind: str) -> None:
+    """Bit for bit, on every target: no step depends on the processor."""
+    rng = np.random.default_rng(6)
+    x = np.concatenate([SPECIAL[:28], rng.normal(0.0, 3.0, 3), [2e9]]).astype(DTYPES[kind])
+    y = rng.permutation(x)
+    unary = [f for f, *_ in FUNCTIONS.values() if kind == "f32" or f is not math_special.erf_single]
+    binary = [f for f, *_ in PAIRS.values()]
+    for f, operands in [*[(f, (x,)) for f in unary], *[(f, (x, y)) for f in binary]]:
+        function = mapping(f, (kind,) * len(operands), kind, 16)
+        want = np.empty_like(x)
+        run(function, *operands, want, x.size)
+        for target in targets():
+            got = np.empty_like(x)
+            native(function, target)(*operands, got, x.size)
+            assert not bits_differ(got, want).any()
 
 
 def test_one_lane_is_enough_for_the_branch() -> None:

@@ -63,7 +63,7 @@ _LIMBS = 6  # of 32 bits: a product modulo 4 and its first 190 binary places
 def reduce_huge() -> Function:
     """The function ``(x, r, low, q, n)``: x[i] = pi/2 (q[i] + 4 k) + r[i] + low[i] for an integer k, |r| <= pi/4.
 
-    For abs(x) >= 1e5; an infinity gives NaN.
+    For abs(x) >= 1e5, and nothing of use for smaller ones; an infinity gives NaN.
     """
     b = Builder("wengert_reduce_huge", x=pointer("f64"), r=pointer("f64"), low=pointer("f64"), q=pointer("i64"), n=I64)
     digits = [0] * _ZEROS + [int(_TWO_OVER_PI[i : i + 8], 16) for i in range(0, len(_TWO_OVER_PI), 8)]
@@ -75,7 +75,7 @@ def reduce_huge() -> Function:
         bits = b.bitcast(x, "i64")
         exponent = ((bits >> 52) & 0x7FF) - 1075
         significand = b.bitcast((bits & ((1 << 52) - 1)) | (1 << 52), "u64")
-        window = _window(table, exponent - 2 + 32 * _ZEROS)
+        window = _window(table, b.binary("max", exponent - 2 + 32 * _ZEROS, 0))  # small ones need no digits
         high, middle = _product(significand, window)
         q, r, low = _radians(high, middle)
         negative = bits < 0
