@@ -15,6 +15,10 @@ class Kernel(NamedTuple):
     It computes the tiles ``lo <= t < hi`` of ``tiles``. Threads call it with disjoint ranges, and what a tile
     computes does not depend on how the range was cut, so results are bitwise the same for any number of threads.
     ``scratch``: bytes of memory, aligned to 64, that each call has to itself.
+
+    A ``collective`` kernel is called by all threads at once, with the thread's number and how many there are in place
+    of ``lo`` and ``hi``, and one more parameter, the barrier at which they wait for each other.
+    ``endless``: how long it runs depends on its data.
     """
 
     function: Function
@@ -22,6 +26,8 @@ class Kernel(NamedTuple):
     scratch: int = 0
     flops: int = 0
     bytes: int = 0
+    collective: bool = False
+    endless: bool = False
 
 
 class Step(NamedTuple):

@@ -54,8 +54,10 @@ def scratch_bytes(launches: Sequence[Launch]) -> int:
 
 
 def entry(f: Function) -> Function:
-    """A kernel under the one signature that all have for the driver: ``(operands*, scratch, lo, hi)``."""
-    b = Builder("e" + f.name, operands=pointer("ptr"), scratch=pointer("u8"), lo=I64, hi=I64)
-    given = [b.retype(b.load(b.operands, i), t.element) for i, (_, t) in enumerate(f.params[:-3])]
-    b.call(f, *given, b.scratch, b.lo, b.hi)
+    """A kernel under the one signature that all have for the driver: ``(operands*, scratch, lo, hi, barrier)``."""
+    bytes_ = pointer("u8")
+    b = Builder("e" + f.name, operands=pointer("ptr"), scratch=bytes_, lo=I64, hi=I64, barrier=bytes_)
+    own = [b.scratch, b.lo, b.hi, *[b.barrier] * (f.params[-1][0] == "barrier")]
+    params = f.params[: len(f.params) - len(own)]
+    b.call(f, *[b.retype(b.load(b.operands, i), t.element) for i, (_, t) in enumerate(params)], *own)
     return b.finish()

@@ -1,8 +1,8 @@
 """The driver: native code that runs a program's kernels, as a list of records tells it.
 
-A record is a row of words: address of the kernel, its tiles, whether to wait for all threads first, how many operands,
-then for each operand a slot of the table and bytes from there on. So a program needs no code of its own besides its
-kernels, and equal kernels are one.
+A record is a row of words: address of the kernel, its tiles (0: collective, all threads call it together), whether to
+wait for all threads first, how many operands, then for each operand a slot of the table and bytes from there on. So a
+program needs no code of its own besides its kernels, and equal kernels are one.
 
 The table begins with addresses and sizes that the driver itself reads; the other slots are buffers.
 """
@@ -59,6 +59,7 @@ record:
   %words = shl i64 %count, 1
   %next = getelementptr i64, ptr %operands, i64 %words
   %waits = icmp ne i64 %waits.w, 0
+  %collective = icmp eq i64 %tiles, 0
   br i1 %alone, label %all, label %shared
 shared:
   br i1 %waits, label %wait, label %share
@@ -66,6 +67,10 @@ wait:
   call void @wengert_barrier(ptr %barrier, i32 %threads)
   br label %share
 share:
+  br i1 %collective, label %together, label %some.tiles
+together:
+  br label %operand
+some.tiles:
   %one = icmp eq i64 %tiles, 1
   br i1 %one, label %single, label %divide
 single:
@@ -78,11 +83,12 @@ divide:
   %some = icmp ult i64 %lo.d, %hi.d
   br i1 %some, label %operand, label %after
 all:
+  %hi.all = select i1 %collective, i64 1, i64 %tiles
   br label %operand
 operand:
-  %lo = phi i64 [0, %all], [%lo.d, %divide], [%lo, %operand]
-  %hi = phi i64 [%tiles, %all], [%hi.d, %divide], [%hi, %operand]
-  %i = phi i64 [0, %all], [0, %divide], [%i1, %operand]
+  %lo = phi i64 [0, %all], [%lo.d, %divide], [%t, %together], [%lo, %operand]
+  %hi = phi i64 [%hi.all, %all], [%hi.d, %divide], [%n, %together], [%hi, %operand]
+  %i = phi i64 [0, %all], [0, %divide], [0, %together], [%i1, %operand]
   %pair = shl i64 %i, 1
   %slot.p = getelementptr i64, ptr %operands, i64 %pair
   %slot = load i64, ptr %slot.p
@@ -97,7 +103,7 @@ operand:
   %last = icmp uge i64 %i1, %count
   br i1 %last, label %call, label %operand
 call:
-  call void %kernel(ptr %args, ptr %scratch, i64 %lo, i64 %hi)
+  call void %kernel(ptr %args, ptr %scratch, i64 %lo, i64 %hi, ptr %barrier)
   br label %after
 after:
   br label %head
@@ -123,7 +129,8 @@ def records(launches: Sequence[Launch], addresses: dict[str, int]) -> np.ndarray
     waits = needs_barrier(launches)
     for x, wait in zip(launches, waits, strict=True):
         assert 0 < len(x.places) <= OPERANDS, "operands of a kernel"
-        words += [addresses[x.kernel.function.name], x.kernel.tiles, int(wait), len(x.places)]
+        tiles = 0 if x.kernel.collective else x.kernel.tiles
+        words += [addresses[x.kernel.function.name], tiles, int(wait), len(x.places)]
         for p in x.places:
             words += [p.slot, p.offset]
     return np.array(words, np.int64)

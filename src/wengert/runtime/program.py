@@ -5,22 +5,19 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from ..codegen import nest, whole
-from ..codegen.loop import BITS
+from ..codegen.block import Block, HostStep, Temp
 from ..codegen.lower import module_text
 from ..codegen.plan import Launch, Place, entry, scratch_bytes
 from ..codegen.target import Target, host
 from ..config import STATE
 from ..graph.graph import Graph
-from ..graph.node import ITEM, Node
-from ..schedule.groups import Group, Grouping, full
-from ..schedule.memory import Span, place
-from ..schedule.roots import Roots, View
-from . import driver, llvm
+from ..graph.node import Node
+from ..schedule.roots import View
+from . import driver, llvm, pool
 from .cache import get_object
 from .call import ArraySpec, make_array_caller, make_caller
 from .driver import ARENA, EACH, END, FIRST, RECORDS, SCRATCH
@@ -28,53 +25,20 @@ from .driver import ARENA, EACH, END, FIRST, RECORDS, SCRATCH
 SMALL_WORK = 200_000  # additions and bytes moved, below which waking threads costs more than they bring
 
 
-class HostStep(NamedTuple):
-    """An op that NumPy computes."""
-
-    node: Node
-    run: Callable[..., Any]
-
-
 class Program:
     """A compiled graph. ``slots``: where in the table each external buffer's address goes, by seq of its node."""
 
-    def __init__(
-        self, graph: Graph, written: dict[int, Node], target: Target | None = None, link: bool = True
-    ) -> None:
+    def __init__(self, graph: Graph, written: dict[int, Node], target: Target | None = None, link: bool = True) -> None:
         """``written``: for an output (by seq) the input whose memory it replaces. Without ``link``, only planned."""
         self.graph = graph
         self.target = target or host()
-        self.roots = Roots(graph)
-        self.groups = Grouping(graph, self.roots).groups
-        self.inplace = _in_place(self, written)
-        self.stored = _stored(self)
-        self.steps = [self._step(g) for g in self.groups]
+        self.block = Block(graph, written, self.target)
+        self.roots, self.groups, self.steps = self.block.roots, self.block.groups, self.block.steps
+        self.inplace = self.block.inplace
         self._lay_out()
         self._collect()
         if link:
             self._link()
-
-    # -- steps -----------------------------------------------------------------------------
-
-    def _step(self, group: Group) -> Any:
-        """The launches of a group, as (kernel, views of operands, which are written); or a host step."""
-        if group.kind != "whole":
-            if not any(n.seq in self.stored for n in group.nodes):
-                return []
-            found = nest.write(group, self.roots, self.stored, self.target, self.inplace)
-            views = [View(n, 0, ()) for n in found.operands]
-            return [(found.kernel, views, [n.seq in found.written for n in found.operands])]
-        (n,) = group.nodes
-        lowered = whole.lower(n, self.roots, self.target)
-        if lowered is None:
-            return HostStep(n, _host_function(n))
-        out: list[Any] = []
-        temps = {name: _Temp(kind, count) for name, (kind, count) in lowered.recipe.temps.items()}
-        for step in lowered.recipe.steps:
-            views: list[Any] = [temps[o] if o in temps else lowered.operands[o] for o in step.operands]
-            writes = [isinstance(v, _Temp) or v.root is n for v in views]
-            out.append((step.kernel, views, writes))
-        return out
 
     # -- memory ----------------------------------------------------------------------------
 
@@ -88,34 +52,11 @@ class Program:
         self.constants: dict[int, np.ndarray] = {}
         self.slots: dict[int, int] = {n.seq: FIRST + i for i, n in enumerate(external)}
         self.external = external
-        first: dict[int, int] = {}
-        last: dict[int, int] = {}
-        sizes: dict[int, int] = {}
-        for i, step in enumerate(self.steps):
-            for key, size in self._touched(step):
-                first.setdefault(key, i)
-                last[key] = i
-                sizes[key] = size
-        spans = [Span(k, sizes[k], first[k], last[k]) for k in sizes]
-        self.layout = place(spans)
-
-    def _touched(self, step: Any) -> list[tuple[int, int]]:
-        """Keys and sizes of arena buffers that a step uses."""
-        out: list[tuple[int, int]] = []
-        for key, n in self._used(step):
-            if isinstance(n, _Temp):
-                out.append((key, n.nbytes))
-            elif n.op is None and n.data is not None:
-                self._constant(n)
-            elif n.seq not in self.slots and type(n.aval) is not tuple:
-                out.append((n.seq, n.aval.nbytes))
-        return out
-
-    def _used(self, step: Any) -> list[tuple[int, Any]]:
-        if isinstance(step, HostStep):
-            ins = [v.root for v in (self.roots.view(x) for x in step.node.inputs) if v is not None]
-            return [(n.seq, n) for n in (*ins, step.node)]
-        return [(id(v), v) if isinstance(v, _Temp) else (v.root.seq, v.root) for _, vs, _ in step for v in vs]
+        for step in self.steps:
+            for _, x in self.block.buffers(step):
+                if not isinstance(x, Temp) and x.op is None and x.data is not None:
+                    self._constant(x)
+        self.layout = self.block.lay_out(self.slots)
 
     def _constant(self, n: Node) -> None:
         if n.seq not in self.slots:
@@ -123,7 +64,7 @@ class Program:
             self.constants[n.seq] = np.asarray(n.data, order="C")
 
     def _place(self, v: Any) -> Place:
-        if isinstance(v, _Temp):
+        if isinstance(v, Temp):
             return Place(ARENA, self.layout.offsets[id(v)], v.nbytes)
         n = v.root
         size = n.aval.dtype.itemsize
@@ -146,9 +87,10 @@ class Program:
         self.planned = [*segments, launches]
         native = [s for s in self.planned if not isinstance(s, HostStep)]
         self.each = scratch_bytes([x for s in native for x in s])
-        work = sum(x.kernel.flops + x.kernel.bytes for s in native for x in s)
-        self.limit = 1 if work < SMALL_WORK else max(os.cpu_count() or 1, 1)
         self.launches = [x for s in native for x in s]
+        shared = [x.kernel for x in self.launches if x.kernel.tiles > 1 or x.kernel.collective]
+        work = sum(k.flops + k.bytes for k in shared)
+        self.limit = 1 if work < SMALL_WORK else max(os.cpu_count() or 1, 1)
 
     def _link(self) -> None:
         """Memory and machine code."""
@@ -169,7 +111,8 @@ class Program:
             return {}
         entries = {name: entry(f) for name, f in functions.items()}
         objects = [get_object(module_text([e], self.target), self.target, name) for name, e in entries.items()]
-        self.library = llvm.load(objects, [e.name for e in entries.values()])
+        collective = any(x.kernel.collective for x in self.launches)
+        self.library = llvm.load(objects, [e.name for e in entries.values()], pool.symbols() if collective else None)
         return {name: self.library.address(e.name) for name, e in entries.items()}
 
     def enter(self, records: np.ndarray) -> None:
@@ -178,7 +121,11 @@ class Program:
         self.table[END] = records.ctypes.data + records.nbytes
 
     def measure(self, seconds: float = 0.002) -> list[list[float]]:
-        """Seconds of each launch of each native segment, on one thread and on buffers of zeros."""
+        """Seconds of each launch of each native segment, on one thread and on buffers of zeros.
+
+        NaN for loops that depend on data: on zeros they might never end.
+        """
+        kernels = iter([x.kernel for x in self.launches])
         arrays = [np.zeros(n.shape, n.aval.dtype) for n in self.external]
         for n, a in zip(self.external, arrays, strict=True):
             self.table[self.slots[n.seq]] = a.ctypes.data
@@ -191,7 +138,8 @@ class Program:
             while not isinstance(s, HostStep) and at < len(s):
                 record = s[at : at + 4 + 2 * int(s[at + 3])]
                 self.enter(record)
-                times.append(_best_time(lambda: run(pointer), seconds))
+                endless = next(kernels).endless
+                times.append(float("nan") if endless else _best_time(lambda: run(pointer), seconds))
                 at += len(record)
             if not isinstance(s, HostStep):
                 out.append(times)
@@ -249,13 +197,15 @@ class _Interleaved:
 
     def _host(self, step: HostStep, values: dict[int, Any], tuples: dict[int, Any]) -> None:
         n = step.node
-        if n.op is ITEM:
+        if step.run is None:
             self._array(View(n, 0, ()), n, values)[...] = tuples[n.inputs[0].seq][n.attrs["index"]]
             return
         views = [(self.program.roots.view(x), x) for x in n.inputs]
         found = STATE.quiet(step.run, *[self._array(v, x, values) for v, x in views])
         if type(n.aval) is tuple:
             tuples[n.seq] = found
+            for item in step.items:
+                self._array(View(item, 0, ()), item, values)[...] = found[item.attrs["index"]]
         else:
             self._array(View(n, 0, ()), n, values)[...] = found
 
@@ -276,75 +226,8 @@ class _Interleaved:
         return np.lib.stride_tricks.as_strided(flat, n.shape, [s * dtype.itemsize for s in v.strides])
 
 
-class _Temp:
-    """A buffer within a recipe."""
-
-    def __init__(self, kind: str, count: int) -> None:
-        self.nbytes = max(BITS[kind] // 8, 1) * count
-        self.root = None
-
-
 def _aligned(size: int) -> np.ndarray:
     """Bytes of memory that begin at a multiple of 64."""
     raw = np.empty(size + 64, np.uint8)
     start = -raw.ctypes.data % 64
     return raw[start : start + size]
-
-
-def _host_function(n: Node) -> Any:
-    if n.op is ITEM:
-        return None
-    return n.op.kernel([x.aval for x in n.inputs], n.attrs)
-
-
-def _stored(p: Program) -> set[int]:
-    """The roots that get memory: outputs, and what another group reads."""
-    out = {n.seq for n in p.graph.outputs}
-    for g in p.groups:
-        for n in g.nodes:
-            if g.kind in ("whole", "reduce"):
-                out.add(n.seq)
-            if g.kind == "whole":
-                views = [p.roots.view(x) for x in n.inputs]
-                out |= {v.root.seq for v in views if v is not None}
-            else:
-                out |= {x.seq for x, _ in p.roots.reads[n.seq][1] if x.seq not in g.seqs}
-    return out
-
-
-def _in_place(p: Program, written: dict[int, Node]) -> dict[int, Node]:
-    """Which outputs can be written over the inputs that they replace: nobody needs the old value any more."""
-    place_of = {n.seq: i for i, g in enumerate(p.groups) for n in g.nodes}
-    last_read: dict[int, int] = {}
-    for i, g in enumerate(p.groups):
-        for n in g.nodes:
-            for x in _read_roots(p, g, n):
-                last_read[x.seq] = i
-    kept = {n.seq for n in p.graph.outputs}
-    out: dict[int, Node] = {}
-    for seq, old in written.items():
-        i = place_of.get(seq)
-        late = max(last_read.get(seq, -1), last_read.get(old.seq, -1))
-        if i is not None and late <= i and old.seq not in kept and _may_replace(p, p.groups[i], seq, old):
-            out[seq] = old
-    return out
-
-
-def _may_replace(p: Program, group: Group, seq: int, old: Node) -> bool:
-    """Whether a group may write a root over an input: element by element, after it has read it."""
-    if group.kind != "rows" or any(p.roots.role[n.seq] == "reduce" for n in group.nodes):
-        return False
-    node = next(n for n in group.nodes if n.seq == seq)
-    if p.roots.role[seq] not in ("point", "move") or node.aval != old.aval:
-        return False
-    for n in group.nodes:
-        sizes, reads = p.roots.reads[n.seq]
-        if any(x.seq == old.seq and flat != full(sizes) for x, flat in reads):
-            return False
-    return True
-
-
-def _read_roots(p: Program, g: Group, n: Node) -> list[Node]:
-    if g.kind == "whole":
-        return [v.root for v in (p.roots.view(x) for x in n.inputs) if v is not None]
-    return [x for x, _ in p.roots.reads[n.seq][1]]

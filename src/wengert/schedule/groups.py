@@ -7,7 +7,7 @@ in a way that one pass allows; so there are never cycles. Kinds of groups:
   Reductions are over whole rows. A root may read another's element of the same row and column, or a value of
   its row.
 * ``reduce``: reductions over other axes, all over the same axes of the same shape.
-* ``whole``: an op that has kernels of its own, or that NumPy computes.
+* ``whole``: an op that has kernels of its own, or that NumPy computes; the results of a loop belong to its group.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ import math
 from collections.abc import Sequence
 
 from ..graph.graph import Graph
-from ..graph.node import Node
+from ..graph.node import ITEM, Node
 from .index import Affine, Straddle, Unaligned, strides_of
 from .roots import Roots, unflattened
 
 MEMBERS = 64  # roots in a group
+HOLDING = frozenset({"scan", "while_loop", "cond", "switch"})  # ops with graphs in their attributes
 NUMBERS = 1024  # roots in a group of single numbers
 
 
@@ -113,6 +114,10 @@ class Grouping:
 
     def _put(self, n: Node) -> None:
         role = self.roots.role[n.seq]
+        if n.op is ITEM and n.inputs[0].op.name in HOLDING:
+            self.place[n.seq] = self.place[n.inputs[0].seq]
+            self.groups[self.place[n.seq]].add(n, [])
+            return
         if role == "whole":
             group = Group("whole", 0)
             self._append(group)

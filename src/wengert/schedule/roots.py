@@ -15,7 +15,8 @@ from .index import Affine, Coords, Straddle, Unaligned, digits, flat_index, is_m
 from .kinds import Part, cost, is_number, looked_up, parts, role
 
 RECOMPUTED = 8  # additions: what may be computed again, for each use but the first
-DENSE = frozenset({"add_rows"})  # ops whose kernels want operands in row-major memory
+# Ops whose kernels want operands in row-major memory.
+DENSE = frozenset({"add_rows", "scan", "while_loop", "cond", "switch"})
 READS = 10  # tensors read by one expression
 NODES = 80  # ops in one expression
 

@@ -1,0 +1,187 @@
+"""A scheduled graph: its groups as launches of kernels, or as steps that NumPy computes, and where values lie."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container
+from typing import Any, NamedTuple
+
+from ..graph.graph import Graph
+from ..graph.node import ITEM, Node
+from ..schedule.groups import Group, Grouping, full
+from ..schedule.memory import Layout, Span, place
+from ..schedule.roots import Roots, View
+from . import control, nest, whole
+from .kernel import Kernel
+from .loop import BITS
+from .target import Target
+
+
+class HostStep(NamedTuple):
+    """An op that NumPy computes; ``items``: the nodes of its results, if it has several."""
+
+    node: Node
+    run: Callable[..., Any] | None
+    items: tuple[Node, ...] = ()
+
+
+class Temp:
+    """A buffer within a recipe."""
+
+    def __init__(self, kind: str, count: int) -> None:
+        self.nbytes = max(BITS[kind] // 8, 1) * count
+        self.root = None
+
+
+class Use(NamedTuple):
+    """A kernel on operands, each a `View` of a node's buffer or a `Temp`, and which of them it writes."""
+
+    kernel: Kernel
+    views: list[Any]
+    writes: list[bool]
+
+
+def key_of(v: Any) -> int:
+    """What names the buffer of an operand."""
+    return id(v) if isinstance(v, Temp) else v.root.seq
+
+
+class Block:
+    """The steps of a graph in order: lists of `Use`, or a `HostStep`.
+
+    ``written``: for an output (by seq) the input whose memory it replaces. ``shared``: whether loops may share
+    the work of an iteration out among threads.
+    """
+
+    def __init__(self, graph: Graph, written: dict[int, Node], target: Target, shared: bool = True) -> None:
+        self.graph, self.target, self.shared = graph, target, shared
+        self.roots = Roots(graph)
+        self.groups = Grouping(graph, self.roots).groups
+        self.inplace = _in_place(self, written)
+        self.stored = _stored(self)
+        self.steps = [self._step(g) for g in self.groups]
+
+    def _step(self, group: Group) -> Any:
+        if group.kind != "whole":
+            if not any(n.seq in self.stored for n in group.nodes):
+                return []
+            found = nest.write(group, self.roots, self.stored, self.target, self.inplace)
+            views = [View(n, 0, ()) for n in found.operands]
+            return [Use(found.kernel, views, [n.seq in found.written for n in found.operands])]
+        n = group.nodes[0]
+        items = tuple(group.nodes[1:])
+        if n.op is not ITEM and n.op.name in control.NAMES:
+            lowered = control.lower(n, items, self)
+        else:
+            lowered = whole.lower(n, self.roots, self.target)
+        if lowered is None:
+            return HostStep(n, _host_function(n), items)
+        out: list[Any] = []
+        temps = {name: Temp(kind, count) for name, (kind, count) in lowered.recipe.temps.items()}
+        for step in lowered.recipe.steps:
+            views: list[Any] = [temps[o] if o in temps else lowered.operands[o] for o in step.operands]
+            writes = [isinstance(v, Temp) or v.root.seq in group.seqs for v in views]
+            out.append(Use(step.kernel, views, writes))
+        return out
+
+    @property
+    def native(self) -> bool:
+        """Whether NumPy computes nothing of it."""
+        return not any(isinstance(s, HostStep) for s in self.steps)
+
+    @property
+    def uses(self) -> list[Use]:
+        """All launches in order."""
+        return [use for s in self.steps if not isinstance(s, HostStep) for use in s]
+
+    @property
+    def work(self) -> int:
+        """Additions, multiplications and bytes moved."""
+        return sum(u.kernel.flops + u.kernel.bytes for u in self.uses)
+
+    def buffers(self, step: Any) -> list[tuple[int, Any]]:
+        """The buffers that a step uses, by key: temps, and nodes."""
+        if isinstance(step, HostStep):
+            ins = [v.root for v in (self.roots.view(x) for x in step.node.inputs) if v is not None]
+            return [(n.seq, n) for n in (*ins, step.node, *step.items)]
+        return [(key_of(v), v if isinstance(v, Temp) else v.root) for use in step for v in use.views]
+
+    def lay_out(self, external: Container[int], lasting: Container[int] = ()) -> Layout:
+        """Offsets of the buffers that are neither external nor constants; ``lasting`` ones share with none."""
+        first: dict[int, int] = {}
+        last: dict[int, int] = {}
+        sizes: dict[int, int] = {}
+        for i, step in enumerate(self.steps):
+            for key, x in self.buffers(step):
+                if key in external or not is_made(x):
+                    continue
+                first.setdefault(key, i)
+                last[key] = i
+                sizes[key] = x.nbytes if isinstance(x, Temp) else x.aval.nbytes
+        end = len(self.steps)
+        spans = [Span(k, sizes[k], 0, end) if k in lasting else Span(k, sizes[k], first[k], last[k]) for k in sizes]
+        return place(spans)
+
+
+def is_made(x: Any) -> bool:
+    """Whether a buffer's content comes about while running, rather than from outside or from a constant."""
+    return isinstance(x, Temp) or (type(x.aval) is not tuple and not (x.op is None and x.data is not None))
+
+
+def _host_function(n: Node) -> Any:
+    if n.op is ITEM:
+        return None
+    return n.op.kernel([x.aval for x in n.inputs], n.attrs)
+
+
+def _stored(p: Block) -> set[int]:
+    """The roots that get memory: outputs, and what another group reads."""
+    out = {n.seq for n in p.graph.outputs}
+    for g in p.groups:
+        for n in g.nodes:
+            if g.kind in ("whole", "reduce"):
+                out.add(n.seq)
+            if g.kind == "whole":
+                views = [p.roots.view(x) for x in n.inputs]
+                out |= {v.root.seq for v in views if v is not None}
+            else:
+                out |= {x.seq for x, _ in p.roots.reads[n.seq][1] if x.seq not in g.seqs}
+    return out
+
+
+def _in_place(p: Block, written: dict[int, Node]) -> dict[int, Node]:
+    """Which outputs can be written over the inputs that they replace: nobody needs the old value any more."""
+    place_of = {n.seq: i for i, g in enumerate(p.groups) for n in g.nodes}
+    last_read: dict[int, int] = {}
+    for i, g in enumerate(p.groups):
+        for n in g.nodes:
+            for x in _read_roots(p, g, n):
+                last_read[x.seq] = i
+    kept = {n.seq for n in p.graph.outputs}
+    out: dict[int, Node] = {}
+    for seq, old in written.items():
+        i = place_of.get(seq)
+        late = max(last_read.get(seq, -1), last_read.get(old.seq, -1))
+        if i is not None and late <= i and old.seq not in kept and _may_replace(p, p.groups[i], seq, old):
+            out[seq] = old
+    return out
+
+
+def _may_replace(p: Block, group: Group, seq: int, old: Node) -> bool:
+    """Whether a group may write a root over an input: element by element, after it has read it."""
+    if group.kind != "rows":
+        return False
+    node = next(n for n in group.nodes if n.seq == seq)
+    if p.roots.role[seq] not in ("point", "move") or node.aval != old.aval:
+        return False
+    passes = any(p.roots.role[n.seq] == "reduce" for n in group.nodes)
+    for n in group.nodes:
+        sizes, reads = p.roots.reads[n.seq]
+        if any(x.seq == old.seq and (flat != full(sizes) or (passes and n is not node)) for x, flat in reads):
+            return False
+    return True
+
+
+def _read_roots(p: Block, g: Group, n: Node) -> list[Node]:
+    if g.kind == "whole":
+        return [v.root for v in (p.roots.view(x) for x in n.inputs) if v is not None]
+    return [x for x, _ in p.roots.reads[n.seq][1]]

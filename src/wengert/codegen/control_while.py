@@ -1,0 +1,230 @@
+"""Loops of unknown length as kernels, with a *tape*: what later passes read of each step.
+
+The tape has an entry a step, with the states before the step and the other results of the step that later passes read,
+of each pass. A state on the tape is computed where it belongs: a step reads one entry and writes the next. The tape
+grows while the first pass runs, and is given back at the end. It has one entry more at either end, where the last
+states of a pass lie, in whichever direction it runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..graph.node import Node
+from ..ops.control_graphs import used
+from ..ops.control_while import Chain
+from ..schedule.memory import ALIGN
+from .control import TRIPS, Body, Writer, once
+from .loop import I64, Value, pointer
+
+FIRST = 64  # entries to begin with
+_POINTER = pointer("u8")
+
+
+class Pass:
+    """One pass of a chain: its scheduled body, and where its states and ys lie on the tape (or not)."""
+
+    def __init__(self, chain: Chain, p: int, body: Body, at: int) -> None:
+        self.body, self.count, self.backward = body, chain.sizes[p], chain.reverse[p]
+        graph = body.graph
+        self.states: Sequence[Node] = graph.inputs[len(graph.inputs) - self.count :]
+        self.outputs = graph.outputs
+        avals = [*[s.aval for s in self.states], *[o.aval for o in graph.outputs[self.count :]]]
+        self.places: list[int | None] = []  # offsets in an entry
+        for aval, wanted in zip(avals, _read_later(chain, p), strict=True):
+            self.places.append(at if wanted else None)
+            at += -(-aval.nbytes // ALIGN) * ALIGN if wanted else 0
+        self.end = at
+
+
+def _read_later(chain: Chain, p: int) -> list[bool]:
+    """Which states and ys of a pass later passes read."""
+    m = chain.sizes[p] + chain.ys(p)
+    at = chain.consts + sum(s + chain.ys(q) for q, s in enumerate(chain.sizes[:p]))
+    masks = [used(body)[at : at + m] for body in chain.bodies[p + 1 :]]
+    return [any(column) for column in zip(*masks, strict=True)] if masks else [False] * m
+
+
+class Tape:
+    """Memory that grows, or none. A cell in the frame says where it lies, since threads share it."""
+
+    def __init__(self, w: Writer, entry: int) -> None:
+        self.w, self.entry = w, entry
+        b = w.b
+        self.cell = b.retype(w.buffer(64), "ptr")  # the memory as it was given, and aligned
+        self.room = b.var(0, I64)
+        if entry:
+            with w.leading():
+                b.store(self.cell, 0, b.call_external("malloc", _POINTER, b.const(FIRST * entry + ALIGN, I64)))
+                self._align()
+            self.room.set(FIRST)
+
+    def _align(self) -> None:
+        b = self.w.b
+        raw = b.load(self.cell, 0)
+        with b.when(b.bitcast(raw, "i64") == 0):
+            b.call_external("abort", None)
+        b.store(self.cell, 1, b.offset(b.retype(raw, "u8"), (b.bitcast(raw, "i64") * -1) & (ALIGN - 1)))
+
+    def grow(self, wanted: Value) -> None:
+        """Have room for so many entries: all threads call it, none uses the tape meanwhile."""
+        if not self.entry:
+            return
+        w, b = self.w, self.w.b
+        with b.when(wanted > self.room.get()):
+            size = self.room.get() * self.entry
+            with w.leading():
+                old_raw, old = b.load(self.cell, 0), b.load(self.cell, 1)
+                b.store(self.cell, 0, b.call_external("malloc", _POINTER, size * 2 + ALIGN))
+                self._align()
+                b.call_external("memcpy", _POINTER, b.load(self.cell, 1), old, size)
+                b.call_external("free", None, old_raw)
+            self.room.set(self.room.get() * 2)
+            w.barrier()
+
+    def at(self, step: Value) -> Value:
+        """The entry of a step; from -1 on."""
+        b = self.w.b
+        return b.offset(b.retype(b.load(self.cell, 1), "u8"), (step + 1) * self.entry)
+
+    def free(self) -> None:
+        """Give it back."""
+        if self.entry:
+            with self.w.leading():
+                self.w.b.call_external("free", None, self.w.b.load(self.cell, 0))
+
+
+class Loop:
+    """Writes a chain of passes."""
+
+    def __init__(self, w: Writer) -> None:
+        self.w, self.n = w, w.n
+        self.chain = chain = Chain.of(w.n.attrs)
+        cond, *blocks = w.blocks_of([chain.cond, *chain.bodies])
+        w.trips, w.endless = TRIPS, True
+        k = chain.consts
+        self.cond = w.body(cond, cond.graph.inputs, cond.graph.inputs[:k])
+        self.passes: list[Pass] = []
+        entry = 0
+        for p, block in enumerate(blocks):
+            graph = block.graph
+            body = w.body(block, [*graph.inputs, *graph.outputs], graph.inputs[:k])
+            self.passes.append(Pass(chain, p, body, entry))
+            entry = self.passes[-1].end
+        self.entry = entry
+        self.consts = [w.operand(x) for x in self.n.inputs[:k]]
+        self.starts = chain.states([w.operand(x) for x in self.n.inputs[k:]])
+        self.finals = chain.states([w.result(j) for j in range(sum(chain.sizes))])
+
+    def write(self) -> None:
+        """The whole loop."""
+        w, b = self.w, self.w.b
+        with once(w):
+            w.barrier()
+            self.tape = Tape(w, self.entry)
+            w.barrier()
+            count = b.var(0, I64)
+            for body in (self.cond, *[p.body for p in self.passes]):
+                w.run(body, body.before, self._constants(body))
+            states, other = self._begin(0, b.const(0, I64))
+
+            def going() -> Value:
+                w.barrier()
+                self.tape.grow(count.get() + 3)
+                given = dict(self._constants(self.cond))
+                own = self.cond.graph.inputs[self.chain.consts :]
+                given |= {s.seq: p for s, p in zip(own, self._states(0, states, count.get()), strict=True)}
+                w.run(self.cond, self.cond.uses, given)
+                w.barrier()
+                flag = self.cond.graph.outputs[0]
+                return w.flag(b.offset(w.frame, self.cond.offsets[flag.seq]))
+
+            def step() -> None:
+                self._step(0, states, other, count.get())
+                count.set(count.get() + 1)
+
+            b.repeat(going, step)
+            self._end(0, states, count.get())
+            for p, one in enumerate(self.passes[1:], 1):
+                self._pass(p, one, count.get())
+            w.barrier()
+            self.tape.free()
+
+    def _pass(self, p: int, one: Pass, count: Value) -> None:
+        b, w = self.w.b, self.w
+        w.barrier()
+        states, other = self._begin(p, count - 1 if one.backward else b.const(0, I64))
+        with b.loop(0, count, unroll=1) as t:
+            w.barrier()
+            self._step(p, states, other, count - 1 - t if one.backward else t)
+        w.barrier()
+        self._end(p, states, b.const(-1, I64) if one.backward else count)
+
+    # -- parts -----------------------------------------------------------------------------
+
+    def _constants(self, body: Body) -> dict[int, Value]:
+        return {x.seq: p for x, p in zip(body.graph.inputs, self.consts, strict=False)}
+
+    def _begin(self, p: int, first: Value) -> tuple[list[Any], list[Any]]:
+        """The first states in their places: variables that point at states that are not on the tape, and spare room."""
+        w, b, one = self.w, self.w.b, self.passes[p]
+        entry = self.tape.at(first) if self.entry else w.frame
+        states: list[Any] = []
+        other: list[Any] = []
+        for s, start, place in zip(one.states, self.starts[p], one.places, strict=False):
+            if place is not None:
+                w.copy(b.offset(entry, place), start, s.aval.nbytes)
+                states.append(None)
+                other.append(None)
+            else:
+                spare = [w.buffer(s.aval.nbytes) for _ in range(2)]
+                states.append(b.var(start))
+                other.append(spare)
+        return states, other
+
+    def _states(self, p: int, states: Sequence[Any], step: Value) -> list[Value]:
+        """Where the states before a step lie."""
+        one, b = self.passes[p], self.w.b
+        entry = self.tape.at(step) if self.entry else self.w.frame
+        return [
+            b.offset(entry, place) if v is None else v.get()
+            for v, place in zip(states, one.places, strict=False)
+        ]  # fmt: skip
+
+    def _step(self, p: int, states: Sequence[Any], other: Sequence[Any], step: Value) -> None:
+        w, b, one = self.w, self.w.b, self.passes[p]
+        following = step + (-1 if one.backward else 1)
+        entry, after = (self.tape.at(x) if self.entry else w.frame for x in (step, following))
+        given = self._constants(one.body)
+        behind = iter(one.body.graph.inputs[self.chain.consts :])
+        for earlier in self.passes[:p]:
+            for place in earlier.places:
+                x = next(behind)
+                if place is not None:
+                    given[x.seq] = b.offset(entry, place)
+        for s, where in zip(one.states, self._states(p, states, step), strict=True):
+            given[s.seq] = where
+        for j, o in enumerate(one.outputs):
+            place = one.places[j]
+            if place is not None:
+                given[o.seq] = b.offset(after if j < one.count else entry, place)
+            elif j < one.count:
+                given[o.seq] = b.select((step & 1) == 0, *other[j])
+            else:
+                given[o.seq] = w.buffer(o.aval.nbytes)
+        w.run(one.body, one.body.uses, given)
+        for v, o in zip(states, one.outputs, strict=False):
+            if v is not None:
+                v.set(given[o.seq])
+
+    def _end(self, p: int, states: Sequence[Any], step: Value) -> None:
+        """Copy the last states, those before step ``step``, to the results."""
+        for s, where, final in zip(self.passes[p].states, self._states(p, states, step), self.finals[p], strict=True):
+            if final is not None:
+                self.w.copy(final, where, s.aval.nbytes)
+
+
+def while_loop(w: Writer) -> None:
+    """A loop of unknown length, or a chain of passes over its steps."""
+    Loop(w).write()
