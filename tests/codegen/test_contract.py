@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from wengert.codegen import interpret
 from wengert.codegen import target as targets
 from wengert.codegen.contract import Product, matmul
 from wengert.codegen.contract_plan import plan
@@ -170,7 +171,7 @@ def test_sums_in_several_passes_over_k(kind: str, transposed: str) -> None:
         check(plain(kind, 70, 90, 1500, transposed, accumulate=accumulate), host())
 
 
-@pytest.mark.parametrize("transposed", ["", "a", "b", "c"])
+@pytest.mark.parametrize("transposed", ["", "a", "c"])
 def test_small_results_of_long_sums_are_cut_along_k(transposed: str) -> None:
     p = plain("f32", 5, 17, 9001, transposed, alpha=0.5, accumulate=True)
     assert plan(p, host()).chunks > 8
@@ -236,7 +237,7 @@ class BiasRelu:
             bias = b.load(b.bias, index, place.lanes, place.mask)
         else:
             bias = b.splat(b.load(b.bias, index), place.lanes)
-        return b.binary("max", x + bias, 0.0)
+        return b.binary("max", x + b.cast(bias, x.type.kind), 0.0)
 
 
 @dataclass(frozen=True)
@@ -301,6 +302,43 @@ def test_prologues(transposed: str, m: int, n: int) -> None:
     maps = {"prologue_a": Scale("u", 1), "prologue_b": Scale("v", 1)}
     for k in (19, 260):
         check(plain("f32", m, n, k, transposed), host(), maps, {"u": u, "v": v}, reference)
+
+
+def interpreted(recipe: Recipe, arrays: Mapping[str, np.ndarray[Any, Any]]) -> None:
+    """Run a recipe by the interpreter, which checks every access."""
+    memory = {name: aligned(n * DTYPES[kind].itemsize).view(DTYPES[kind]) for name, (kind, n) in recipe.temps.items()}
+    memory |= arrays
+    for kernel, names in recipe.steps:
+        interpret.run(kernel.function, *(memory[n] for n in names), aligned(kernel.scratch), 0, kernel.tiles)
+
+
+@pytest.mark.parametrize(
+    "p",
+    [
+        plain("f32", 13, 21, 9),
+        plain("f64", 14, 9, 11, "b"),
+        plain("f32", 9, 18, 17, "c", accumulate=True, alpha=0.5),
+        plain("f32", 3, 10, 37, "b"),
+        plain("f32", 2, 3, 2100, "a"),
+        plain("bf16", 7, 9, 10),
+        plain("f32", 1, 1030, 66),
+    ],
+    ids=["plain", "packed", "turned", "dots", "chunks", "bf16", "streams"],
+)
+def test_machine_code_and_interpreter_give_the_same_bits(p: Product) -> None:
+    target = next((t for t in HERE if t.name == "avx2"), host())
+    bias = np.linspace(-9, 9, p.n, dtype=np.float32)
+    for epilogue in (None, BiasRelu(p.n)):
+        recipe, results = matmul(p, target, epilogue), []
+        for run in (lambda r, m: Compiled(r, target)({n: x.ctypes.data for n, x in m.items()}, 1), interpreted):
+            rng = np.random.default_rng(3)
+            sizes = {n: math.prod(shape_of(p, n)) for n in "abc"}
+            arrays = {n: aligned(k * DTYPES[p.kind].itemsize).view(DTYPES[p.kind]) for n, k in sizes.items()}
+            for x in arrays.values():
+                x[:] = rng.standard_normal(x.size).astype(x.dtype)
+            run(recipe, {**arrays, "bias": bias})
+            results.append(arrays["c"].tobytes())
+        assert results[0] == results[1]
 
 
 def test_equal_products_share_their_code() -> None:

@@ -157,6 +157,7 @@ def plan(p: Product, target: Target, mapped_a: bool = False, mapped_b: bool = Fa
 
 _FAR = 512  # bytes between steps of k from which on packing is worth while
 _PAGE = 4096
+_CONFLICT = 1024  # rows at multiples of this share few sets of the first-level cache
 _COPY, _TURN, _GATHER = 0.15, 0.5, 1.5  # cycles to pack an element, as measured
 _STORE_TURNED = 1.0  # cycles to store an element by a transpose
 _SMALL_CHUNK = 256
@@ -177,7 +178,9 @@ def _plan(q: Problem, target: Target, mapped_a: bool, mapped_b: bool) -> Plan:
     far = 0 if y_packed else q.y.k * size
     once = far >= _PAGE and q.i <= block.rows
     kc = _STREAMS if once and chunk > 2 * _STREAMS else _depth(chunk, target, size, far)
-    rows, columns = _tile(q, block, target, kc, size, batch * max(-(-q.k // chunk), 1))
+    # If y stays in the cache, a tile has all columns, and packs its own rows of x where they are used.
+    whole = x_packed and q.j * q.k * size <= target.l2 // 2
+    rows, columns = _tile(q, block, target, kc, size, batch * max(-(-q.k // chunk), 1), whole)
     if once:  # long stretches of few rows of y
         columns = max(columns, -(-q.j // (16 * block.width)) * block.width)
     cycles = sweep_cycles(block, q.i, q.j) * q.k
@@ -239,7 +242,7 @@ def _packs(q: Problem, block: Block, size: int, mapped: dict[str, bool]) -> tupl
     y_uses, x_uses = q.i / block.rows, q.j / block.width
     far_x, far_y = q.x.k * size, q.y.k * size
     often_x = 1 if q.k > 256 else 8
-    often_y = 48 if far_y % _PAGE or q.k < 256 else 12
+    often_y = 48 if far_y % _CONFLICT or q.k <= 256 else 24
     x = (mapped[q.x.operand] and x_uses > 2) or (far_x >= 2 * _FAR and x_uses > often_x and q.k > 32)
     y = (mapped[q.y.operand] and y_uses > 2) or (far_y >= _FAR and y_uses > often_y and q.k > 32)
     y = y or q.y.w != 1
@@ -266,7 +269,7 @@ def _depth(k: int, target: Target, size: int, far: int) -> int:
     """
     most = max(target.l2 * 5 // 8 // (_SIDES * size), 64)
     if far >= _FAR:
-        most = min(most, 512 if far % _PAGE else 256)
+        most = min(most, 512 if far % _CONFLICT else 256)
     return -(-k // max(-(-k // most), 1))
 
 
@@ -275,12 +278,12 @@ _TILE_CYCLES = 400  # to begin a tile
 _LOAD_BYTES = 8  # a cycle, from the third-level cache
 
 
-def _tile(q: Problem, block: Block, target: Target, kc: int, size: int, others: int) -> tuple[int, int]:
+def _tile(q: Problem, block: Block, target: Target, kc: int, size: int, others: int, whole: bool) -> tuple[int, int]:
     """Rows and columns of a tile: balanced for several numbers of threads, operands within the second-level cache."""
     panels_i, panels_j = max(-(-q.i // block.rows), 1), max(-(-q.j // block.width), 1)
     best: tuple[float, int, int] | None = None
     for pi in _divisions(panels_i):
-        for pj in _divisions(panels_j):
+        for pj in [panels_j] if whole else _divisions(panels_j):
             rows, columns = pi * block.rows, pj * block.width
             if (rows + columns) * kc * size > target.l2 * 5 // 8 and (pi > 1 or pj > 1):
                 continue
