@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import tree
+from .config import STATE
 from .errors import TraceError
 from .graph.capture import Capture, HeldSlot
 from .graph.graph import Graph
@@ -98,8 +99,10 @@ def _capture(f: Callable[..., Any], args: Any, kwargs: dict[str, Any], dynamic: 
             x = made
         given.append(x)
     state.arguments = {id(x): i for i, x in enumerate([x for x in given if isinstance(x, Handle)])}
+    grad = STATE.grad
     try:
         with using(state):
+            STATE.grad = grad  # the caller's mode
             symbolic_args, symbolic_kwargs = tree.unflatten(structure, given)
             found = f(*symbolic_args, **symbolic_kwargs)
         return _close(state, inputs, found)

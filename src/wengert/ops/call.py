@@ -127,7 +127,7 @@ def call_on_arrays(graph: Graph, tensors: Sequence[Any], values: Sequence[Any]) 
     need = tuple([t._node is not None and t._node.requires_grad for t in tensors])
     try:
         if not (state.grad and True in need):
-            found = state.run(graph.run, *values)
+            found = state.run(graph.derived.get("runner") or _runner(graph), *values)
             return wrap(found) if graph.single else tuple([wrap(v) for v in found])
         forward, backward, n = graph.derived.get(("split", need)) or quietly(split, graph, need)
         found = state.run(forward, *values)
@@ -142,6 +142,18 @@ def call_on_arrays(graph: Graph, tensors: Sequence[Any], values: Sequence[Any]) 
     node = make_node(OPS["call"], tuple([node_of(t) for t in tensors]), {"graph": graph}, value, True)
     node.saved = pullback
     return wrap(value, node) if graph.single else results(node, value)
+
+
+def _runner(graph: Graph) -> Callable[..., Any]:
+    """What runs a graph on arrays: kernels for large ones, else NumPy, op by op."""
+    from ..runtime import eager
+
+    run: Callable[..., Any] = graph.run
+    compiled = eager.native(graph) if eager.is_heavy(graph) else None
+    if compiled is not None:
+        run = (lambda *xs: compiled(*xs)[0]) if graph.single else compiled
+    graph.derived["runner"] = run
+    return run
 
 
 def _jvp_handles(graph: Graph, xs: Sequence[Any], ts: Sequence[Any]) -> list[Any]:
@@ -207,9 +219,25 @@ def _make_split(graph: Graph, need: tuple[bool, ...]) -> Split:
     given = {n.seq for n in seeds}
     kept = [n for n in later if n.seq in computed and (n.op is not None or n.seq in known)]
     body = [n for n in later if n.seq not in given and n not in kept]
-    forward = straight_line(inputs, first, [*ends, *kept], False, graph.name)
-    backward = _with_gaps(straight_line([*kept, *seeds], body, grads, False, f"{graph.name} backward"), need)
-    return forward, backward, len(ends)
+    forward, backward = _functions(graph, inputs, first, [*ends, *kept], [*kept, *seeds], body, grads)
+    return forward, _with_gaps(backward, need), len(ends)
+
+
+def _functions(
+    graph: Graph, inputs: list[Node], first: list[Node], outs: list[Node], given: list[Node], body: list[Node],
+    grads: list[Node],
+) -> tuple[Callable[..., Any], Callable[..., Any]]:  # fmt: skip
+    """The two halves over arrays: on kernels where they are large, else on NumPy."""
+    from ..runtime import eager
+
+    if eager.is_heavy(graph):
+        halves = eager.native(Graph(tuple(inputs), tuple(outs), graph.name)), eager.native(
+            Graph(tuple(given), tuple(grads), f"{graph.name} backward")
+        )
+        if halves[0] is not None and halves[1] is not None:
+            return halves[0], halves[1]
+    forward = straight_line(inputs, first, outs, False, graph.name)
+    return forward, straight_line(given, body, grads, False, f"{graph.name} backward")
 
 
 def _with_gaps(backward: Callable[..., Any], need: tuple[bool, ...]) -> Callable[..., Any]:

@@ -15,6 +15,7 @@ from ..config import STATE, enable_grad, no_grad, quietly
 from ..errors import ArgumentError, message
 from ..nn.hooks import RemovableHandle
 from ..tensor import Tensor
+from .fused import Fused
 
 _PRE_HOOKS: OrderedDict[int, Any] = OrderedDict()
 _POST_HOOKS: OrderedDict[int, Any] = OrderedDict()
@@ -106,6 +107,7 @@ class Optimizer:
             )
         self.defaults = defaults
         self._hooks = _no_hooks()
+        self._fused = Fused()
         self.state: defaultdict[Tensor, dict[str, Any]] = defaultdict(dict)
         self.param_groups: list[dict[str, Any]] = []
         groups: list[Any] = list(params.items() if isinstance(params, Mapping) else params)
@@ -131,11 +133,12 @@ class Optimizer:
             cls.step = _hooked(cls.__dict__["step"])
 
     def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in self.__dict__.items() if key != "_hooks"}
+        return {key: value for key, value in self.__dict__.items() if key not in ("_hooks", "_fused")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self.__dict__.setdefault("_hooks", _no_hooks())
+        self.__dict__.setdefault("_fused", Fused())
 
     # --- hooks ---------------------------------------------------------------------------------------
 
@@ -186,7 +189,8 @@ class Optimizer:
             with enable_grad():
                 loss = closure()
         with no_grad():
-            quietly(self._update_all)
+            if not self._fused.step(self):
+                quietly(self._update_all)
         return loss
 
     def _update_all(self) -> None:
