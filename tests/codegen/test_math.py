@@ -209,6 +209,20 @@ def test_halves_are_rounded_once(name: str, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["f32", "f64"])
+def test_remainders_are_exact(kind: str) -> None:
+    """Of all quotients, and where the divisor divides nearly."""
+    rng = np.random.default_rng(7)
+    x = (rng.normal(0.0, 1.0, 30000) * 10.0 ** rng.uniform(-30.0, 30.0, 30000)).astype(DTYPES[kind])
+    near, usual = x / rng.integers(1, 1000, x.size), x * rng.uniform(0.001, 10.0, x.size)
+    for y in (near, usual, rng.permutation(x), np.full(x.size, 1e-44)):
+        y = y.astype(DTYPES[kind])
+        for name in ("fmod", "remainder", "floor_divide"):
+            with np.errstate(all="ignore"):
+                want = getattr(np, name)(x, y)
+            assert not bits_differ(mapped(getattr(math_special, name), x, y, result=kind), want).any()
+
+
+@pytest.mark.parametrize("kind", ["f32", "f64"])
 def test_huge_angles(kind: str) -> None:
     """The float64 nearest to a multiple of pi/2, and the largest numbers."""
     x = np.array([6381956970095103.0 * 2.0**797, 1e22, 2.0**1023, -1.7e308, 1e9 + 0.5, 1e5 + 0.25, 3e38])

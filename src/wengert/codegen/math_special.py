@@ -180,8 +180,21 @@ def erf_single(x: Value) -> Value:
 
 @widened
 def fmod(x: Value, y: Value) -> Value:
-    """x - y trunc(x / y), exactly; NaN where y is 0 or x infinite."""
-    return x.b.binary("rem", x, y)
+    """x - y trunc(x / y), exactly; NaN where y is 0 or x infinite.
+
+    By a rounded quotient where that is small: then fma subtracts exactly, and the quotient is right or 1 too large.
+    A vector with another element goes through the instruction, which calls C's fmod for each.
+    """
+    b, f = x.b, FORMATS[x.type.kind]
+    a, c = absolute(x), absolute(y)
+    quotient = a / c
+    # The lower bound keeps products and remainders away from denormals, where fma is not exact.
+    easy = (quotient < 2.0 ** (f.digits - 2)) & (c > 2.0 ** (2 * f.digits - f.bias)) & (c < exact.inf)
+    rest = b.fma(-b.unary("trunc", quotient), c, a)
+    out = b.var(copysign(b.select(rest < 0.0, rest + c, rest), x))
+    with b.when(b.any(~easy)):
+        out.set(b.binary("rem", x, y))
+    return out.get()
 
 
 @widened

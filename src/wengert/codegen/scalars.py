@@ -44,7 +44,6 @@ _FUNCTIONS = {
     "arccosh": math_trig.acosh, "arctanh": math_trig.atanh, "hypot": math_special.hypot,
 }  # fmt: skip
 _ROUNDINGS = frozenset({"floor", "ceil", "trunc", "rint"})
-_PLAIN_POWERS = {0.0: 0, 1.0: 1, 2.0: 2, 3.0: 3}
 
 
 def kind_of(dtype: Any) -> str | None:
@@ -242,15 +241,14 @@ class LoopScalars:
 
     def _plain_power(self, x: Value, exponent: float | None) -> Value | None:
         """Powers by products and roots, as eager mode computes them too."""
-        if exponent == 0.5:
-            return self.b.unary("sqrt", x)
-        if exponent == -0.5:
-            return 1.0 / self.b.unary("sqrt", x)
-        if exponent == -1.0:
-            return 1.0 / x
-        if exponent == -2.0:
-            return 1.0 / (x * x)
-        return {1.0: lambda: x, 2.0: lambda: x * x, 3.0: lambda: x * x * x}.get(exponent, lambda: None)()  # type: ignore[arg-type]
+        if exponent in (0.5, -0.5):
+            root = self.b.unary("sqrt", x)
+            return root if exponent == 0.5 else 1.0 / root
+        if exponent in (-1.0, -2.0):
+            return 1.0 / (x if exponent == -1.0 else x * x)
+        if exponent in (1.0, 2.0, 3.0):
+            return x if exponent == 1.0 else x * x if exponent == 2.0 else x * x * x
+        return None
 
     def gcd(self, x: Any, y: Any) -> Value:
         x, y = self._lifted(x, y)
