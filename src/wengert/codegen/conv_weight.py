@@ -19,6 +19,7 @@ from .micro import multiply_add
 from .target import Target
 
 _TILES = 64
+_FEWEST = 64  # positions that a block passes by
 _SMALL = 4  # with fewer input channels, a block holds all taps of the row
 
 
@@ -34,7 +35,8 @@ class WeightBlocking(NamedTuple):
     """How the gradient is computed.
 
     Blocks are of ``sizes`` (size, count) input channels, one after another; with ``reaches``, of all taps of the row
-    too. Tiles are ``chunks`` of rows by output blocks, taps of the other axes, and ``parts`` of the input blocks.
+    too. Tiles are ``chunks`` of rows by output blocks, taps of the other axes, and ``parts`` of the input blocks. All
+    blocks of a tile go over ``strip`` rows, which stay in the first-level cache, before the next.
     """
 
     sizes: tuple[tuple[int, int], ...]
@@ -43,6 +45,7 @@ class WeightBlocking(NamedTuple):
     lanes: int
     chunks: int
     parts: int
+    strip: int
 
 
 def _cycles(rows: int, vectors: int) -> float:
@@ -78,7 +81,8 @@ def block_weight(problem: Problem, target: Target) -> WeightBlocking:
     blocks = problem.groups * -(-vecs // vectors)
     chunks, parts = _tiling(problem, target, blocks, pieces)
     reaches = _reaches(row) if together > 1 else ()
-    return WeightBlocking(_split(problem.channels, pieces), reaches, vectors, lanes, chunks, parts)
+    return WeightBlocking(_split(problem.channels, pieces), reaches, vectors, lanes, chunks, parts,
+                          _strip(problem, target, vectors * lanes))  # fmt: skip
 
 
 def _tiling(problem: Problem, target: Target, blocks: int, pieces: int) -> tuple[int, int]:
@@ -94,6 +98,14 @@ def _tiling(problem: Problem, target: Target, blocks: int, pieces: int) -> tuple
     parts = max(1, min(pieces, _TILES // max(1, blocks * outer * chunks)))
     chunks = max(chunks, min(rows, allowed, -(-_TILES // max(1, blocks * outer * parts))))
     return chunks, parts
+
+
+def _strip(problem: Problem, target: Target, width: int) -> int:
+    """Rows whose part of x and g fits the first-level cache; at least some, since sums come and go with each strip."""
+    row, size = problem.axes[-1], ITEMSIZE[problem.kind]
+    channels = width if problem.depthwise else min(problem.channels, 64)
+    position = (channels * row.step + width) * size
+    return max(1, max(_FEWEST, target.l1 * 5 // 8 // position) // row.outs)
 
 
 def _reaches(row: Axis) -> tuple[Reach, ...]:
@@ -175,7 +187,14 @@ class _Sums:
         channel = b.lift(number * panels.width, I64)
         taps = unravel(outer, [a.taps for a in self.outer])
         at = (chunk * panels.blocks + block) * panels.size + outer * (self.row.taps * p.channels * panels.width)
-        rows = (chunk * self.rows // k.chunks, (chunk + 1) * self.rows // k.chunks)
+        low, high = chunk * self.rows // k.chunks, (chunk + 1) * self.rows // k.chunks
+        with b.loop(low, high, k.strip) as first:
+            rows = _Rows(first, b.binary("min", first + k.strip, high), first > low)
+            self.strip(_Where(b.lift(group, I64), channel, taps, at + panels.start), part, rows)
+
+    def strip(self, where: _Where, part: Value, rows: _Rows) -> None:
+        """Rows that stay in the cache while all blocks pass by."""
+        b, k = self.b, self.k
         start = 0
         for size, count in k.sizes:
             with b.loop(part * count // k.parts, (part + 1) * count // k.parts) as i, ExitStack() as loops:
@@ -183,16 +202,25 @@ class _Sums:
                 tap: Index = 0
                 if not k.reaches and self.row.taps > 1:
                     tap = loops.enter_context(b.loop(0, self.row.taps))
-                self.block(_Where(b.lift(group, I64), channel, first, size, tap, taps, at + panels.start), rows)
+                self.block(where._replace(first=first, size=size, tap=tap), rows)
             start += size * count
 
-    def block(self, where: _Where, rows: tuple[Value, Value]) -> None:
+    def block(self, where: _Where, rows: _Rows) -> None:
         """A block of the gradient."""
         b, p, k, panels = self.b, self.p, self.k, self.panels
         together = self.row.taps if k.reaches else 1
         zero = b.const(0, self.type)
         totals = [[b.var(zero) for _ in range(k.vectors)] for _ in range(together * where.size)]
-        with b.loop(*rows) as r:
+        places = [
+            where.at + ((where.tap + t) * p.channels + where.first + i) * panels.width
+            for t in range(together)
+            for i in range(where.size)
+        ]
+        with b.when(rows.more):
+            for place, vectors in zip(places, totals, strict=True):
+                for j, total in enumerate(vectors):
+                    total.set(b.load(b.sums, place + j * k.lanes, lanes=k.lanes))
+        with b.loop(rows.low, rows.high) as r:
             x = where.group * p.x_group + where.first * p.x_channel + (where.channel if p.depthwise else 0)
             g = where.group * p.out_group + where.channel * p.out_channel + p.out_base
             inside = None
@@ -207,11 +235,9 @@ class _Sums:
                 if inside is not None:
                     test.enter_context(b.when(inside))
                 self.positions(where, x, g, totals)
-        for t in range(together):
-            for i in range(where.size):
-                place = where.at + ((where.tap + t) * p.channels + where.first + i) * panels.width
-                for j, total in enumerate(totals[t * where.size + i]):
-                    b.store(b.sums, place + j * k.lanes, total.get())
+        for place, vectors in zip(places, totals, strict=True):
+            for j, total in enumerate(vectors):
+                b.store(b.sums, place + j * k.lanes, total.get())
 
     def positions(self, where: _Where, x: Value, g: Value, totals: list[list[Var]]) -> None:
         """The positions of a row."""
@@ -257,16 +283,24 @@ class _Sums:
                     total.set(multiply_add(b, value, y, total.get(), self.fused))
 
 
+class _Rows(NamedTuple):
+    """Rows from and to, and whether their sums are added to those of earlier ones."""
+
+    low: Value
+    high: Value
+    more: Value
+
+
 class _Where(NamedTuple):
-    """Which block of the gradient: group, output channel, ``size`` input channels from ``first``, taps; its place."""
+    """Which block of the gradient: group, output channel, outer taps; its panel's place; input channels, tap."""
 
     group: Value
     channel: Value
-    first: Value
-    size: int
-    tap: Index
     taps: Sequence[Index]
     at: Value
+    first: Index = 0
+    size: int = 0
+    tap: Index = 0
 
 
 def zero_weight(name: str, kind: str, shape: Sequence[int], strides: Sequence[int]) -> Kernel:
