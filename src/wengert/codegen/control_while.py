@@ -16,10 +16,9 @@ from ..ops.control_graphs import used
 from ..ops.control_while import Chain
 from ..schedule.memory import ALIGN
 from .control import TRIPS, Body, Writer, once
-from .loop import I64, Value, pointer
+from .loop import I64, Value
 
 FIRST = 64  # entries to begin with
-_POINTER = pointer("u8")
 
 
 class Pass:
@@ -52,20 +51,22 @@ class Tape:
     def __init__(self, w: Writer, entry: int) -> None:
         self.w, self.entry = w, entry
         b = w.b
-        self.cell = b.retype(w.buffer(64), "ptr")  # the memory as it was given, and aligned
+        memory = w.buffer(64)
+        self.words, self.pointers = b.retype(memory, "i64"), b.retype(memory, "ptr")  # as given, and aligned
         self.room = b.var(0, I64)
         if entry:
             with w.leading():
-                b.store(self.cell, 0, b.call_external("malloc", _POINTER, b.const(FIRST * entry + ALIGN, I64)))
-                self._align()
+                self._take(b.const(FIRST * entry, I64))
             self.room.set(FIRST)
 
-    def _align(self) -> None:
+    def _take(self, size: Value) -> None:
+        """Memory, by one thread. Addresses are integers here, so that they can be rounded."""
         b = self.w.b
-        raw = b.load(self.cell, 0)
-        with b.when(b.bitcast(raw, "i64") == 0):
+        raw = b.call_external("malloc", I64, size + ALIGN)
+        with b.when(raw == 0):
             b.call_external("abort", None)
-        b.store(self.cell, 1, b.offset(b.retype(raw, "u8"), (b.bitcast(raw, "i64") * -1) & (ALIGN - 1)))
+        b.store(self.words, 0, raw)
+        b.store(self.words, 1, (raw + (ALIGN - 1)) & -ALIGN)
 
     def grow(self, wanted: Value) -> None:
         """Have room for so many entries: all threads call it, none uses the tape meanwhile."""
@@ -75,24 +76,23 @@ class Tape:
         with b.when(wanted > self.room.get()):
             size = self.room.get() * self.entry
             with w.leading():
-                old_raw, old = b.load(self.cell, 0), b.load(self.cell, 1)
-                b.store(self.cell, 0, b.call_external("malloc", _POINTER, size * 2 + ALIGN))
-                self._align()
-                b.call_external("memcpy", _POINTER, b.load(self.cell, 1), old, size)
-                b.call_external("free", None, old_raw)
+                raw, old = b.load(self.words, 0), b.load(self.words, 1)
+                self._take(size * 2)
+                b.call_external("memcpy", I64, b.load(self.words, 1), old, size)
+                b.call_external("free", None, raw)
             self.room.set(self.room.get() * 2)
             w.barrier()
 
     def at(self, step: Value) -> Value:
         """The entry of a step; from -1 on."""
         b = self.w.b
-        return b.offset(b.retype(b.load(self.cell, 1), "u8"), (step + 1) * self.entry)
+        return b.offset(b.retype(b.load(self.pointers, 1), "u8"), (step + 1) * self.entry)
 
     def free(self) -> None:
         """Give it back."""
         if self.entry:
             with self.w.leading():
-                self.w.b.call_external("free", None, self.w.b.load(self.cell, 0))
+                self.w.b.call_external("free", None, self.w.b.load(self.words, 0))
 
 
 class Loop:

@@ -12,6 +12,7 @@ from ..errors import GraphError, message
 from ..graph.graph import Graph
 from .decompose import decompose, split_reductions
 from .layout import layout, turned_products
+from .loops import loops, map_bodies
 from .rewrite import Rewriter
 from .simplify import rules
 from .sums import shared_sums
@@ -24,12 +25,24 @@ def simplify(graph: Graph) -> Graph:
 
 PASSES: tuple[tuple[str, Callable[[Graph], Graph]], ...] = (
     ("simplify", simplify),
+    ("loops", loops),
     ("decompose", decompose),
     ("layout", layout),
     ("shared sums", shared_sums),
     ("turned products", turned_products),
     ("split reductions", split_reductions),
 )
+
+
+def bodies(graph: Graph) -> Graph:
+    """The bodies of loops and choices, which `loops` has seen already, through the passes behind it."""
+    return map_bodies(graph, _optimised_body)
+
+
+def _optimised_body(graph: Graph) -> Graph:
+    for name, run in PASSES:
+        graph = graph if name == "loops" else run(graph)
+    return bodies(graph)
 
 
 def optimise(graph: Graph, log: list[Any] | None = None) -> Graph:
@@ -48,7 +61,7 @@ def optimise(graph: Graph, log: list[Any] | None = None) -> Graph:
         if log is not None:
             log.append((name, before, len(graph)))
         dump(graph, i + 1, name)
-    return graph
+    return bodies(graph)
 
 
 def verify(name: str, before: Graph, after: Graph) -> None:

@@ -7,7 +7,7 @@ rules again, so rules stay small and their order does not matter.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ MERGED = 64  # elements: larger constants are told apart by identity, not by the
 class Rewriter:
     """Builds nodes through rules, and equal ones once."""
 
-    def __init__(self, rules: dict[str, Sequence[Rule]]) -> None:
+    def __init__(self, rules: Mapping[str, Sequence[Rule]]) -> None:
         self.rules = rules
         self.table: dict[Any, Node] = {}
         self.fired: dict[str, int] = {}

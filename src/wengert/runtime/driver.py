@@ -20,7 +20,7 @@ from . import llvm, pool
 from .cache import get_object
 
 ARENA, SCRATCH, EACH, RECORDS, END, FIRST = range(6)  # slots; EACH: bytes of scratch memory a thread
-OPERANDS = 256  # of a kernel, at most
+OPERANDS = 4096  # of a kernel, at most: groups of single numbers have many (see schedule/groups.py)
 
 _IR = f"""
 declare void @wengert_barrier(ptr, i32)
