@@ -19,7 +19,7 @@ import numpy as np
 from .. import api
 from ..errors import ArgumentError, IndexRangeError, ShapeError, message, need
 from ..tensor import Tensor
-from ..utils.data import Dataset
+from ..utils.data import Dataset, get_worker_info
 from .folders import DatasetFolder
 
 EXTENSIONS = (".mp4", ".m4v", ".mkv", ".webm", ".avi", ".mov", ".mpg", ".mpeg", ".gif")
@@ -46,7 +46,10 @@ def _opened(name: str, path: str | os.PathLike[str]) -> Iterator[tuple[Any, Any]
         with av.open(os.fspath(path)) as container:
             if not container.streams.video:
                 raise ArgumentError(message(name, "the file holds no video", str(path)))
-            yield container, container.streams.video[0]
+            stream = container.streams.video[0]
+            if get_worker_info() is not None:
+                stream.codec_context.thread_count = 1  # the workers share the processors already
+            yield container, stream
     except av.FFmpegError as error:
         raise ArgumentError(message(name, "cannot read the video", f"{path}: {error}")) from error
 
@@ -116,9 +119,17 @@ def _decoded(container: Any, stream: Any, first: int, stamp: int) -> Iterator[tu
     yield from ((frame.pts, frame) for frame in container.decode(stream))
 
 
+def _rgb(frame: Any) -> Any:
+    """Height, width, colours. By one thread: several may wait for each other for ever in a forked process."""
+    try:
+        return frame.to_ndarray(format="rgb24", threads=1)
+    except TypeError:  # older versions of PyAV have one thread, and no such argument
+        return frame.to_ndarray(format="rgb24")
+
+
 def _pixels(frame: Any) -> Any:
     """Channels, height, width as the video is shown: cameras store how they were held."""
-    turned = np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
+    turned = np.rot90(_rgb(frame), round(frame.rotation / 90))
     return np.ascontiguousarray(turned.transpose(2, 0, 1))
 
 

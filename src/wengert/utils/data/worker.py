@@ -8,6 +8,7 @@ import pickle
 import queue
 import signal
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -110,11 +111,14 @@ def _listen(tasks: Any, waiting: queue.SimpleQueue[Task | None], parent: int) ->
             elif _is_gone(parent, ours):
                 os._exit(1)
     except (EOFError, OSError):
-        if _is_gone(parent, ours):
-            os._exit(1)
-        while not waiting.empty():
-            waiting.get()
-        waiting.put(None)
+        pass
+    # The parent closed the pipe, or it died: then its pipe is closed a moment before it is gone.
+    while not waiting.empty():
+        waiting.get()
+    waiting.put(None)
+    while not _is_gone(parent, ours):  # the main thread may be in a sample that takes hours
+        time.sleep(_LOOK_FOR_PARENT)
+    os._exit(1)
 
 
 def _is_gone(parent: int, ours: bool) -> bool:
