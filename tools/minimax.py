@@ -70,6 +70,22 @@ FITS["log_pow_f64"] = Fit(
     lambda z: (2 * mp.atanh(mp.sqrt(z)) / mp.sqrt(z) - 2 - 2 * z / 3) / z**2, lambda z: z**2, mp.mpf("1e-12"),
     mp.mpf("0.0296"), 7, 53,
 )  # fmt: skip
+
+
+def tail(f: Callable[[Any], Any], k: Any) -> Callable[[Any], Any]:
+    """(y + k) f(y) of q = (y - k) / (y + k)."""
+
+    def of(q: Any) -> Any:
+        y = k * (1 + q) / (1 - q)
+        return (y + k) * f(y)
+
+    return of
+
+
+_ERFC = tail(lambda y: mp.exp(y**2) * mp.erfc(y), mp.mpf(2))
+_NDTR = tail(lambda y: mp.exp(y**2 / 2) * mp.ncdf(-y), mp.mpf("2.75"))
+FITS["erfc_f32"] = Fit(_ERFC, lambda q: 1 / _ERFC(q), mp.mpf(-1), mp.mpf("0.671"), 10, 24)
+FITS["ndtr_f32"] = Fit(_NDTR, lambda q: 1 / _NDTR(q), mp.mpf(-1), mp.mpf("0.679"), 10, 24)
 FITS["erf_near_f32"] = odd_fit(lambda x: mp.erf(x) * mp.sqrt(mp.pi) / 2, mp.mpf("0.9") ** 2, 5, 24)
 FITS["erf_far_f32"] = Fit(
     lambda x: mp.log(mp.erfc(x)), lambda x: mp.erfc(x) / mp.erf(x), mp.mpf("0.9"), mp.mpf("3.95"), 7, 24

@@ -54,7 +54,10 @@ FUNCTIONS: dict[str, Case] = {
     "acosh": (math_trig.acosh, np.arccosh, mpmath.acosh, 0.51, 2.5),
     "atanh": (math_trig.atanh, np.arctanh, mpmath.atanh, 0.51, 2.5),
     "erf": (math_special.erf_single, scipy.special.erf, None, 1.5, 0.0),
+    "erfc": (math_special.erfc_single, scipy.special.erfc, None, 2.5, 0.0),
+    "ndtr": (math_special.ndtr_single, scipy.special.ndtr, None, 2.0, 0.0),
 }
+ONLY_SINGLE = ("erf", "erfc", "ndtr")
 PAIRS: dict[str, Case] = {
     "power": (math_special.power, np.power, mpmath.power, 0.51, 1.2),
     "hypot": (math_special.hypot, np.hypot, mpmath.hypot, 0.51, 1.3),
@@ -166,7 +169,7 @@ def test_float64_pairs(name: str) -> None:
 @pytest.mark.parametrize("name", [*FUNCTIONS, *PAIRS, "fmod", "remainder", "floor_divide"])
 def test_special_numbers(name: str, kind: str) -> None:
     """Infinities, NaN, zeros with their signs, ends of ranges: what NumPy says of them."""
-    if (name, kind) == ("erf", "f64"):
+    if name in ONLY_SINGLE and kind == "f64":
         return
     more = {n: (getattr(math_special, n), getattr(np, n)) for n in ("fmod", "remainder", "floor_divide")}
     f, reference = (more.get(name) or {**FUNCTIONS, **PAIRS}[name])[:2]
@@ -197,7 +200,7 @@ def test_exact_where_one_expects_it(kind: str) -> None:
 def test_halves_are_rounded_once(name: str, kind: str) -> None:
     """All of them are float32's numbers, or float64's where that is what is computed with, rounded."""
     f, reference, *_ = FUNCTIONS[name]
-    if name == "erf":
+    if name in ONLY_SINGLE:
         return
     x = np.arange(2**16).astype(np.uint16).view(DTYPES[kind])
     with np.errstate(all="ignore"):
@@ -241,7 +244,8 @@ def test_interpreter_computes_the_same(kind: str) -> None:
     rng = np.random.default_rng(6)
     x = np.concatenate([SPECIAL[:28], rng.normal(0.0, 3.0, 3), [2e9]]).astype(DTYPES[kind])
     y = rng.permutation(x)
-    unary = [f for f, *_ in FUNCTIONS.values() if kind == "f32" or f is not math_special.erf_single]
+    only = [FUNCTIONS[n][0] for n in ONLY_SINGLE]
+    unary = [f for f, *_ in FUNCTIONS.values() if kind == "f32" or f not in only]
     binary = [f for f, *_ in PAIRS.values()]
     for f, operands in [*[(f, (x,)) for f in unary], *[(f, (x, y)) for f in binary]]:
         function = mapping(f, (kind,) * len(operands), kind, 16)

@@ -166,7 +166,7 @@ def _reduce(x: Value) -> tuple[Value, Value, Value]:
     return b.fma(m, -f.ln2[1], r), m, n
 
 
-def _expm1_near(r: Value) -> Value:
+def expm1_near(r: Value) -> Value:
     """exp(r) - 1 for abs(r) <= log(2) / 2."""
     return r.b.fma(r * r, polynomial(r, FORMATS[r.type.kind].exp), r)
 
@@ -176,7 +176,7 @@ def exp(x: Value) -> Value:
     """e ** x."""
     low, high = FORMATS[x.type.kind].exp_range
     r, n, _ = _reduce(at_least(low, at_most(high, x)))
-    return x.b.ldexp(_expm1_near(r) + 1.0, n)
+    return x.b.ldexp(expm1_near(r) + 1.0, n)
 
 
 @widened
@@ -187,7 +187,7 @@ def exp2(x: Value) -> Value:
     n, _ = nearest(x)
     r = x - n
     r = b.fma(r, f.ln2[0], r * f.ln2[1])
-    return b.ldexp(_expm1_near(r) + 1.0, n)
+    return b.ldexp(expm1_near(r) + 1.0, n)
 
 
 def _expm1_small(x: Value) -> Value:
@@ -195,7 +195,7 @@ def _expm1_small(x: Value) -> Value:
     b = x.b
     r, _, n = _reduce(x)
     half = power_of_two(n - 1)  # half of 2**n: n may be one more than there is a power of two for
-    out = b.fma(half, _expm1_near(r), half - 0.5)
+    out = b.fma(half, expm1_near(r), half - 0.5)
     tiny = absolute(x) < 2.0 ** -(FORMATS[x.type.kind].digits + 2)
     return b.select(tiny, x, out + out)
 
@@ -213,7 +213,7 @@ def sigmoid(x: Value) -> Value:
     b = x.b
     low, _ = FORMATS[x.type.kind].exp_range
     r, n, _ = _reduce(at_least(low, -absolute(x)))
-    z = b.ldexp(_expm1_near(r) + 1.0, n)
+    z = b.ldexp(expm1_near(r) + 1.0, n)
     d = z + 1.0
     out = b.select(x >= 0.0, 1.0, z) / d
     lost = (1.0 - d) + z
@@ -227,14 +227,14 @@ def tanh(x: Value) -> Value:
     z = x * x
     near = b.fma(x * z, polynomial(z, f.tanh), x)
     r, n, _ = _reduce(at_most(0.75 * (f.digits + 2), a + a))
-    far = 1.0 - 2.0 / (b.ldexp(_expm1_near(r) + 1.0, n) + 1.0)
+    far = 1.0 - 2.0 / (b.ldexp(expm1_near(r) + 1.0, n) + 1.0)
     return copysign(b.select(a < 0.6, near, far), x)
 
 
 def _half_exp(a: Value) -> Value:
     """exp(a) / 2 for a >= 0: does not overflow before sinh and cosh do."""
     r, n, _ = _reduce(at_most(FORMATS[a.type.kind].exp_range[1] + 1.0, a))
-    return a.b.ldexp(_expm1_near(r) + 1.0, n - 1.0)
+    return a.b.ldexp(expm1_near(r) + 1.0, n - 1.0)
 
 
 @widened

@@ -7,6 +7,7 @@ from typing import Any
 
 from .loop import Value
 from .math import (
+    F32,
     F64,
     FORMATS,
     absolute,
@@ -14,6 +15,7 @@ from .math import (
     at_most,
     copysign,
     exp,
+    expm1_near,
     multiple,
     polynomial,
     split,
@@ -39,6 +41,16 @@ _LOG_RATIO = (
 _TWO_THIRDS = (0.6666666666666666, 3.700743415417188e-17)
 _ERF_NEAR = (7.579197e-05, -0.00072546146, 0.0046127276, -0.023804957, 0.09999943, -0.3333333)
 _ERF_FAR = (-2.08285e-05, 0.00043139228, -0.004156249, 0.025080603, -0.10822036, -0.63340086, -1.1294883, 0.00016920349)
+# (y + k) times the scaled tails exp(y**2) erfc(y) and exp(y**2 / 2) ndtr(-y), of (y - k) / (y + k)
+_ERFC_TAIL = (
+    6.9700494e-05, 4.735317e-05, -0.0005925734, -0.0008324336, 0.003062509, 0.0064759906, -0.02150569, -0.036441796,
+    0.27947176, -0.6871607, 1.0215827,
+)  # fmt: skip
+_NDTR_TAIL = (
+    3.8774142e-05, -2.255387e-05, -0.00045065896, -0.00030323718, 0.0024998977, 0.0032101385, -0.016443914,
+    -0.016565861, 0.18233423, -0.47435412, 0.71898603,
+)  # fmt: skip
+_ERFC_K, _NDTR_K = 2.0, 2.75
 _TWO_OVER_ROOT_PI = (1.1283792, -3.4690933e-08)
 
 
@@ -173,6 +185,41 @@ def erf_single(x: Value) -> Value:
     t = at_most(3.95, a)
     far = 1.0 - exp(polynomial(t, _ERF_FAR))
     return copysign(b.select(a < 0.9, near, far), x)
+
+
+def _tail(y: Value, square_factor: float, k: float, coefficients: tuple[float, ...]) -> Value:
+    """exp(-square_factor y**2) times the scaled tail, for y >= 0; ``square_factor`` is 1 or 1/2."""
+    b = y.b
+    y = at_most(15.0, y)  # far beyond the last denormal
+    d = y + k
+    back = d - k
+    inverse = 1.0 / d
+    lost = b.fma(-inverse, d, 1.0) - inverse * ((k - (d - back)) + (y - back))  # what the inverse lacks, of 1
+    more = inverse * lost
+    q = b.fma(more, -2.0 * k, b.fma(inverse, -2.0 * k, 1.0))
+    inner = polynomial(q, coefficients[:-1])
+    p = b.fma(inner, q, coefficients[-1])
+    p_low = b.fma(inner, q, coefficients[-1] - p)
+    scaled, scaled_low = _product(p, inverse)
+    scaled_low = scaled_low + b.fma(p, more, p_low * inverse)
+    square, low = _product(y, y)
+    exponent = at_least(F32.exp_range[0] - 20.0, square * -square_factor)
+    n, _ = multiple(exponent, F32.log2e[0])
+    rest = b.fma(n, -F32.ln2[0], exponent) + b.fma(n, -F32.ln2[1], low * -square_factor)
+    growth = expm1_near(rest)
+    return b.ldexp(scaled + b.fma(scaled, growth, b.fma(scaled_low, growth, scaled_low)), n)
+
+
+def erfc_single(x: Value) -> Value:
+    """1 - erf(x) of float32, without cancellation; below 2.5 units (2 up to 4)."""
+    out = _tail(absolute(x), 1.0, _ERFC_K, _ERFC_TAIL)
+    return x.b.select(x < 0.0, 2.0 - out, out)
+
+
+def ndtr_single(x: Value) -> Value:
+    """Distribution function of the normal distribution, of float32; below 2 units."""
+    out = _tail(absolute(x), 0.5, _NDTR_K, _NDTR_TAIL)
+    return x.b.select(x < 0.0, out, 1.0 - out)
 
 
 # -- division with remainder -----------------------------------------------------------------

@@ -277,6 +277,12 @@ class LoopScalars:
     def op_erf(self, x: Value) -> Value | None:
         return math_special.erf_single(x) if x.type.kind == "f32" else None
 
+    def op_erfc(self, x: Value) -> Value | None:
+        return math_special.erfc_single(x) if x.type.kind == "f32" else None
+
+    def op_ndtr(self, x: Value) -> Value | None:
+        return math_special.ndtr_single(x) if x.type.kind == "f32" else None
+
 
 def emit(b: Builder, op: Elementwise, *values: Value, **attrs: Any) -> Value:
     """The op's result as instructions; its kind is that of the op's result dtype.
