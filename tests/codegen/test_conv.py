@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -124,6 +125,7 @@ CASES = {
     "3x3": Case((2, 16, 9, 20), (32, 16, 3, 3), padding=((1, 1), (1, 1))),
     "short rows": Case((4, 32, 7, 7), (48, 32, 3, 3), padding=((1, 1), (1, 1))),
     "rows of one": Case((5, 8, 1, 3), (9, 8, 1, 3)),
+    "deep": Case((1, 20, 3, 3), (530, 20, 3, 3), padding=((1, 1), (1, 1))),
     "stride": Case((2, 20, 11, 15), (24, 20, 3, 3), stride=(2, 2), padding=((1, 1), (1, 1))),
     "1x1": Case((3, 24, 5, 6), (40, 24, 1, 1)),
     "1x1 stride": Case((3, 24, 6, 5), (40, 24, 1, 1), stride=(2, 3)),
@@ -164,6 +166,15 @@ def test_against_reference(name: str, which: Any) -> None:
 @pytest.mark.parametrize("name", ["3x3", "stride", "groups", "depthwise", "first layer", "NCHW", "3-d"])
 def test_narrower_target(name: str, which: Any) -> None:
     CASES[name].check(which, TARGETS[0])
+
+
+@pytest.mark.parametrize("which", [convolve, input_gradient, weight_gradient])
+@pytest.mark.parametrize("name", ["3x3", "deep", "groups", "stride"])
+def test_weights_larger_than_the_cache(name: str, which: Any) -> None:
+    small = replace(TARGETS[-1], name="small", l1=1 << 12, l2=1 << 14)
+    CASES[name].check(which, small)
+    if name == "deep" and which is convolve:
+        assert not which(CASES[name].spec, small).temps, "each tile packs its own weights"
 
 
 def random_case(seed: int) -> Case:

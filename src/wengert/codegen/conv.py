@@ -6,7 +6,7 @@ import hashlib
 import math
 from typing import NamedTuple
 
-from .conv_direct import direct, packed_size, pieces_of
+from .conv_direct import direct, packed_size, packs_itself, pieces_of
 from .conv_pack import combine_sums, pack_weights, pad_rows
 from .conv_plan import Axis, Part, Phase, Problem, block, combine, extent, padded, phases
 from .conv_weight import block_weight, sums, weight_pieces, zero_weight
@@ -165,7 +165,10 @@ def _recipe(
     pieces = pieces_of([(p, k) for p, k in blocked if k is not None])
     assert len(pieces) == len(problems), "rows without borders can always be cut"
     more = tuple(epilogue.operands) if epilogue else ()
-    steps.append(Step(pack_weights(name + "_pack", [p.panels for p in pieces]), ("w", "packed")))
-    steps.append(Step(direct(name, pieces, target, epilogue), (source, "packed", "out", *more)))
-    temps["packed"] = (spec.kind, packed_size(pieces))
+    weights = "w"
+    if not packs_itself(pieces):
+        weights = "packed"
+        steps.append(Step(pack_weights(name + "_pack", [p.panels for p in pieces]), ("w", "packed")))
+        temps["packed"] = (spec.kind, packed_size(pieces))
+    steps.append(Step(direct(name, pieces, target, epilogue), (source, weights, "out", *more)))
     return Recipe(tuple(steps), temps)

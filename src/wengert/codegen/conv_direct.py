@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import NamedTuple
 
-from .conv_pack import Index, Panels, unravel
+from .conv_pack import Index, Panels, pack_block, unravel
 from .conv_plan import ITEMSIZE, Axis, Blocking, Problem, Run, extent
 from .kernel import Epilogue, Kernel, Place, kernel_builder
 from .loop import I64, Builder, Type, Value, Var, pointer
@@ -49,25 +49,31 @@ def pieces_of(problems: Sequence[tuple[Problem, Blocking]]) -> tuple[Piece, ...]
     return tuple(pieces)
 
 
+def packs_itself(pieces: Sequence[Piece]) -> bool:
+    """Whether the kernel takes the weights as they are, and packs them in its scratch memory."""
+    return all(p.blocking.packs for p in pieces)
+
+
 def packed_size(pieces: Sequence[Piece]) -> int:
     """Elements of all packed weights."""
     return max(1, sum(p.panels.elements for p in pieces))
 
 
 def direct(name: str, pieces: Sequence[Piece], target: Target, epilogue: Epilogue | None) -> Kernel:
-    """The kernel over operands x, packed weights, out, then the epilogue's."""
+    """The kernel over operands x, weights (packed, or `packs_itself`), out, then the epilogue's."""
     kind = pieces[0].problem.kind
     more = dict(epilogue.operands) if epilogue else {}
-    b = kernel_builder(name, {"x": pointer(kind), "packed": pointer(kind), "out": pointer(kind), **more})
+    b = kernel_builder(name, {"x": pointer(kind), "w": pointer(kind), "out": pointer(kind), **more})
     start = 0
     for piece in pieces:
         first = b.binary("max", b.lo - start, 0)
         last = b.binary("min", b.hi - start, piece.tiles)
         with b.loop(first, last) as tile:
-            _Direct(b, piece, target, epilogue).tile(tile)
+            _Direct(b, piece, target, epilogue, packs_itself(pieces)).tile(tile)
         start += piece.tiles
     flops = sum(2 * p.problem.depth * p.problem.outs * p.problem.groups * _positions(p.problem) for p in pieces)
-    return Kernel(b.finish(), start, 0, flops, _bytes(pieces))
+    scratch = ITEMSIZE[kind] * max(p.panels.size * p.blocking.panels for p in pieces) if packs_itself(pieces) else 0
+    return Kernel(b.finish(), start, scratch, flops, _bytes(pieces))
 
 
 def _positions(problem: Problem) -> int:
@@ -96,8 +102,8 @@ class _Box(NamedTuple):
 class _Direct:
     """Writes the code of one piece."""
 
-    def __init__(self, b: Builder, piece: Piece, target: Target, epilogue: Epilogue | None) -> None:
-        self.b, self.piece, self.epilogue = b, piece, epilogue
+    def __init__(self, b: Builder, piece: Piece, target: Target, epilogue: Epilogue | None, packs: bool) -> None:
+        self.b, self.piece, self.epilogue, self.packs = b, piece, epilogue, packs
         self.p, self.k = piece.problem, piece.blocking
         self.fused = target.has_fma
         self.type = Type(self.p.kind, self.k.lanes)
@@ -112,6 +118,12 @@ class _Direct:
         group, chunk = unravel(tile, (-(-k.blocks // k.panels), k.chunks))
         first = group * k.panels
         last = b.binary("min", b.lift(first, I64) + k.panels, k.blocks)
+        weights, base = b.w, b.lift(0, I64)
+        if self.packs:
+            weights, base = b.retype(b.scratch, self.p.kind), b.lift(first, I64)
+            with b.loop(first, last) as block:
+                memory = b.offset(weights, (block - base) * self.piece.panels.size)
+                pack_block(b, self.piece.panels, block, memory)
         chunk = b.lift(chunk, I64)
         with b.loop(chunk * k.rows // k.chunks, (chunk + 1) * k.rows // k.chunks) as row:
             counts = [a.outs // (k.stack if i == k.stacked else 1) for i, a in enumerate(self.p.axes)]
@@ -120,7 +132,9 @@ class _Direct:
                 indices[i] = index * k.stack if i == k.stacked else index
             ranges = {i: self.range(self.p.axes[i], indices[i]) for i in self.k.others}
             with b.loop(first, last) as block:
-                self.block(block, indices, ranges)
+                start = 0 if self.packs else self.piece.panels.start
+                panel = b.offset(weights, (block - base) * self.piece.panels.size + start)
+                self.block(block, panel, indices, ranges)
 
     def range(self, axis: Axis, index: Index) -> tuple[Index, Index]:
         """The taps of an axis that lie inside, from and to."""
@@ -134,12 +148,11 @@ class _Direct:
         low = b.binary("min", before // axis.spacing, axis.taps)
         return low, b.binary("min", after // axis.spacing, axis.taps)
 
-    def block(self, block: Value, indices: list[Index], ranges: dict[int, tuple[Index, Index]]) -> None:
+    def block(self, block: Value, panel: Value, indices: list[Index], ranges: dict[int, tuple[Index, Index]]) -> None:
         """A row for one block of output channels."""
         b, p, k = self.b, self.p, self.k
         group, part = unravel(block, (p.groups, k.blocks // p.groups))
         channel = b.lift(part * k.width, I64)
-        panel = b.offset(b.packed, block * self.piece.panels.size + self.piece.panels.start)
         x: Index = group * p.x_group + p.x_base + (channel if p.depthwise else 0)
         out: Index = group * p.out_group + channel * p.out_channel + p.out_base
         for i in self.k.others:

@@ -16,6 +16,7 @@ from .loop import I1, I64, Builder, Type, Value, pointer
 from .micro import first_lanes, transpose
 
 _TILES = 64
+_AHEAD = 8  # vectors: rows lie far apart, so processors do not foresee them
 
 Index = Value | int
 
@@ -114,20 +115,21 @@ def pack_weights(name: str, panels: Sequence[Panels]) -> Kernel:
     """Into panels, zeros where a block reaches beyond the channels: operands w, packed."""
     kind = panels[0].problem.kind
     b = kernel_builder(name, {"w": pointer(kind), "packed": pointer(kind)})
-    return _by_tiles(b, panels, _pack_rows, _pack_squares)
+    return _by_tiles(b, b.packed, panels, _pack_rows, _pack_squares)
 
 
 def combine_sums(name: str, panels: Sequence[Panels]) -> Kernel:
     """The sum of all copies, in the order of the weight's memory: operands sums, out."""
     kind = panels[0].problem.kind
     b = kernel_builder(name, {"sums": pointer(kind), "out": pointer(kind)})
-    return _by_tiles(b, panels, _combine_rows, _combine_squares)
+    return _by_tiles(b, b.sums, panels, _combine_rows, _combine_squares)
 
 
 class _Tile(NamedTuple):
     """A range of channels of a panel: where it begins here and there."""
 
     panels: Panels
+    memory: Value  # where the panels lie
     channel: Value  # the block's first output channel
     weight: Value  # offset in the weight's memory
     panel: Value  # offset of the panel in its first copy
@@ -142,8 +144,20 @@ class _Tile(NamedTuple):
         return first_lanes(b, panels.lanes, outs - (self.channel + j * panels.lanes))
 
 
+def pack_block(b: Builder, panels: Panels, block: Value, memory: Value) -> None:
+    """Code that packs one panel to the beginning of ``memory``, from the parameter w."""
+    channel, weight = _block_place(b, panels, block)
+    zero = b.lift(0, I64)
+    tile = _Tile(panels, memory, channel, weight, zero, zero, b.lift(panels.problem.channels, I64))
+    columns = _columns(panels)
+    if columns:
+        _pack_squares(b, tile, columns)
+    else:
+        _pack_rows(b, tile)
+
+
 def _by_tiles(
-    b: Builder, panels: Sequence[Panels],
+    b: Builder, memory: Value, panels: Sequence[Panels],
     rows: Callable[[Builder, _Tile], None], squares: Callable[[Builder, _Tile, _Columns], None],
 ) -> Kernel:  # fmt: skip
     start = 0
@@ -151,7 +165,7 @@ def _by_tiles(
         first, last = b.binary("max", b.lo - start, 0), b.binary("min", b.hi - start, each.blocks * each.parts)
         columns = _columns(each)
         with b.loop(first, last) as number:
-            tile = _tile(b, each, number)
+            tile = _tile(b, memory, each, number)
             if columns:
                 squares(b, tile, columns)
             else:
@@ -161,14 +175,20 @@ def _by_tiles(
     return Kernel(b.finish(), start, 0, 0, ITEMSIZE[panels[0].problem.kind] * moved)
 
 
-def _tile(b: Builder, panels: Panels, number: Value) -> _Tile:
+def _block_place(b: Builder, panels: Panels, block: Value) -> tuple[Value, Value]:
+    """The first output channel of a block, and where it lies in the weight."""
     p = panels.problem
-    block, part = (b.lift(i, I64) for i in unravel(number, (panels.blocks, panels.parts)))
     group, i = unravel(block, (p.groups, panels.blocks_of_group))
     channel = b.lift(i * panels.width, I64)
+    return channel, b.lift(group * p.w_group + channel * p.w_out + p.w_base, I64)
+
+
+def _tile(b: Builder, memory: Value, panels: Panels, number: Value) -> _Tile:
+    p = panels.problem
+    block, part = (b.lift(i, I64) for i in unravel(number, (panels.blocks, panels.parts)))
+    channel, weight = _block_place(b, panels, block)
     low, high = part * p.channels // panels.parts, (part + 1) * p.channels // panels.parts
-    weight = group * p.w_group + channel * p.w_out + p.w_base
-    return _Tile(panels, channel, weight, block * panels.size + panels.start, low, high)
+    return _Tile(panels, memory, channel, weight, block * panels.size + panels.start, low, high)
 
 
 # -- rows: neighbouring output channels one tap after another ------------------------------------
@@ -196,7 +216,7 @@ def _pack_rows(b: Builder, tile: _Tile) -> None:
                 x = b.load(b.w, at, lanes=panels.lanes, mask=mask)
             else:
                 x = b.gather(b.w, b.iota(panels.lanes) * p.w_out + at, mask)
-            b.store(b.packed, place + j * panels.lanes, x)
+            b.store(tile.memory, place + j * panels.lanes, x)
 
     _each_row(b, tile, row)
 
@@ -269,11 +289,12 @@ def _pack_squares(b: Builder, tile: _Tile, columns: _Columns) -> None:
             with ExitStack() as exists:
                 if p.outs % panels.width:
                     exists.enter_context(b.when(tile.channel + k < p.outs))
+                b.prefetch(b.w, weight + (k * p.w_out + _AHEAD * panels.lanes))
                 x.set(b.load(b.w, weight + k * p.w_out, lanes=panels.lanes, mask=mask))
             rows.append(x.get())
         # Backwards, so that a repeated last place is at last written by its own column.
         for place, column in reversed(list(zip(places, transpose(b, rows), strict=True))):
-            b.store(b.packed, place + j * panels.lanes, column)
+            b.store(tile.memory, place + j * panels.lanes, column)
 
     _each_square(b, tile, columns, square)
 

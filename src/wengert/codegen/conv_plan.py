@@ -204,7 +204,8 @@ class Blocking(NamedTuple):
     """How a problem is computed: boxes of ``stack`` by a piece of the row axis, by ``vectors`` of ``lanes`` outs.
 
     ``row``, ``others`` and ``stacked`` are numbers of axes (stacked -1: none). ``panels`` blocks of output channels
-    are kept in the cache together; tiles are ``panel groups * chunks``.
+    are kept in the cache together; tiles are ``panel groups * chunks``. ``packs``: each tile packs its own panels,
+    which then need not travel through memory.
     """
 
     row: int
@@ -218,6 +219,7 @@ class Blocking(NamedTuple):
     panels: int
     rows: int
     chunks: int
+    packs: bool
 
     @property
     def width(self) -> int:
@@ -279,6 +281,7 @@ _BORDER_BOXES = 6
 _L2_BYTES = 16  # a cycle, as measured while multiply-adds go on
 _LINE, _WAYS, _PAGE = 64, 12, 4096  # bytes of a cache line, lines of a set, bytes of a page
 _TILES = 240  # divides evenly among most numbers of threads
+_ENOUGH_TILES = 16
 
 
 def lanes_of(outs: int, target: Target, kind: str) -> int:
@@ -403,7 +406,10 @@ def blocking(problem: Problem, target: Target, row: int, stack: int, vectors: in
     groups = -(-blocks // panels)
     others = tuple(i for i in range(len(problem.axes)) if i != row)
     rows = math.prod(problem.axes[i].outs for i in others) // stack
-    chunks = max(1, min(rows, _TILES // groups))
+    packs = groups >= _ENOUGH_TILES
+    chunks = 1 if packs else max(1, min(rows, _TILES // groups))
     runs = _runs_cached(problem.axes[row], pieces)
     assert runs is not None
-    return Blocking(row, others, 0 if stack > 1 else -1, stack, runs, vectors, lanes, blocks, panels, rows, chunks)
+    return Blocking(
+        row, others, 0 if stack > 1 else -1, stack, runs, vectors, lanes, blocks, panels, rows, chunks, packs
+    )

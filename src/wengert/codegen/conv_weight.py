@@ -19,7 +19,7 @@ from .micro import multiply_add
 from .target import Target
 
 _TILES = 64
-_FEWEST = 64  # positions that a block passes by
+_FEWEST = 200  # positions that a block passes by
 _SMALL = 4  # with fewer input channels, a block holds all taps of the row
 
 
@@ -73,7 +73,8 @@ def block_weight(problem: Problem, target: Target) -> WeightBlocking:
             sizes = _split(problem.channels, pieces)
             if max(s for s, _ in sizes) * together > most:
                 continue
-            cost = sum(_cycles(s * together, vectors) * n for s, n in sizes) * -(-vecs // vectors)
+            steps = [_cycles(s * together, vectors) + (s * together * vectors + 30) / 64 for s, _ in sizes]
+            cost = sum(step * n for step, (_, n) in zip(steps, sizes, strict=True)) * -(-vecs // vectors)
             cost *= 1 + 0.02 * len(sizes)
             best = min(best or (math.inf, 0, 0), (cost, vectors, pieces))
     assert best is not None
