@@ -158,7 +158,9 @@ def plan(p: Product, target: Target, mapped_a: bool = False, mapped_b: bool = Fa
 _FAR = 512  # bytes between steps of k from which on packing is worth while
 _PAGE = 4096
 _CONFLICT = 1024  # rows at multiples of this share few sets of the first-level cache
-_COPY, _TURN, _GATHER = 0.15, 0.5, 1.5  # cycles to pack an element, as measured
+_CONFLICT_COST = 1.15  # how much longer it takes to read y there
+_COPY, _TURN, _GATHER = 0.4, 0.5, 1.5  # cycles to pack an element within a kernel, as measured
+_AWAY = 1.0  # more if it is done before, through memory
 _STORE_TURNED = 1.0  # cycles to store an element by a transpose
 _SMALL_CHUNK = 256
 
@@ -183,11 +185,12 @@ def _plan(q: Problem, target: Target, mapped_a: bool, mapped_b: bool) -> Plan:
     rows, columns = _tile(q, block, target, kc, size, batch * max(-(-q.k // chunk), 1), whole)
     if once:  # long stretches of few rows of y
         columns = max(columns, -(-q.j // (16 * block.width)) * block.width)
-    cycles = sweep_cycles(block, q.i, q.j) * q.k
-    if x_packed:
-        cycles += q.i * q.k * _pack_cycles(q.x, q.k)
-    if y_packed:
-        cycles += q.j * q.k * _pack_cycles(q.y, q.k)
+    most = 4 * target.l2 // size // max(q.k, 1) if chunk >= q.k else 0  # rows or columns that a tile may pack
+    pack_x = ("tile" if columns >= q.j and rows <= most else "temp") if x_packed else ""
+    pack_y = ("tile" if columns <= most else "temp") if y_packed else ""
+    conflicts = far and far % _CONFLICT == 0 and not once and q.k > 256
+    cycles = sweep_cycles(block, q.i, q.j) * q.k * (_CONFLICT_COST if conflicts else 1.0)
+    cycles += q.i * q.k * _pack_cycles(q.x, q.k, pack_x) + q.j * q.k * _pack_cycles(q.y, q.k, pack_y)
     if q.c[2] != 1:
         cycles += q.i * q.j * _STORE_TURNED * (1 if turn else 2)
     return Plan(
@@ -197,8 +200,8 @@ def _plan(q: Problem, target: Target, mapped_a: bool, mapped_b: bool) -> Plan:
         columns=columns,
         kc=kc,
         chunk=chunk,
-        pack_x=("tile" if columns >= q.j and chunk >= q.k else "temp") if x_packed else "",
-        pack_y=("tile" if columns * q.k * size <= 4 * target.l2 and chunk >= q.k else "temp") if y_packed else "",
+        pack_x=pack_x,
+        pack_y=pack_y,
         turn=turn and chunk >= q.k,
         cost=cycles * batch,
     )
@@ -233,8 +236,10 @@ def _dot_plan(q: Problem, target: Target, lanes: int) -> Plan:
 _DOT_STEPS = 1 << 13  # multiply-adds of one column that make a tile worth while
 
 
-def _pack_cycles(side: Side, k: int) -> float:
-    return _COPY if side.w == 1 else _TURN if side.k == 1 and k > 2 else _GATHER
+def _pack_cycles(side: Side, k: int, how: str) -> float:
+    """Estimated cycles to pack an element."""
+    cycles = _COPY if side.w == 1 else _TURN if side.k == 1 and k > 2 else _GATHER
+    return cycles + (_AWAY if how == "temp" else 0.0) if how else 0.0
 
 
 def _packs(q: Problem, block: Block, size: int, mapped: dict[str, bool]) -> tuple[bool, bool]:
@@ -297,6 +302,9 @@ def _tile(q: Problem, block: Block, target: Target, kc: int, size: int, others: 
     return best[1], best[2]
 
 
+_PARTS = (*range(1, 17), 20, 24, 28, 32, 48, 64, 96, 128)
+
+
 def _divisions(n: int) -> list[int]:
     """Sizes of equal parts of ``n`` panels, each once."""
-    return sorted({-(-n // parts) for parts in range(1, min(n, 128) + 1)})
+    return sorted({-(-n // parts) for parts in _PARTS if parts <= n})

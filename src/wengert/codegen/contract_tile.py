@@ -15,6 +15,7 @@ from .target import Target
 
 _PACK_BYTES = 1024  # packed together at least, since memory is read by lines and pages
 _PACK_TILES = 64  # enough for any number of threads
+_PACK_STEPS = 128  # of k for one of them, at least
 
 
 class Maps(NamedTuple):
@@ -159,9 +160,13 @@ class Writer:
         sizes, strides = self.packed_batch(side)
         count = math.prod(sizes)
         panels = -(-extent // width)
-        group = min(max(_PACK_BYTES // (width * self.size), panels * count // _PACK_TILES, 1), panels)
+        together = _PACK_BYTES // (width * self.size) if side.w == 1 else 1
+        group = min(max(together, panels * count // _PACK_TILES, 1), panels)
         groups = -(-panels // group)
+        spans = min(max(_PACK_TILES // (groups * count), 1), -(-self.q.k // _PACK_STEPS)) if side.w == 1 else 1
+        span = -(-self.q.k // spans)
         with b.loop(b.lo, b.hi, unroll=1) as t:
+            start, t = t % spans * span, t // spans
             first, linear = t % groups * group, t // groups
             batch: list[Value] = []
             for size in reversed(sizes):
@@ -170,10 +175,11 @@ class Writer:
             to = self.offset(b.packed, [s * self.packed_size(side) for s in strides], batch)
             to = b.offset(to, first * (width * self.q.k))
             here = b.binary("min", b.const(group, I64), panels - first) if panels % group else group
-            pack_panels(b, self.source(side, b.source, batch), first * width, to, here, width, self.block.lanes)
+            steps = (start, b.binary("min", start + span, self.q.k)) if spans > 1 else None
+            pack_panels(b, self.source(side, b.source, batch), first * width, to, here, width, self.block.lanes, steps)
         elements = count * self.packed_size(side)
         moved = count * extent * self.q.k * BITS[self.p.kind] // 8 + elements * self.size
-        return Kernel(b.finish(), count * groups, 0, 0, moved), elements
+        return Kernel(b.finish(), count * groups * spans, 0, 0, moved), elements
 
     # -- tiles -----------------------------------------------------------------------------
 

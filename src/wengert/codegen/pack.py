@@ -29,12 +29,23 @@ class Source(NamedTuple):
 
 
 def pack_panels(
-    b: Builder, source: Source, w0: Value, target: Value, panels: Value | int, width: int, lanes: int
+    b: Builder,
+    source: Source,
+    w0: Value,
+    target: Value,
+    panels: Value | int,
+    width: int,
+    lanes: int,
+    steps: tuple[Value | int, Value | int] | None = None,
 ) -> None:
-    """Write ``panels`` panels, the first of which begins at ``w0``, one after the other to ``target`` (pointer)."""
+    """Write ``panels`` panels, the first of which begins at ``w0``, one after the other to ``target`` (pointer).
+
+    ``steps``: from where to where along k, if only some are to be written; for elements side by side along ``w``.
+    """
     if source.stride_w == 1:
-        _copy(b, source, w0, target, panels, width, lanes)
+        _copy(b, source, w0, target, panels, width, lanes, steps or (0, source.extent_k))
         return
+    assert steps is None
     with b.loop(0, panels, unroll=1) as panel:
         here = b.offset(target, panel * (width * source.extent_k))
         if source.stride_k == 1 and source.extent_k > 2:
@@ -46,7 +57,16 @@ def pack_panels(
 _ROWS = 8  # steps of k to copy for one panel before the next one: what is read stays in the first-level cache
 
 
-def _copy(b: Builder, s: Source, w0: Value, target: Value, panels: Value | int, width: int, lanes: int) -> None:
+def _copy(
+    b: Builder,
+    s: Source,
+    w0: Value,
+    target: Value,
+    panels: Value | int,
+    width: int,
+    lanes: int,
+    steps: tuple[Value | int, Value | int],
+) -> None:
     """Elements already lie side by side along ``w``. All panels together, as each of them reads parts of lines."""
 
     def rows(k0: Value, count: Value | int, w: Value, to: Value, masked: bool) -> None:
@@ -57,12 +77,12 @@ def _copy(b: Builder, s: Source, w0: Value, target: Value, panels: Value | int, 
                 mask = _both(mask, first_lanes(b, lanes, width - v))
                 at = k * s.stride_k + (w + v)
                 b.prefetch(s.pointer, at + _ROWS * s.stride_k)
-                _put(
-                    b, to, k * width + v, s.convert(b.load(s.pointer, at, lanes, mask), w + v, k, "w", mask), width - v
-                )
+                x = s.convert(b.load(s.pointer, at, lanes, mask), w + v, k, "w", mask)
+                _put(b, to, k * width + v, x, width - v)
 
-    with b.loop(0, s.extent_k, _ROWS, unroll=1) as k0, b.loop(0, panels, unroll=1) as panel:
-        count = b.binary("min", s.extent_k - k0, _ROWS) if s.extent_k % _ROWS else _ROWS
+    start, stop = steps
+    with b.loop(start, stop, _ROWS, unroll=1) as k0, b.loop(0, panels, unroll=1) as panel:
+        count = b.binary("min", stop - k0, _ROWS)
         w, to = w0 + panel * width, b.offset(target, panel * (width * s.extent_k))
         if s.extent_w % width == 0:
             rows(k0, count, w, to, False)
