@@ -213,3 +213,19 @@ def test_transformers_and_recurrent_nets():
         for x, y in batches(3, shape, out):
             np.testing.assert_allclose(compiled(x, y).item(), eager(x, y).item(), rtol=1e-4)
         same_state(a, b, 1e-4)
+
+
+@pytest.mark.parametrize("name", ["adamw", "momentum", "rmsprop", "lion"])
+def test_all_numbers_of_an_optimizer_may_change(name):
+    """Rates, momenta, decays: a schedule may set any of them, and nothing is compiled again."""
+    a, opt_a, eager = make(mlp, OPTIMIZERS[name], False)
+    b, opt_b, compiled = make(mlp, OPTIMIZERS[name], True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for k, (x, y) in enumerate(batches()):
+            for opt in (opt_a, opt_b):
+                for key in ("lr", "weight_decay", "momentum", "alpha"):
+                    if opt.param_groups[0].get(key):
+                        opt.param_groups[0][key] *= 0.9 + 0.01 * k
+            np.testing.assert_allclose(compiled(x, y).item(), eager(x, y).item(), rtol=1e-5)
+    same_state(a, b, 1e-5)

@@ -14,6 +14,7 @@ from .common import (
     effective_gradient,
     ignore_hints,
     in_place,
+    is_used,
     library,
     move_towards,
     new_step,
@@ -40,7 +41,7 @@ def adam(
 ) -> None:
     """One step on one parameter, in place; ``max_exp_avg_sq`` (or None) makes it AMSGrad, ``step`` counts from 1."""
     beta1, beta2 = betas
-    if decoupled and weight_decay != 0:
+    if decoupled and is_used(weight_decay):
         param *= 1 - lr * weight_decay
     grad = effective_gradient(param, grad, 0 if decoupled else weight_decay, maximize)
     move_towards(exp_avg, grad, 1 - beta1)

@@ -19,6 +19,7 @@ from .common import (
     effective_gradient,
     ignore_hints,
     in_place,
+    is_used,
     larger,
     library,
     move_towards,
@@ -180,7 +181,7 @@ def averages(
     maximize: bool,
 ) -> Any:
     """What NAdam and RAdam begin with: decay, and the two averages. Returns the gradient to follow."""
-    if decoupled and weight_decay != 0:
+    if decoupled and is_used(weight_decay):
         param *= 1 - lr * weight_decay
     grad = effective_gradient(param, grad, 0 if decoupled else weight_decay, maximize)
     move_towards(exp_avg, grad, 1 - betas[0])

@@ -228,11 +228,16 @@ def put(x: Tensor, value: Any) -> None:
         x.fill_(value)
 
 
+def is_used(factor: Any) -> bool:
+    """Whether a factor is not the number 0; one that may change from call to call of a compiled step never is."""
+    return isinstance(factor, Tensor) or factor != 0
+
+
 def effective_gradient(param: Any, grad: Any, weight_decay: Any, maximize: bool) -> Any:
     """The gradient to follow: turned round to maximize, and with the gradient of the L2 penalty."""
     if maximize:
         grad = -grad
-    if isinstance(weight_decay, Tensor) or weight_decay != 0:
+    if is_used(weight_decay):
         grad = grad + param * weight_decay
     return grad
 

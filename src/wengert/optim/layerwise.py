@@ -23,6 +23,7 @@ from .common import (
     count,
     effective_gradient,
     ignore_hints,
+    is_used,
     larger,
     library,
     move_towards,
@@ -64,7 +65,7 @@ def adafactor(
     grad = effective_gradient(param, grad, 0, maximize)
     lib, size, share = library(param), math.prod(param.shape) ** 0.5, step**beta2_decay
     factor = larger(_norm(param) / size, eps[1]) * smaller(1 / step**0.5, lr)
-    if weight_decay != 0:
+    if is_used(weight_decay):
         param *= 1 - lr * weight_decay
     square = grad * grad
     if variance is None:
@@ -194,7 +195,7 @@ def muon(
     move_towards(buffer, grad, 1 - momentum)
     update = grad + (buffer - grad) * momentum if nesterov else buffer
     update = orthogonalized(update, ns_coefficients, ns_steps, eps)
-    if weight_decay != 0:
+    if is_used(weight_decay):
         param *= 1 - lr * weight_decay
     param -= update * (lr * ratio)
 
@@ -296,7 +297,7 @@ def lamb(
     exp_avg_sq *= betas[1]
     add_product(exp_avg_sq, grad, grad, 1 - betas[1])
     update = exp_avg / seen(betas[0], step) / ((exp_avg_sq / seen(betas[1], step)) ** 0.5 + eps)
-    if weight_decay != 0:
+    if is_used(weight_decay):
         update = update + param * weight_decay
     size, length = _norm(param), _norm(update)
     if isinstance(size, Tensor):

@@ -19,6 +19,7 @@ from .common import (
     effective_gradient,
     ignore_hints,
     in_place,
+    is_used,
     larger,
     library,
     move_towards,
@@ -183,7 +184,7 @@ def lion(
 ) -> None:
     """One step on one parameter, in place."""
     grad = effective_gradient(param, grad, 0, maximize)
-    if weight_decay != 0:
+    if is_used(weight_decay):
         param *= 1 - lr * weight_decay
     add_scaled(param, library(param).sign(exp_avg * betas[0] + grad * (1 - betas[0])), -lr)
     move_towards(exp_avg, grad, 1 - betas[1])

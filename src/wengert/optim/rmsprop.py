@@ -16,6 +16,7 @@ from .common import (
     effective_gradient,
     ignore_hints,
     in_place,
+    is_used,
     move_towards,
     new_step,
     rate,
@@ -106,7 +107,7 @@ class RMSprop(Optimizer):
         if not state:
             state["step"] = new_step()
             state["square_avg"] = api.zeros_like(param)
-        if group["momentum"] > 0 and "momentum_buffer" not in state:
+        if is_used(group["momentum"]) and "momentum_buffer" not in state:
             state["momentum_buffer"] = api.zeros_like(param)
         if group["centered"] and "grad_avg" not in state:
             state["grad_avg"] = api.zeros_like(param)
@@ -117,7 +118,7 @@ class RMSprop(Optimizer):
                 param,
                 state["square_avg"],
                 state["grad_avg"] if group["centered"] else None,
-                state["momentum_buffer"] if group["momentum"] > 0 else None,
+                state["momentum_buffer"] if is_used(group["momentum"]) else None,
             ),
             grad,
             lr=rate(group["lr"]),

@@ -7,7 +7,7 @@ from typing import Any
 from .. import api
 from ..errors import ArgumentError, message
 from ..tensor import Tensor
-from .common import add_scaled, check_at_least, check_rate, effective_gradient, ignore_hints, in_place, rate
+from .common import add_scaled, check_at_least, check_rate, effective_gradient, ignore_hints, in_place, is_used, rate
 from .optimizer import Optimizer
 
 
@@ -28,7 +28,7 @@ def sgd(
     grad = effective_gradient(param, grad, weight_decay, maximize)
     if buffer is not None:
         buffer *= momentum  # pyright: ignore[reportOptionalOperand]
-        buffer += grad if first or dampening == 0 else grad * (1 - dampening)
+        buffer += grad if first or not is_used(dampening) else grad * (1 - dampening)
         grad = grad + buffer * momentum if nesterov else buffer
     add_scaled(param, grad, -lr)
 
@@ -98,7 +98,7 @@ class SGD(Optimizer):
 
     def update(self, param: Tensor, grad: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
         buffer, first = None, False
-        if group["momentum"] != 0:
+        if is_used(group["momentum"]):
             buffer = state.get("momentum_buffer")
             first = buffer is None
             if buffer is None:
