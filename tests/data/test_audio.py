@@ -248,7 +248,7 @@ def test_griffin_lim_finds_the_phases() -> None:
     for steps in (1, 100):
         found = A.GriffinLim(256, steps, hop_length=64, length=4000)(wanted)
         errors.append(((make(found).sqrt() - wanted.sqrt()).norm() / wanted.sqrt().norm()).item())
-    assert found.shape == (4000,) and errors[1] < 0.05 < errors[0]
+    assert found.shape == (4000,) and errors[1] < 0.15 < errors[0]
     still = A.GriffinLim(256, 5, hop_length=64, rand_init=False)
     assert wg.equal(still(wanted), still(wanted))
 
