@@ -119,17 +119,17 @@ def _decoded(container: Any, stream: Any, first: int, stamp: int) -> Iterator[tu
     yield from ((frame.pts, frame) for frame in container.decode(stream))
 
 
-def _rgb(frame: Any) -> Any:
-    """Height, width, colours. By one thread: several may wait for each other for ever in a forked process."""
+def _converted(frame: Any, layout: str) -> Any:
+    """The frame in another layout of pixels. By one thread: several wait for ever in a forked process."""
     try:
-        return frame.to_ndarray(format="rgb24", threads=1)
+        return frame.reformat(format=layout, threads=1)
     except TypeError:  # older versions of PyAV have one thread, and no such argument
-        return frame.to_ndarray(format="rgb24")
+        return frame.reformat(format=layout)
 
 
 def _pixels(frame: Any) -> Any:
     """Channels, height, width as the video is shown: cameras store how they were held."""
-    turned = np.rot90(_rgb(frame), round(frame.rotation / 90))
+    turned = np.rot90(_converted(frame, "rgb24").to_ndarray(), round(frame.rotation / 90))
     return np.ascontiguousarray(turned.transpose(2, 0, 1))
 
 
@@ -280,7 +280,8 @@ def write_video(
             stream.pix_fmt = next((one for one in ("rgb24", "yuv420p") if one in formats), formats[0])
             for picture in pixels:
                 rows = np.ascontiguousarray(np.broadcast_to(picture, (3, *picture.shape[1:])).transpose(1, 2, 0))
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(rows, format="rgb24")))
+                frame = av.VideoFrame.from_ndarray(rows, format="rgb24")
+                container.mux(stream.encode(_converted(frame, stream.pix_fmt)))
             container.mux(stream.encode())
     except (av.FFmpegError, ValueError, TypeError) as error:
         seen = f"{path}, {codec}, {pixels.shape[2]}x{pixels.shape[3]}: {error}"
