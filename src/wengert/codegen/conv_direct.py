@@ -68,7 +68,7 @@ def direct(name: str, pieces: Sequence[Piece], target: Target, epilogue: Epilogu
     for piece in pieces:
         first = b.binary("max", b.lo - start, 0)
         last = b.binary("min", b.hi - start, piece.tiles)
-        with b.loop(first, last) as tile:
+        with b.loop(first, last, unroll=1) as tile:
             _Direct(b, piece, target, epilogue, packs_itself(pieces)).tile(tile)
         start += piece.tiles
     flops = sum(2 * p.problem.depth * p.problem.outs * p.problem.groups * _positions(p.problem) for p in pieces)
@@ -121,17 +121,17 @@ class _Direct:
         weights, base = b.w, b.lift(0, I64)
         if self.packs:
             weights, base = b.retype(b.scratch, self.p.kind), b.lift(first, I64)
-            with b.loop(first, last) as block:
+            with b.loop(first, last, unroll=1) as block:
                 memory = b.offset(weights, (block - base) * self.piece.panels.size)
                 pack_block(b, self.piece.panels, block, memory)
         chunk = b.lift(chunk, I64)
-        with b.loop(chunk * k.rows // k.chunks, (chunk + 1) * k.rows // k.chunks) as row:
+        with b.loop(chunk * k.rows // k.chunks, (chunk + 1) * k.rows // k.chunks, unroll=1) as row:
             counts = [a.outs // (k.stack if i == k.stacked else 1) for i, a in enumerate(self.p.axes)]
             indices: list[Index] = [0] * len(counts)
             for i, index in zip(self.k.others, unravel(row, [counts[i] for i in self.k.others]), strict=True):
                 indices[i] = index * k.stack if i == k.stacked else index
             ranges = {i: self.range(self.p.axes[i], indices[i]) for i in self.k.others}
-            with b.loop(first, last) as block:
+            with b.loop(first, last, unroll=1) as block:
                 start = 0 if self.packs else self.piece.panels.start
                 panel = b.offset(weights, (block - base) * self.piece.panels.size + start)
                 self.block(block, panel, indices, ranges)
@@ -159,7 +159,7 @@ class _Direct:
             x = indices[i] * (p.axes[i].step * p.axes[i].x) + x
             out = indices[i] * p.axes[i].out + out
         for run in k.runs:
-            with b.loop(0, run.count) as number:
+            with b.loop(0, run.count, unroll=1) as number:
                 start = number * run.size + run.start
                 at = list(indices)
                 at[k.row] = start
@@ -185,7 +185,7 @@ class _Direct:
                 axis, (low, high) = self.p.axes[i], ranges[i]
                 tap: Index = 0
                 if axis.taps != 1 or not axis.always:
-                    tap = loops.enter_context(b.loop(low, high))
+                    tap = loops.enter_context(b.loop(low, high, unroll=1))
                 x = tap * (axis.spacing * axis.x) + x + axis.first * axis.x
                 w = tap * steps[i] + w
             self.taps(x, w, box, sums)
@@ -220,7 +220,7 @@ class _Direct:
         if p.x_channel == 1 and (count.constant == 1 or tap_x == p.channels):
             self.channels(seen, x, w, count * p.channels, box, sums)
             return
-        with b.loop(0, count) as tap:
+        with b.loop(0, count, unroll=1) as tap:
             channels = b.lift(p.channels, I64)
             self.channels(seen, tap * tap_x + x, tap * (p.channels * k.width) + w, channels, box, sums)
 

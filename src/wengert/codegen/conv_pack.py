@@ -226,7 +226,7 @@ def _total(b: Builder, panels: Panels, at: Value) -> Value:
     if panels.copies == 1:
         return b.load(b.sums, at, lanes=panels.lanes)
     total = b.var(b.const(0, Type(panels.problem.kind, panels.lanes)))
-    with b.loop(0, panels.copies) as s:
+    with b.loop(0, panels.copies, unroll=1) as s:
         total.set(total.get() + b.load(b.sums, s * (panels.blocks * panels.size) + at, lanes=panels.lanes))
     return total.get()
 
@@ -250,7 +250,7 @@ def _combine_rows(b: Builder, tile: _Tile) -> None:
 
 
 def _each_square(
-    b: Builder, tile: _Tile, columns: _Columns, body: Callable[[int, Value, Value | None, list[Value]], None]
+    b: Builder, tile: _Tile, columns: _Columns, body: Callable[[Value, Value, Value | None, list[Value]], None]
 ) -> None:
     """For each square: its vector, where it lies in the weight, which columns exist, and each column's place."""
     panels, p = tile.panels, tile.panels.problem
@@ -266,15 +266,15 @@ def _each_square(
             c, t = channel + q // taps if columns.all_channels else channel, q % taps
             tap = t if columns.direction == 1 else taps - 1 - t
             places.append(tile.panel + (tap * p.channels + c) * panels.width)
-        for j in range(panels.vectors):
+        with b.loop(0, panels.vectors, unroll=1) as j:
             body(j, offset + start, mask, places)
 
     if columns.all_channels:
-        with b.loop(tile.low * taps, tile.high * taps, lanes) as start:
+        with b.loop(tile.low * taps, tile.high * taps, lanes, unroll=1) as start:
             square(start, tile.high * taps, tile.weight, 0)
         return
     first = tile.weight if columns.direction == 1 else tile.weight - (taps - 1)
-    with b.loop(tile.low, tile.high) as c, b.loop(0, taps, lanes) as start:
+    with b.loop(tile.low, tile.high, unroll=1) as c, b.loop(0, taps, lanes, unroll=1) as start:
         square(start, taps, c * p.w_in + first, c)
 
 
@@ -282,7 +282,7 @@ def _pack_squares(b: Builder, tile: _Tile, columns: _Columns) -> None:
     panels, p = tile.panels, tile.panels.problem
     zero = b.const(0, Type(p.kind, panels.lanes))
 
-    def square(j: int, weight: Value, mask: Value | None, places: list[Value]) -> None:
+    def square(j: Value, weight: Value, mask: Value | None, places: list[Value]) -> None:
         rows: list[Value] = []
         for i in range(panels.lanes):
             k, x = j * panels.lanes + i, b.var(zero)
@@ -302,7 +302,7 @@ def _pack_squares(b: Builder, tile: _Tile, columns: _Columns) -> None:
 def _combine_squares(b: Builder, tile: _Tile, columns: _Columns) -> None:
     panels, p = tile.panels, tile.panels.problem
 
-    def square(j: int, weight: Value, mask: Value | None, places: list[Value]) -> None:
+    def square(j: Value, weight: Value, mask: Value | None, places: list[Value]) -> None:
         rows = [_total(b, panels, place + j * panels.lanes) for place in places]
         for i, x in enumerate(transpose(b, rows)):
             k = j * panels.lanes + i

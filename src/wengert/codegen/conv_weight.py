@@ -35,8 +35,9 @@ class WeightBlocking(NamedTuple):
     """How the gradient is computed.
 
     Blocks are of ``sizes`` (size, count) input channels, one after another; with ``reaches``, of all taps of the row
-    too. Tiles are ``chunks`` of rows by output blocks, taps of the other axes, and ``parts`` of the input blocks. All
-    blocks of a tile go over ``strip`` rows, which stay in the first-level cache, before the next.
+    too. Tiles are ``chunks`` of rows by output blocks, ``spread`` parts of the taps of the other axes, and ``parts``
+    of the input blocks. All blocks of a tile go over ``strip`` rows, which stay in the first-level cache, before the
+    next.
     """
 
     sizes: tuple[tuple[int, int], ...]
@@ -44,6 +45,7 @@ class WeightBlocking(NamedTuple):
     vectors: int
     lanes: int
     chunks: int
+    spread: int
     parts: int
     strip: int
 
@@ -80,25 +82,29 @@ def block_weight(problem: Problem, target: Target) -> WeightBlocking:
     assert best is not None
     _, vectors, pieces = best
     blocks = problem.groups * -(-vecs // vectors)
-    chunks, parts = _tiling(problem, target, blocks, pieces)
+    tiling = _tiling(problem, target, blocks, pieces)
     reaches = _reaches(row) if together > 1 else ()
-    return WeightBlocking(_split(problem.channels, pieces), reaches, vectors, lanes, chunks, parts,
-                          _strip(problem, target, vectors * lanes))  # fmt: skip
+    strip = _strip(problem, target, vectors * lanes)
+    return WeightBlocking(_split(problem.channels, pieces), reaches, vectors, lanes, *tiling, strip)
 
 
-def _tiling(problem: Problem, target: Target, blocks: int, pieces: int) -> tuple[int, int]:
-    """Chunks that fit the cache, and enough tiles for many threads."""
+def _tiling(problem: Problem, target: Target, blocks: int, pieces: int) -> tuple[int, int, int]:
+    """Chunks that fit the cache; taps and input blocks apart only where there are too few tiles for many threads."""
     outer = math.prod(a.taps for a in problem.axes[:-1])
     rows = math.prod(a.outs for a in problem.axes[:-1])
     size = ITEMSIZE[problem.kind]
-    inputs = extent(problem) * size
-    outputs = rows * problem.axes[-1].outs * problem.groups * problem.outs * size
+    outputs = rows * problem.axes[-1].outs * problem.groups * problem.outs
+    moved = (extent(problem) + outputs) * size
     weights = problem.depth * problem.groups * problem.outs * size
-    allowed = max(1, (inputs + outputs) // max(weights, 1))
-    chunks = max(1, min(rows, allowed, -(-(inputs + outputs) // (target.l2 // 2))))
-    parts = max(1, min(pieces, _TILES // max(1, blocks * outer * chunks)))
-    chunks = max(chunks, min(rows, allowed, -(-_TILES // max(1, blocks * outer * parts))))
-    return chunks, parts
+    # Chunks' sums have to be added up: they take little memory against x and g, unless those do not fit the cache.
+    chunks = max(
+        min(-(-moved // (target.l2 // 2)), moved // max(weights, 1)),
+        min(-(-_TILES // blocks), moved // max(8 * weights, 1)),
+    )
+    chunks = max(1, min(rows, chunks))
+    spread = outer if chunks * blocks < _TILES // 2 else 1
+    parts = max(1, min(pieces, _TILES // (blocks * spread * chunks)))
+    return chunks, spread, parts
 
 
 def _strip(problem: Problem, target: Target, width: int) -> int:
@@ -136,7 +142,7 @@ class WeightPiece(NamedTuple):
     def tiles(self) -> int:
         """Independent parts."""
         k = self.blocking
-        return k.chunks * self.panels.blocks * self.outer * k.parts
+        return k.chunks * self.panels.blocks * k.spread * k.parts
 
 
 def weight_pieces(problems: Sequence[tuple[Problem, WeightBlocking]]) -> tuple[WeightPiece, ...]:
@@ -180,18 +186,21 @@ class _Sums:
         self.type = Type(self.p.kind, self.k.lanes)
 
     def tile(self, tile: Value) -> None:
-        """Some input blocks at one tap of the other axes, for a chunk of rows."""
+        """Some input blocks at some taps of the other axes, for a chunk of rows."""
         b, p, k, panels = self.b, self.p, self.k, self.panels
-        counts = (k.chunks, panels.blocks, self.piece.outer, k.parts)
-        chunk, block, outer, part = (b.lift(i, I64) for i in unravel(tile, counts))
+        counts = (k.chunks, panels.blocks, k.spread, k.parts)
+        chunk, block, spread, part = (b.lift(i, I64) for i in unravel(tile, counts))
         group, number = unravel(block, (p.groups, panels.blocks_of_group))
         channel = b.lift(number * panels.width, I64)
-        taps = unravel(outer, [a.taps for a in self.outer])
-        at = (chunk * panels.blocks + block) * panels.size + outer * (self.row.taps * p.channels * panels.width)
+        at = (chunk * panels.blocks + block) * panels.size + panels.start
         low, high = chunk * self.rows // k.chunks, (chunk + 1) * self.rows // k.chunks
-        with b.loop(low, high, k.strip) as first:
+        with b.loop(low, high, k.strip, unroll=1) as first:
             rows = _Rows(first, b.binary("min", first + k.strip, high), first > low)
-            self.strip(_Where(b.lift(group, I64), channel, taps, at + panels.start), part, rows)
+            outer = self.piece.outer
+            with b.loop(spread * outer // k.spread, (spread + 1) * outer // k.spread, unroll=1) as tap:
+                taps = unravel(tap, [a.taps for a in self.outer])
+                place = tap * (self.row.taps * p.channels * panels.width) + at
+                self.strip(_Where(b.lift(group, I64), channel, taps, place), part, rows)
 
     def strip(self, where: _Where, part: Value, rows: _Rows) -> None:
         """Rows that stay in the cache while all blocks pass by."""
@@ -202,7 +211,7 @@ class _Sums:
                 first = i * size + start
                 tap: Index = 0
                 if not k.reaches and self.row.taps > 1:
-                    tap = loops.enter_context(b.loop(0, self.row.taps))
+                    tap = loops.enter_context(b.loop(0, self.row.taps, unroll=1))
                 self.block(where._replace(first=first, size=size, tap=tap), rows)
             start += size * count
 
@@ -221,7 +230,7 @@ class _Sums:
             for place, vectors in zip(places, totals, strict=True):
                 for j, total in enumerate(vectors):
                     total.set(b.load(b.sums, place + j * k.lanes, lanes=k.lanes))
-        with b.loop(rows.low, rows.high) as r:
+        with b.loop(rows.low, rows.high, unroll=1) as r:
             x = where.group * p.x_group + where.first * p.x_channel + (where.channel if p.depthwise else 0)
             g = where.group * p.out_group + where.channel * p.out_channel + p.out_base
             inside = None
