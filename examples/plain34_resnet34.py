@@ -52,7 +52,7 @@ def main(smoke=False):
     for name, make in (("plain", plain34), ("residual", resnet34)):
         runs = [
             (rate, *fit(make, x[train], y[train], rate, 1 if smoke else 8))
-            for rate in ((0.1,) if smoke else (0.03, 0.1))
+            for rate in ((0.1,) if smoke else (0.01, 0.03, 0.1))
         ]
         for rate, _, loss in runs:
             print(f"{name}, rate {rate}: training loss {loss:.4f}")

@@ -36,10 +36,10 @@ def fit(net, train, valid, rate, epochs):
     """Train on shaken images; the net gets the weights of its best epoch, whose validation errors are returned."""
     (x, y), best, kept = train, len(valid[1]) + 1, {}
     optimizer = optim.AdamW(net.parameters(), lr=rate)
-    schedule = optim.lr_scheduler.OneCycleLR(optimizer, rate, epochs=epochs, steps_per_epoch=-(-len(x) // 64))
+    schedule = optim.lr_scheduler.OneCycleLR(optimizer, rate, epochs=epochs, steps_per_epoch=-(-len(x) // 32))
     for epoch in range(epochs):
         net.train()
-        for batch in wg.randperm(len(x)).split(64):
+        for batch in wg.randperm(len(x)).split(32):
             loss = F.cross_entropy(net(enlarged(x[batch], 0.1)), y[batch])
             optimizer.zero_grad()
             loss.backward()
@@ -76,7 +76,7 @@ def main(smoke=False):
     train, valid, test = [(x[part], y[part]) for part in wg.randperm(len(x))[: sum(sizes)].split(sizes)]
     linear = softmax_errors(train, test)
     total = {}
-    for depth, epochs in [(11, 1)] if smoke else [(11, 6), (19, 14)]:
+    for depth, epochs in [(11, 1)] if smoke else [(11, 5), (19, 14)]:
         net = VGG(depth, 10, batch_norm=True, dropout=0.2, width=1 / 8)
         print(f"VGG-{depth}: {sum(p.numel() for p in net.parameters())} weights")
         fit(net, train, valid, 0.002, epochs)

@@ -126,15 +126,15 @@ class VGG(_Stack):
             Linear(full, full), ReLU(), Dropout(dropout),
             Linear(full, num_classes),
         )  # fmt: skip
-        self.reset_parameters()
+        self.reset_parameters(width)
 
-    def reset_parameters(self) -> None:
+    def reset_parameters(self, width: float = 1.0) -> None:
         """He's initialisation (2015) of the convolutions, small normal weights of the full layers."""
         for module in self.modules():
             if isinstance(module, Conv2d):
                 kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
             elif isinstance(module, Linear):
-                normal_(module.weight, 0, 0.01)
+                normal_(module.weight, 0, 0.01 / width**0.5)  # so that narrow nets keep the size of their signals
             elif isinstance(module, BatchNorm2d):
                 assert module.weight is not None
                 constant_(module.weight, 1)
