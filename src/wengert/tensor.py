@@ -17,7 +17,7 @@ from .errors import DTypeError, GraphError, TraceError, message
 from .functional import pointwise as pw
 from .functional.methods import METHODS
 from .graph.alias import become_leaf, detached, separate
-from .graph.handle import Handle, node_of, set_handle_class, wrap
+from .graph.handle import Handle, make_node, node_of, set_handle_class, wrap
 from .graph.node import NO_ATTRS, Node, Sink
 from .transform.backward import backward as _backward
 
@@ -100,6 +100,13 @@ class HookHandle:
 
     def __exit__(self, *exc: object) -> None:
         self.remove()
+
+
+def _sink_behind(node: Node | None) -> Sink | None:
+    """Where a tensor's gradient goes, also after its memory was written in a trace, which `substitute` stands for."""
+    while node is not None and node.sink is None and node.op is not None and node.op.name == "substitute":
+        node = node.inputs[0]
+    return None if node is None else node.sink
 
 
 class Tensor(Handle):
@@ -188,10 +195,15 @@ class Tensor(Handle):
             separate(self)
         if self._value is not None and not isinstance(self._value, np.ndarray):
             self._value = np.array(self._value)
-        fresh = Node(None, (), NO_ATTRS, self._value, None if self._value is not None else self.aval,
-                     bool(requires_grad))  # fmt: skip
-        if requires_grad:
-            fresh.sink = Sink()
+        if self._value is None and requires_grad:  # traced: what made it stays, and gradients end here
+            from .ops.base import OPS
+
+            fresh = make_node(OPS["identity"], (node_of(self),), NO_ATTRS, None, True)
+            fresh._aval = self.aval
+        else:
+            value = self._value
+            fresh = Node(None, (), NO_ATTRS, value, None if value is not None else self.aval, bool(requires_grad))
+        fresh.sink = node.sink if node is not None and node.sink is not None else Sink() if requires_grad else None
         self._node = fresh
         if self._alias is not None:
             self._alias.pin(fresh)
@@ -222,20 +234,21 @@ class Tensor(Handle):
     @property
     def grad(self) -> Any:
         """The gradient summed so far, or None."""
-        node = self._node
-        if node is None or node.sink is None:
+        sink = _sink_behind(self._node)
+        if sink is None:
             return None
         if STATE.trace is not None:
-            STATE.trace.saw_grad(node.sink, True)
-        return node.sink.grad
+            STATE.trace.saw_grad(sink, True)
+        return sink.grad
 
     @grad.setter
     def grad(self, value: Any) -> None:
-        if STATE.trace is not None and self._node is not None and self._node.sink is not None:
-            STATE.trace.saw_grad(self._node.sink, False)
+        sink = _sink_behind(self._node)
+        if STATE.trace is not None and sink is not None:
+            STATE.trace.saw_grad(sink, False)
         if value is None:
-            if self._node is not None and self._node.sink is not None:
-                self._node.sink.grad = None
+            if sink is not None:
+                sink.grad = None
             return
         if not isinstance(value, Handle) or value.aval != self.aval:
             seen = str(value.aval) if isinstance(value, Handle) else type(value).__name__
@@ -248,9 +261,10 @@ class Tensor(Handle):
 
     def _sink(self) -> Sink:
         node = node_of(self)
-        if node.sink is None:
-            node.sink = Sink(retain=node.op is None)
-        return node.sink
+        sink = _sink_behind(node)
+        if sink is None:
+            sink = node.sink = Sink(retain=node.op is None)
+        return sink
 
     @property
     def data(self) -> Any:

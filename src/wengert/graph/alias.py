@@ -233,7 +233,8 @@ def _hand_over(old: Node | None, new: Node | None) -> None:
 
 def _needs_node(base: Handle, new: Handle) -> bool:
     """Whether a write must become a node."""
-    if STATE.trace is not None and (base._value is None or new._value is None):
+    trace = STATE.trace
+    if trace is not None and (trace.captures_all or base._value is None or new._value is None):
         return True
     if STATE.recorder is not None:
         return True

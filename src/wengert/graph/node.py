@@ -20,13 +20,14 @@ NO_ATTRS: dict[str, Any] = {}
 class Sink:
     """Where the adjoint of a node is delivered: ``.grad`` of a tensor, and its hooks."""
 
-    __slots__ = ("after", "grad", "hooks", "retain")
+    __slots__ = ("after", "grad", "hooks", "retain", "seq")
 
     def __init__(self, retain: bool = True) -> None:
         self.grad: Any = None
         self.retain = retain
         self.hooks: dict[int, Callable[[Any], Any]] = {}
         self.after: dict[int, Callable[[Any], Any]] = {}
+        self.seq = _next_seq()
 
 
 class Node:

@@ -82,7 +82,8 @@ class Trace:
         """Give the tensors changed in place what they had before the trace."""
         for x, value, node in reversed(self.writes):
             x._value, x._node = value, node
-            refresh(x)
+            if value is not None:  # else it is the trace's own
+                refresh(x)
 
 
 @contextmanager
