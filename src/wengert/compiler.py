@@ -130,7 +130,7 @@ class Step:
         found = [n.seq for _, n in self.grads if n is not None]
         sinks = {n.seq: sink for sink, n in self.grads if n is not None and found.count(n.seq) == 1}
         results = {n.seq for n in self.leaves if type(n) is Node}
-        self.shapes = [
+        self.shapes: list[tuple[Any, Any, Sink | None, list[Any]]] = [
             (n.shape, n.aval.dtype, sinks.get(n.seq) if n.seq not in results else None, [None]) for n in self.fresh
         ]
         self.single = captured.structure is tree.LEAF
@@ -147,23 +147,9 @@ class Step:
     def attempt(self, arrays: Sequence[Any]) -> list[Any] | None:
         """Run if the arrays are such as native code takes; the fresh outputs, or None and nothing has happened."""
         captured = self.captured
-        for owner, state in self.owners.values():
-            if owner.state is not state:
-                self._bind()
-                break
-        for owner, groups in self.groups.values():
-            if owner.param_groups is not groups:
-                self._bind()
-                break
+        self._follow_owners()
         with self.lock:
-            numbers = self.numbers
-            for i, (options, key, index) in enumerate(self.sources):
-                numbers[i] = options[key] if index is None else options[key][index]
-            if captured.draws:
-                self._draw_keys()
-            for h in self.donated:
-                if (h._node is not None or h._alias is not None) and is_pinned(h):
-                    move_to_copy(h)
+            self._refresh()
             outs = [
                 _empty(shape, dtype) if sink is None or sink.grad is not last[0] or _is_shared(last) else last[0]._value
                 for shape, dtype, sink, last in self.shapes
@@ -177,6 +163,28 @@ class Step:
             for g in captured.draws:
                 g._offset += 1
         return outs
+
+    def _follow_owners(self) -> None:
+        """Look tensors and options up again where an optimizer has got others, as by loading a state dictionary."""
+        for owner, state in self.owners.values():
+            if owner.state is not state:
+                self._bind()
+                return
+        for owner, groups in self.groups.values():
+            if owner.param_groups is not groups:
+                self._bind()
+                return
+
+    def _refresh(self) -> None:
+        """Numbers and random keys as they are now; tensors that a live graph needs move to a copy."""
+        numbers = self.numbers
+        for i, (options, key, index) in enumerate(self.sources):
+            numbers[i] = options[key] if index is None else options[key][index]
+        if self.captured.draws:
+            self._draw_keys()
+        for h in self.donated:
+            if (h._node is not None or h._alias is not None) and is_pinned(h):
+                move_to_copy(h)
 
     def _draw_keys(self) -> None:
         drawn: dict[int, int] = {}
@@ -206,11 +214,12 @@ class Step:
         """Put outputs where they belong; the result."""
         where = self.where
         for slot, node in self.copies:
-            h = arrays[slot.index] if isinstance(slot, ArgumentSlot) else slot.get()
+            h: Any = arrays[slot.index] if isinstance(slot, ArgumentSlot) else slot.get()
             if isinstance(h, Handle):
                 owned_base(h)
             i = where.get(node.seq)
-            np.copyto(getattr(h, "_value", h), outs[i] if i is not None else self._known(node, arrays))
+            target: Any = getattr(h, "_value", h)
+            np.copyto(target, outs[i] if i is not None else self._known(node, arrays))
         owned = iter(self.owned)
         leaves = [wrap(self._array(r, next(owned), arrays, outs)) if type(r) is Node else r for r in self.leaves]
         for sink, node in self.grads:
@@ -275,6 +284,7 @@ def _calibrated() -> tuple[int, int]:
 
 _GRAD_REFERENCES, _MEMORY_REFERENCES = _calibrated()
 
+
 def _identity(slot: Any) -> Any:
     if isinstance(slot, ArgumentSlot):
         return ("argument", slot.index)
@@ -301,6 +311,7 @@ class Compiled:
         self.warned: set[str] = set()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The function's result, by the program that fits the arguments."""
         if self.plain is not None and not kwargs:
             out = self._again(args)
             if out is not _MISSED:

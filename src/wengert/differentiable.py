@@ -121,7 +121,9 @@ class DifferentiableStep:
         outs = [np.empty(n.shape, n.aval.dtype) for n in made]
         given = [np.require(x, requirements=["C", "A"]) for x in (*kept, *seeds)]
         if self.run(*given, *outs) is not True:
-            given = [np.array(x, n.aval.dtype, order="C") for x, n in zip(given, self.backward_graph.inputs, strict=True)]
+            given = [
+                np.array(x, n.aval.dtype, order="C") for x, n in zip(given, self.backward_graph.inputs, strict=True)
+            ]
             if self.run(*given, *outs) is not True:
                 raise RuntimeError("the backward program does not take its arguments")
         by_seq = {n.seq: o for n, o in zip(made, outs, strict=True)}
@@ -141,7 +143,9 @@ def _only(graph: Graph, outs: Sequence[int]) -> Graph:
     """A graph with some of its outputs."""
     key = ("only", tuple(outs))
     if key not in graph.derived:
-        graph.derived[key] = Graph(graph.inputs, tuple([graph.outputs[i] for i in outs]), graph.name, single=len(outs) == 1)
+        graph.derived[key] = Graph(
+            graph.inputs, tuple([graph.outputs[i] for i in outs]), graph.name, single=len(outs) == 1
+        )
     return graph.derived[key]
 
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .graph.aval import Aval
+
 if TYPE_CHECKING:
     from .compiler import Step
 
@@ -69,7 +71,7 @@ class Cost:
 
 
 def _bytes(aval: Any) -> int:
-    return sum(a.nbytes for a in aval) if type(aval) is tuple and aval and type(aval[0]) is not int else aval.nbytes
+    return aval.nbytes if isinstance(aval, Aval) else sum(a.nbytes for a in aval)
 
 
 class Plan:
@@ -138,7 +140,9 @@ def describe(step: Step) -> str:
     rows = ["passes"]
     rows += [f"  {name:18} {before:6} -> {after:6} ops" for name, before, after in step.passes]
     rows += ["", str(plan).split("\n\n")[0], "", "steps"]
-    rows += [f"{'':>4} {'kind':7} {'tiles':>6} {'MFLOP':>9} {'moved':>10} {'about us':>9} {'took us':>9}  what, where, why"]
+    rows += [
+        f"{'':>4} {'kind':7} {'tiles':>6} {'MFLOP':>9} {'moved':>10} {'about us':>9} {'took us':>9}  what, where, why"
+    ]
     measured = iter([t for segment in step.program.measure() for t in segment])
     for i, c in enumerate(plan.costs):
         took = sum(next(measured) for _ in c.launches)

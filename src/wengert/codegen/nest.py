@@ -79,7 +79,8 @@ def signature(
             number[m.seq] = len(nodes)
             nodes.append(m)
             value = m.data.tobytes() if m.op is None and m.data is not None and m.data.size == 1 else None
-            what = ("leaf", value) if leaf else (m.op.name, frozen(m.attrs), *[number[x.seq] for x in m.inputs])
+            name = "" if m.op is None else m.op.name
+            what = ("leaf", value) if leaf else (name, frozen(m.attrs), *[number[x.seq] for x in m.inputs])
             parts.append((m.shape, m.aval.dtype.num, what))
 
     for n in group.nodes:

@@ -43,9 +43,14 @@ def _matmul(n: Node, views: list[View], target: Target) -> Lowered | None:
     c = tuple([mine[order.index(i)] for i in range(len(order))])
     spec = Product(
         kind, x.shape[:-2], m, y.shape[-1], k,
-        (a.strides[:-2], *a.strides[-2:]), (b.strides[:-2], *b.strides[-2:]), (c[:-2], *c[-2:]),
+        _matrix(a.strides), _matrix(b.strides), _matrix(c),
     )  # fmt: skip
     return Lowered(matmul(spec, target), {"a": a, "b": b, "c": own(n)})
+
+
+def _matrix(strides: tuple[int, ...]) -> tuple[tuple[int, ...], int, int]:
+    """Strides of batches, rows and columns."""
+    return strides[:-2], strides[-2], strides[-1]
 
 
 def _conv(n: Node, views: list[View], target: Target) -> Lowered | None:

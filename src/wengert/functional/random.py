@@ -10,7 +10,7 @@ import numpy as np
 from .. import dtypes as dt
 from .. import random as rng
 from ..config import STATE
-from ..errors import ArgumentError, DTypeError, ShapeError, TraceError, message
+from ..errors import ArgumentError, DTypeError, ShapeError, message
 from ..graph.alias import assign, check_writable
 from ..graph.handle import Handle, apply, wrap
 from ..ops.base import OPS

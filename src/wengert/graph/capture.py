@@ -95,9 +95,11 @@ class Capture(Trace):
     # -- what the program does -------------------------------------------------------------
 
     def saw_leaf(self, x: Handle, node: Node) -> None:
+        """A tensor got its leaf."""
         self.seen.setdefault(node.seq, (x, node))
 
     def saw_read(self, xs: Sequence[Handle]) -> None:
+        """An op reads tensors; what has a graph of its own outside cannot be differentiated through."""
         for x in xs:
             node = x._node
             if x._value is None or node is None or node.seq in self.seen:
@@ -121,6 +123,7 @@ class Capture(Trace):
                 self.grad_of[id(sink.grad)] = GradSlot(sink)
 
     def saw_backward(self) -> None:
+        """Results lead nowhere any more."""
         self.freed = True
 
     def saw_state(self, owner: Any, key: Any, state: dict[str, Any]) -> None:
@@ -212,7 +215,7 @@ class Capture(Trace):
 
 
 def _temporary_references() -> int:
-    """What `sys.getrefcount` says of an object that only a tuple and a local variable hold, in a loop like the above."""
+    """What `sys.getrefcount` says of an object that only a tuple and a local variable hold, as in `slots`."""
     seen = {0: (object(), None)}
     _, (handle, _) = seen.popitem()
     return sys.getrefcount(handle)
@@ -221,7 +224,7 @@ def _temporary_references() -> int:
 def _local_references() -> int:
     """The same for a tuple in a dictionary's value, unpacked."""
     last = {0: (object(), None)}
-    for _, (x, _) in last.items():  # noqa: B007, PERF102
+    for _, (x, _) in last.items():
         return sys.getrefcount(x)
     raise AssertionError
 

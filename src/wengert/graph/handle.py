@@ -217,8 +217,9 @@ def _apply_watched(op: Any, xs: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
             message(op.name, "a tensor of a finished trace was used", describe(x.aval for x in xs),
                     "Return it from the traced function instead of keeping it")
         )  # fmt: skip
-    if symbolic and not state.grad and op.differentiable:  # a replay has a grad mode of its own: say it in the graph
-        xs = tuple([state.trace.stopped(x) for x in xs])
+    trace = state.trace
+    if symbolic and trace is not None and not state.grad and op.differentiable:
+        xs = tuple([trace.stopped(x) for x in xs])  # a replay has a grad mode of its own: say it in the graph
     tracked = state.grad and op.differentiable and any(x._node is not None and x._node.requires_grad for x in xs)
     saved = None
     if symbolic:

@@ -43,7 +43,9 @@ def picked_class(rw: Rewriter, op: Any, xs: tuple[Node, ...], attrs: dict[str, A
     index = spread(index)
     negative = _make(rw, "lt", like, index, rw.number(0, index.aval))
     index = _make(rw, "where", like, negative, _make(rw, "add", like, index, rw.number(n, index.aval)), index)
-    return _make(rw, "where", like, _make(rw, "eq", like, index, position), spread(g), rw.number(0, g.aval.with_shape(shape)))
+    return _make(
+        rw, "where", like, _make(rw, "eq", like, index, position), spread(g), rw.number(0, g.aval.with_shape(shape))
+    )
 
 
 def whole_rows(rw: Rewriter, op: Any, xs: tuple[Node, ...], attrs: dict[str, Any], like: Node) -> Any:
@@ -52,7 +54,9 @@ def whole_rows(rw: Rewriter, op: Any, xs: tuple[Node, ...], attrs: dict[str, Any
     dim = attrs["dim"]
     if index.op is None or index.op.name != "expand" or len(index.inputs[0].shape) != 1 or dim in index.attrs["axes"]:
         return None
-    if op.name == "gather" and any(a != b for i, (a, b) in enumerate(zip(x.shape, index.shape, strict=True)) if i != dim):
+    if op.name == "gather" and any(
+        a != b for i, (a, b) in enumerate(zip(x.shape, index.shape, strict=True)) if i != dim
+    ):
         return None
     if op.name == "gather":
         return _make(rw, "take_rows", like, x, index.inputs[0], axis=dim)

@@ -115,7 +115,9 @@ def through_expand(rw: Rewriter, op: Any, xs: tuple[Node, ...], attrs: dict[str,
     moved = [kept.index(o) for o in order if o not in axes]
     inner = permuted(rw, x.inputs[0], tuple(moved), like)
     shape = tuple([x.shape[o] for o in order])
-    return rw.make("expand", (inner,), {"shape": shape, "axes": tuple([i for i, o in enumerate(order) if o in axes])}, like)
+    return rw.make(
+        "expand", (inner,), {"shape": shape, "axes": tuple([i for i, o in enumerate(order) if o in axes])}, like
+    )
 
 
 def through_reshape(rw: Rewriter, op: Any, xs: tuple[Node, ...], attrs: dict[str, Any], like: Node) -> Any:

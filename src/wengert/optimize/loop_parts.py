@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..graph.graph import Graph
 from ..graph.node import ITEM, NO_ATTRS, Node
+from ..ops.base import OPS
 from .rewrite import Rewriter, is_constant
 from .simplify import rules
 
@@ -79,16 +80,30 @@ def hoisted(rw: Rewriter, bodies: Sequence[Graph], outer: Sequence[Node]) -> tup
     extra = [_invariants(rw, body, outer) for body in bodies]
     operands = {x.seq: x for x in outer}
     for found in extra:
-        operands |= {x.seq: x for _, x in found}
+        operands |= {f.outer.seq: f.outer for f in found}
     out: list[Graph] = []
     for body, found in zip(bodies, extra, strict=True):
         leaves = {k: leaf(x) for k, x in operands.items()}
         rest = [leaf(x) for x in body.inputs[len(outer) :]]
         known = {n.seq: leaves[x.seq] for n, x in zip(body.inputs, outer, strict=False)}
-        known |= {n.seq: leaves[x.seq] for n, x in found}
         known |= {n.seq: m for n, m in zip(body.inputs[len(outer) :], rest, strict=True)}
+        known |= {f.inner.seq: _turned(leaves[f.outer.seq]) if f.turned else leaves[f.outer.seq] for f in found}
         out.append(rebuilt(body, (*leaves.values(), *rest), known))
     return _without_unread(out, list(operands.values()))
+
+
+class Invariant(NamedTuple):
+    """A value of a body that is computed outside; ``turned``: there its axes are exchanged."""
+
+    inner: Node
+    outer: Node
+    turned: bool = False
+
+
+def _turned(n: Node) -> Node:
+    """A matrix with its axes exchanged."""
+    aval = n.aval.with_shape(n.shape[::-1])
+    return Node(OPS["permute"], (n,), {"order": (1, 0)}, None, aval, False, n.code, n.lasti, n.scope)
 
 
 def _without_unread(bodies: Sequence[Graph], outer: Sequence[Node]) -> tuple[list[Graph], list[Node]]:
@@ -103,20 +118,38 @@ def _without_unread(bodies: Sequence[Graph], outer: Sequence[Node]) -> tuple[lis
     return new, [outer[i] for i in kept]
 
 
-def _invariants(rw: Rewriter, body: Graph, outer: Sequence[Node]) -> list[tuple[Node, Node]]:
-    """Values of a body that depend on its first inputs alone, if others read them, with what they are outside."""
+def _invariants(rw: Rewriter, body: Graph, outer: Sequence[Node]) -> list[Invariant]:
+    """Values of a body that depend on its first inputs alone, if others read them, with what they are outside.
+
+    The matrix of a product lies so that vectors can run along the result: its kernel would turn it each time.
+    """
     k = len(outer)
     varying = dependents(body, [x.seq for x in body.inputs[k:]])
     varying |= {n.seq for n in body.nodes if type(n.aval) is tuple or n.op is ITEM}
     varying = dependents(body, varying)
     wanted: dict[int, Node] = {}
-    readers = [n.inputs for n in body.nodes if n.op is not None and n.seq in varying]
-    for x in [y for inputs in (*readers, body.outputs) for y in inputs]:
-        base = peeled(x)
-        if base.seq not in varying and base.op is not None:
-            wanted.setdefault(base.seq, base)
-    if not wanted:
+    matrices: dict[int, tuple[Node, bool]] = {}
+    for n in body.nodes:
+        for i, x in enumerate(n.inputs if n.op is not None and n.seq in varying else ()):
+            if x.seq not in varying and x.op is not None and n.op.name == "matmul" and len(x.shape) == 2:
+                if i == 1 or n.shape[-1] == 1:
+                    matrices[x.seq] = (x, i == 0)
+                    continue
+            base = peeled(x)
+            if base.seq not in varying and base.op is not None:
+                wanted.setdefault(base.seq, base)
+    for x in map(peeled, body.outputs):
+        if x.seq not in varying and x.op is not None:
+            wanted.setdefault(x.seq, x)
+    if not wanted and not matrices:
         return []
     env: dict[int, Any] = {n.seq: x for n, x in zip(body.inputs, outer, strict=False)}
-    rw._nodes(Graph(body.inputs, tuple(wanted.values()), body.name).nodes, env)
-    return [(n, env[n.seq]) for n in wanted.values() if not is_constant(env[n.seq])]
+    ends = (*wanted.values(), *[x for x, _ in matrices.values()])
+    rw._nodes(Graph(body.inputs, ends, body.name).nodes, env)
+    found = [Invariant(n, env[n.seq]) for n in wanted.values() if not is_constant(env[n.seq])]
+    for x, turned in matrices.values():
+        out = env[x.seq]
+        out = rw.make("permute", (out,), {"order": (1, 0)}, x) if turned else out
+        if not is_constant(out):
+            found.append(Invariant(x, out, turned))
+    return found

@@ -283,7 +283,16 @@ def _addends(out: Node, carry: Node, users: dict[int, int]) -> list[Node] | None
         if _leads(other, carry):
             return None
         found.append(other)
-    return found if users.get(carry.seq) == 1 else None
+    if users.get(carry.seq) != 1:
+        return None
+    return [term for x in reversed(found) for term in _terms(x, users)]
+
+
+def _terms(n: Node, users: dict[int, int]) -> list[Node]:
+    """A sum as its terms, as far as nothing else reads it."""
+    if n.op is None or n.op.name != "add" or users.get(n.seq) != 1:
+        return [n]
+    return [term for x in n.inputs for term in _terms(x, users)]
 
 
 def _leads(n: Node, carry: Node) -> bool:

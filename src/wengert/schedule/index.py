@@ -99,10 +99,8 @@ def digits(flat: Affine, shape: Sequence[int], sizes: Sequence[int]) -> Coords:
     for atom, c in flat.terms:
         if sizes[atom] == 1:
             continue
-        if c < 0:
-            raise Unaligned
         d = next((d for d, (s, n) in enumerate(zip(strides, shape, strict=True)) if n > 1 and s <= c < s * n), -1)
-        if d < 0 or c % strides[d]:
+        if d < 0 or c % strides[d]:  # a negative coefficient finds no digit either
             raise Unaligned
         room = strides[d] * shape[d]
         if c * sizes[atom] > room and d:
@@ -112,9 +110,8 @@ def digits(flat: Affine, shape: Sequence[int], sizes: Sequence[int]) -> Coords:
             raise Straddle(atom, inner)
         parts[d].append((atom, c // strides[d]))
     coords = tuple([affine(k, p) for k, p in zip(consts, parts, strict=True)])
-    for c, n in zip(coords, shape, strict=True):
-        if c.const + sum(k * (sizes[a] - 1) for a, k in c.terms) >= n:
-            raise Unaligned
+    if any(c.const + sum(k * (sizes[a] - 1) for a, k in c.terms) >= n for c, n in zip(coords, shape, strict=True)):
+        raise Unaligned
     return coords
 
 
@@ -133,10 +130,10 @@ def through(n: Node, coords: Coords, sizes: Sequence[int]) -> Coords:
         return tuple([c.times(t[2]).plus(t[0]) for c, t in zip(coords, attrs["spec"], strict=True)])
     if name == "windows":
         rank = len(attrs["kernel"])
-        n = len(shape) - rank
-        taps, places = coords[n : n + rank], coords[n + rank :]
+        lead = len(shape) - rank
+        taps, places = coords[lead : lead + rank], coords[lead + rank :]
         steps = zip(taps, attrs["dilation"], places, attrs["stride"], strict=True)
-        return (*coords[:n], *[k.times(d) + o.times(s) for k, d, o, s in steps])
+        return (*coords[:lead], *[k.times(d) + o.times(s) for k, d, o, s in steps])
     if name == "strided":
         return tuple([
             _sum([c.times(step[axis]) for c, step in zip(coords, attrs["steps"], strict=True)]).plus(start)

@@ -133,7 +133,7 @@ class Roots:
         weight = self.weight[n.seq]
         spread = any(size > n.aval.size for _, size in users)
         times = len({u.seq for u, _ in users})
-        if spread and weight > 0 or (times - 1) * weight > RECOMPUTED or self.size[n.seq] > NODES:
+        if (spread and weight > 0) or (times - 1) * weight > RECOMPUTED or self.size[n.seq] > NODES:
             self.kept.add(n.seq)
         elif len(self._inputs_of(n)) > READS:
             self.kept.add(n.seq)

@@ -224,7 +224,7 @@ def check(seed: int) -> str:
 
 def main() -> int:
     """Run programs until the time is over; 1 if one differed."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Random programs, compiled and not.")
     parser.add_argument("--start", type=int, default=0, help="first seed")
     parser.add_argument("--minutes", type=float, default=10.0)
     options = parser.parse_args()
