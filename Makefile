@@ -21,7 +21,7 @@ test quick parity: export OPENBLAS_NUM_THREADS := 1
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help venv demo examples test quick lint format types parity bench docs-table size wheel clean
+.PHONY: help venv demo examples test quick fuzz lint format types parity bench docs-table size wheel clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' Makefile
@@ -48,6 +48,9 @@ test: $(call with,test)  ## all tests, the examples of the docstrings, the code 
 
 quick: $(call with,test)  ## the tests not marked slow: under a minute
 	$(PYTEST) -m 'not slow'
+
+fuzz: $(call with,test)  ## random programs, compiled and not, for MINUTES (10) from seed START on
+	$(BIN)/python -m wengert.testing.fuzz --minutes $(or $(MINUTES),10) --start $(or $(START),2000)
 
 lint: $(call with,lint)  ## ruff: format and rules
 	$(BIN)/ruff format --check .
