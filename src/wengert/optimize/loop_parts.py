@@ -118,6 +118,11 @@ def _without_unread(bodies: Sequence[Graph], outer: Sequence[Node]) -> tuple[lis
     return new, [outer[i] for i in kept]
 
 
+def _is_matrix(n: Node, i: int) -> bool:
+    """Whether an operand is the matrix of a product with rows, or with a column."""
+    return n.op.name == "matmul" and len(n.shape) == 2 and (i == 1 or n.shape[1] == 1)
+
+
 def _invariants(rw: Rewriter, body: Graph, outer: Sequence[Node]) -> list[Invariant]:
     """Values of a body that depend on its first inputs alone, if others read them, with what they are outside.
 
@@ -131,10 +136,9 @@ def _invariants(rw: Rewriter, body: Graph, outer: Sequence[Node]) -> list[Invari
     matrices: dict[int, tuple[Node, bool]] = {}
     for n in body.nodes:
         for i, x in enumerate(n.inputs if n.op is not None and n.seq in varying else ()):
-            if x.seq not in varying and x.op is not None and n.op.name == "matmul" and len(x.shape) == 2:
-                if i == 1 or n.shape[-1] == 1:
-                    matrices[x.seq] = (x, i == 0)
-                    continue
+            if _is_matrix(n, i) and x.seq not in varying and not is_constant(x):
+                matrices[x.seq] = (x, i == 0)
+                continue
             base = peeled(x)
             if base.seq not in varying and base.op is not None:
                 wanted.setdefault(base.seq, base)
