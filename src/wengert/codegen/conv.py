@@ -9,7 +9,7 @@ from typing import NamedTuple
 from .conv_direct import direct, packed_size, packs_itself, pieces_of
 from .conv_pack import combine_sums, pack_weights, pad_rows
 from .conv_plan import Axis, Part, Phase, Problem, block, combine, extent, padded, phases
-from .conv_weight import block_weight, sums, weight_pieces, zero_weight
+from .conv_weight import block_weight, finishes_itself, sums, weight_pieces, zero_weight
 from .kernel import Epilogue, Recipe, Step
 from .target import Target
 
@@ -84,10 +84,14 @@ def weight_gradient(spec: Convolution, target: Target) -> Recipe:
     steps: list[Step] = []
     if sum(p.taps for p in problems) < math.prod(spec.w_shape[2:]):
         steps.append(Step(zero_weight(name + "_zero", spec.kind, spec.w_shape, spec.w_strides), ("out",)))
-    if pieces:
-        steps.append(Step(sums(name, pieces, target), ("x", "g", "sums")))
-        steps.append(Step(combine_sums(name + "_sum", [p.panels for p in pieces]), ("sums", "out")))
-    return Recipe(tuple(steps), {"sums": (spec.kind, max(1, sum(p.panels.elements for p in pieces)))})
+    if not pieces:
+        return Recipe(tuple(steps), {})
+    if finishes_itself(pieces):
+        steps.append(Step(sums(name, pieces, target), ("x", "g", "out")))
+        return Recipe(tuple(steps), {})
+    steps.append(Step(sums(name, pieces, target), ("x", "g", "sums")))
+    steps.append(Step(combine_sums(name + "_sum", [p.panels for p in pieces]), ("sums", "out")))
+    return Recipe(tuple(steps), {"sums": (spec.kind, sum(p.panels.elements for p in pieces))})
 
 
 def _name(stem: str, spec: Convolution, target: Target, epilogue: Epilogue | None) -> str:

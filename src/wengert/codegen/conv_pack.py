@@ -146,14 +146,29 @@ class _Tile(NamedTuple):
 
 def pack_block(b: Builder, panels: Panels, block: Value, memory: Value) -> None:
     """Code that packs one panel to the beginning of ``memory``, from the parameter w."""
+    _choose(b, _whole(b, panels, block, memory), _pack_rows, _pack_squares)
+
+
+def combine_block(b: Builder, panels: Panels, block: Value, memory: Value) -> None:
+    """Code that writes one panel, the only copy, from the beginning of ``memory`` to the parameter out."""
+    _choose(b, _whole(b, panels, block, memory), _combine_rows, _combine_squares)
+
+
+def _whole(b: Builder, panels: Panels, block: Value, memory: Value) -> _Tile:
     channel, weight = _block_place(b, panels, block)
     zero = b.lift(0, I64)
-    tile = _Tile(panels, memory, channel, weight, zero, zero, b.lift(panels.problem.channels, I64))
-    columns = _columns(panels)
+    return _Tile(panels, memory, channel, weight, zero, zero, b.lift(panels.problem.channels, I64))
+
+
+def _choose(
+    b: Builder, tile: _Tile,
+    rows: Callable[[Builder, _Tile], None], squares: Callable[[Builder, _Tile, _Columns], None],
+) -> None:  # fmt: skip
+    columns = _columns(tile.panels)
     if columns:
-        _pack_squares(b, tile, columns)
+        squares(b, tile, columns)
     else:
-        _pack_rows(b, tile)
+        rows(b, tile)
 
 
 def _by_tiles(
@@ -163,13 +178,8 @@ def _by_tiles(
     start = 0
     for each in panels:
         first, last = b.binary("max", b.lo - start, 0), b.binary("min", b.hi - start, each.blocks * each.parts)
-        columns = _columns(each)
         with b.loop(first, last) as number:
-            tile = _tile(b, memory, each, number)
-            if columns:
-                squares(b, tile, columns)
-            else:
-                rows(b, tile)
+            _choose(b, _tile(b, memory, each, number), rows, squares)
         start += each.blocks * each.parts
     moved = sum(each.elements + each.size * each.blocks for each in panels)
     return Kernel(b.finish(), start, 0, 0, ITEMSIZE[panels[0].problem.kind] * moved)
@@ -221,13 +231,14 @@ def _pack_rows(b: Builder, tile: _Tile) -> None:
     _each_row(b, tile, row)
 
 
-def _total(b: Builder, panels: Panels, at: Value) -> Value:
+def _total(b: Builder, tile: _Tile, at: Value) -> Value:
     """A vector of the sums, all copies added up in their order."""
+    panels = tile.panels
     if panels.copies == 1:
-        return b.load(b.sums, at, lanes=panels.lanes)
+        return b.load(tile.memory, at, lanes=panels.lanes)
     total = b.var(b.const(0, Type(panels.problem.kind, panels.lanes)))
     with b.loop(0, panels.copies, unroll=1) as s:
-        total.set(total.get() + b.load(b.sums, s * (panels.blocks * panels.size) + at, lanes=panels.lanes))
+        total.set(total.get() + b.load(tile.memory, s * (panels.blocks * panels.size) + at, lanes=panels.lanes))
     return total.get()
 
 
@@ -237,7 +248,7 @@ def _combine_rows(b: Builder, tile: _Tile) -> None:
     def row(weight: Value, place: Value) -> None:
         for j in range(panels.vectors):
             at, mask = weight + j * panels.lanes * p.w_out, tile.mask(b, j)
-            x = _total(b, panels, place + j * panels.lanes)
+            x = _total(b, tile, place + j * panels.lanes)
             if p.w_out == 1 or panels.lanes == 1:
                 b.store(b.out, at, x, mask)
             else:
@@ -303,7 +314,7 @@ def _combine_squares(b: Builder, tile: _Tile, columns: _Columns) -> None:
     panels, p = tile.panels, tile.panels.problem
 
     def square(j: Value, weight: Value, mask: Value | None, places: list[Value]) -> None:
-        rows = [_total(b, panels, place + j * panels.lanes) for place in places]
+        rows = [_total(b, tile, place + j * panels.lanes) for place in places]
         for i, x in enumerate(transpose(b, rows)):
             k = j * panels.lanes + i
             with ExitStack() as exists:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import NamedTuple
 
-from .conv_pack import Index, Panels, unravel
+from .conv_pack import Index, Panels, combine_block, unravel
 from .conv_plan import ITEMSIZE, Axis, Problem, extent, lanes_of
 from .kernel import Kernel, kernel_builder
 from .loop import I64, Builder, Type, Value, Var, pointer
@@ -19,6 +19,7 @@ from .micro import multiply_add
 from .target import Target
 
 _TILES = 64
+_ENOUGH_TILES = 16  # if there is nothing to gain by more
 _FEWEST = 200  # positions that a block passes by
 _SMALL = 4  # with fewer input channels, a block holds all taps of the row
 
@@ -102,6 +103,8 @@ def _tiling(problem: Problem, target: Target, blocks: int, pieces: int) -> tuple
         min(-(-_TILES // blocks), moved // max(8 * weights, 1)),
     )
     chunks = max(1, min(rows, chunks))
+    if chunks == 1 and blocks >= _ENOUGH_TILES:
+        return 1, 1, 1
     spread = outer if chunks * blocks < _TILES // 2 else 1
     parts = max(1, min(pieces, _TILES // (blocks * spread * chunks)))
     return chunks, spread, parts
@@ -156,28 +159,36 @@ def weight_pieces(problems: Sequence[tuple[Problem, WeightBlocking]]) -> tuple[W
     return tuple(pieces)
 
 
+def finishes_itself(pieces: Sequence[WeightPiece]) -> bool:
+    """Whether a tile has all sums of a block, and writes them to the gradient while they are in the cache."""
+    return all(p.blocking.chunks == 1 and p.tiles == p.panels.blocks >= _ENOUGH_TILES for p in pieces)
+
+
 def sums(name: str, pieces: Sequence[WeightPiece], target: Target) -> Kernel:
-    """The sums over chunks: operands x, g, sums."""
-    kind = pieces[0].problem.kind
-    b = kernel_builder(name, {"x": pointer(kind), "g": pointer(kind), "sums": pointer(kind)})
+    """The sums over chunks: operands x, g, sums (or out, if it `finishes_itself`)."""
+    kind, finishes = pieces[0].problem.kind, finishes_itself(pieces)
+    result = "out" if finishes else "sums"
+    b = kernel_builder(name, {"x": pointer(kind), "g": pointer(kind), result: pointer(kind)})
     start = 0
     for piece in pieces:
         first, last = b.binary("max", b.lo - start, 0), b.binary("min", b.hi - start, piece.tiles)
         with b.loop(first, last) as tile:
-            _Sums(b, piece, target).tile(tile)
+            _Sums(b, piece, target, finishes).tile(tile)
         start += piece.tiles
     positions = [math.prod(a.outs for a in p.problem.axes) for p in pieces]
     flops = sum(2 * p.problem.depth * p.problem.outs * p.problem.groups * n for p, n in zip(pieces, positions))
     first = pieces[0].problem
     moved = extent(first) + sum(positions) * first.groups * first.outs + sum(p.panels.elements for p in pieces)
-    return Kernel(b.finish(), start, 0, flops, ITEMSIZE[kind] * moved)
+    scratch = ITEMSIZE[kind] * max(p.panels.size for p in pieces) if finishes else 0
+    return Kernel(b.finish(), start, scratch, flops, ITEMSIZE[kind] * moved)
 
 
 class _Sums:
     """Writes the code of one piece."""
 
-    def __init__(self, b: Builder, piece: WeightPiece, target: Target) -> None:
-        self.b, self.piece, self.panels = b, piece, piece.panels
+    def __init__(self, b: Builder, piece: WeightPiece, target: Target, finishes: bool) -> None:
+        self.b, self.piece, self.panels, self.finishes = b, piece, piece.panels, finishes
+        self.sums = b.retype(b.scratch, piece.problem.kind) if finishes else b.sums
         self.p, self.k = piece.problem, piece.blocking
         self.row: Axis = self.p.axes[-1]
         self.outer = self.p.axes[:-1]
@@ -192,7 +203,7 @@ class _Sums:
         chunk, block, spread, part = (b.lift(i, I64) for i in unravel(tile, counts))
         group, number = unravel(block, (p.groups, panels.blocks_of_group))
         channel = b.lift(number * panels.width, I64)
-        at = (chunk * panels.blocks + block) * panels.size + panels.start
+        at = b.lift(0, I64) if self.finishes else (chunk * panels.blocks + block) * panels.size + panels.start
         low, high = chunk * self.rows // k.chunks, (chunk + 1) * self.rows // k.chunks
         with b.loop(low, high, k.strip, unroll=1) as first:
             rows = _Rows(first, b.binary("min", first + k.strip, high), first > low)
@@ -201,6 +212,8 @@ class _Sums:
                 taps = unravel(tap, [a.taps for a in self.outer])
                 place = tap * (self.row.taps * p.channels * panels.width) + at
                 self.strip(_Where(b.lift(group, I64), channel, taps, place), part, rows)
+        if self.finishes:
+            combine_block(b, panels, block, self.sums)
 
     def strip(self, where: _Where, part: Value, rows: _Rows) -> None:
         """Rows that stay in the cache while all blocks pass by."""
@@ -229,7 +242,7 @@ class _Sums:
         with b.when(rows.more):
             for place, vectors in zip(places, totals, strict=True):
                 for j, total in enumerate(vectors):
-                    total.set(b.load(b.sums, place + j * k.lanes, lanes=k.lanes))
+                    total.set(b.load(self.sums, place + j * k.lanes, lanes=k.lanes))
         with b.loop(rows.low, rows.high, unroll=1) as r:
             x = where.group * p.x_group + where.first * p.x_channel + (where.channel if p.depthwise else 0)
             g = where.group * p.out_group + where.channel * p.out_channel + p.out_base
@@ -247,7 +260,7 @@ class _Sums:
                 self.positions(where, x, g, totals)
         for place, vectors in zip(places, totals, strict=True):
             for j, total in enumerate(vectors):
-                b.store(b.sums, place + j * k.lanes, total.get())
+                b.store(self.sums, place + j * k.lanes, total.get())
 
     def positions(self, where: _Where, x: Value, g: Value, totals: list[list[Var]]) -> None:
         """The positions of a row."""
