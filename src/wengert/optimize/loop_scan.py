@@ -10,6 +10,7 @@ from ..graph.node import Node
 from ..ops.base import Elementwise, Reduce
 from ..ops.control_graphs import batched
 from ..ops.control_scan import Layout
+from .loop_kept import Made
 from .loop_parts import SUNK, dependents, hoisted, leaf, peeled, rebuilt, sunk
 from .rewrite import is_constant
 
@@ -211,11 +212,30 @@ class Scan:
         size = self.steps * sum(b.aval.nbytes for b in border)
         if not border or size > max(ROOM, 4 * self._stack_bytes()):
             return
+        rest = self._take_kept(graph, border)
+        if not rest:
+            return
         bases = [x for x in graph.inputs if x.seq not in {c.inner.seq for c in self.carries}]
-        read = {x.seq for n in Graph(graph.inputs, tuple(border), "").nodes for x in n.inputs}
-        found = self._batched([b for b in bases if b.seq in read], border)
-        self.slices += list(zip(border, found, strict=True))
-        self.stacked |= {x.seq: s for x, s in zip(border, found, strict=True)}
+        read = {x.seq for n in Graph(graph.inputs, tuple(rest), "").nodes for x in n.inputs}
+        self._known(rest, self._batched([b for b in bases if b.seq in read], rest))
+
+    def _known(self, values: Sequence[Node], stacks: Sequence[Node]) -> None:
+        """Values of the body are there for all steps."""
+        self.slices += list(zip(values, stacks, strict=True))
+        self.stacked |= {x.seq: s for x, s in zip(values, stacks, strict=True)}
+
+    def _take_kept(self, graph: Graph, border: Sequence[Node]) -> list[Node]:
+        """Have earlier scans stack what they compute of these values; those that none computes."""
+        given = self.fixed | self.stacked
+        rest = list(border)
+        for made in self.rw.made:
+            if made.steps != self.steps:
+                continue
+            pairs = [(n, found) for n in rest if (found := made.found(graph, given, n)) is not None]
+            if pairs:
+                self._known([n for n, _ in pairs], made.extended(self.rw, [x for _, x in pairs]))
+                rest = [n for n in rest if n.seq not in self.stacked]
+        return rest
 
     def _border(self, graph: Graph, inside: set[int]) -> list[Node]:
         """The values of a part of the body that the rest reads, each behind its movements."""
@@ -247,7 +267,9 @@ class Scan:
             **self.n.attrs, "body": body, "consts": len(self.consts), "carries": len(self.carries), "keep": keep
         }  # fmt: skip
         operands = (*[x for _, x in self.consts], *[c.init for c in self.carries], *[x for _, x in self.slices])
-        found = iter(self.rw.items(self.n.op, operands, attrs, self.n))
+        items = self.rw.items(self.n.op, operands, attrs, self.n)
+        self.rw.made.append(Made(items, _is_dear))
+        found = iter(items)
         for c in self.carries:
             item = next(found)
             if c.final:

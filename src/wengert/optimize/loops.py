@@ -17,6 +17,7 @@ from ..graph.graph import Graph
 from ..graph.node import ITEM, Node
 from ..ops.control_scan import Layout
 from ..ops.control_while import Chain
+from .loop_kept import Made, with_latest
 from .loop_parts import hoisted, sunk
 from .loop_scan import Scan
 from .rewrite import Rewriter, Rule
@@ -27,7 +28,8 @@ HOLDING = frozenset({"scan", "while_loop", "cond", "switch"})
 
 def loops(graph: Graph) -> Graph:
     """The graph with its loops rewritten, inner ones first."""
-    return Loops(graph).run(graph)
+    found = Loops(graph)
+    return with_latest(found.run(graph), found.made)
 
 
 def map_bodies(graph: Graph, f: Any) -> Graph:
@@ -67,6 +69,7 @@ class Loops(Rewriter):
 
     def __init__(self, graph: Graph) -> None:
         super().__init__(_table())
+        self.made: list[Made] = []
         self.used: dict[int, set[int]] = {}
         for n in graph.nodes:
             if n.op is ITEM:
