@@ -284,4 +284,7 @@ class Evaluator:
         """Write elements of a buffer."""
         base, step = self.index(flat)
         assert step == 1 or self.lanes == 1, "stores run along the last block"
-        self.b.store(self.operands.pointer(n), base, x, mask)
+        if mask is not None and x.type.kind in ("i8", "u8"):  # LLVM 22 writes four bytes if one lane holds
+            self.b.scatter(self.operands.pointer(n), self.lanes_of(flat), x, mask)
+        else:
+            self.b.store(self.operands.pointer(n), base, x, mask)

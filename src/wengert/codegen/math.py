@@ -174,9 +174,12 @@ def expm1_near(r: Value) -> Value:
 @widened
 def exp(x: Value) -> Value:
     """e ** x."""
+    b = x.b
     low, high = FORMATS[x.type.kind].exp_range
-    r, n, _ = _reduce(at_least(low, at_most(high, x)))
-    return x.b.ldexp(expm1_near(r) + 1.0, n)
+    # Processors take a hundred cycles to round a result away, and a softmax's mask makes many of them: choose 0.
+    gone = x < low
+    r, n, _ = _reduce(b.select(gone, 0.0, at_most(high, x)))
+    return b.select(gone, 0.0, b.ldexp(expm1_near(r) + 1.0, n))
 
 
 @widened
