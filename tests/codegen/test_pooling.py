@@ -12,7 +12,8 @@ import pytest
 
 import wengert as wg
 import wengert.nn.functional as F
-from wengert.codegen.kernel import Recipe
+from wengert.codegen.kernel import Place, Recipe
+from wengert.codegen.loop import I64, Builder, Type, Value
 from wengert.codegen.lower import module_text
 from wengert.codegen.pool import Pool, Window, max_pool, max_pool_gradient, mean_pool, mean_pool_gradient
 from wengert.codegen.target import Target, aarch64, avx2, avx512, host_features
@@ -194,6 +195,33 @@ def test_narrower_target_and_cuts(layout: Strides) -> None:
     case = Case(*FIXED["3x3 stride 2"], layout=layout, kind="f64")
     case.check(TARGETS[0], cuts=5)
     case.check_mean(TARGETS[0], "window")
+
+
+class PlusIndex:
+    """x + 100 n + 10 channel + the last position: an epilogue that shows where it stands."""
+
+    name = "plus index"
+    operands: Mapping[str, Type] = {}
+
+    def __call__(self, b: Builder, x: Value, place: Place) -> Value:
+        total: Value = b.const(0, I64.widened(place.lanes))
+        for d, factor in ((0, 100), (1, 10), (len(place.index) - 1, 1)):
+            i = b.splat(place.index[d], place.lanes)
+            total = total + (i + b.iota(place.lanes) if d == place.axis else i) * factor
+        return x + b.cast(total, "f32")
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_epilogue(layout: Strides) -> None:
+    case = Case(*FIXED["3x3 stride 2"], layout=layout)
+    for recipe, plain, given in (
+        (max_pool(case.spec, TARGETS[-1], epilogue=PlusIndex()), max_pool(case.spec, TARGETS[-1]), {"x": case.x}),
+        (mean_pool_gradient(case.spec, 2.0, TARGETS[-1], PlusIndex()),
+         mean_pool_gradient(case.spec, 2.0, TARGETS[-1]), {"g": case.g}),
+    ):  # fmt: skip
+        got, without = (case.compute(r, TARGETS[-1], 3, **given)[0] for r in (recipe, plain))
+        n, c, _, w = np.indices(got.shape)
+        np.testing.assert_allclose(got, without + 100 * n + 10 * c + w, rtol=1e-6)
 
 
 def test_empty() -> None:

@@ -21,6 +21,11 @@ class Convolution(NamedTuple):
 
     ``x_shape`` (N, groups·C, *S), ``w_shape`` (groups·D, C, *K). Strides count elements, one for each dimension of
     x, w and the result (N, groups·D, *O), and say the order of memory: with channels last that of dimension 1 is 1.
+
+    >>> spec = Convolution("f32", (2, 16, 8, 8), (32, 16, 3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1), (1, 1), 1,
+    ...                    (1024, 1, 128, 16), (144, 9, 3, 1), (2048, 1, 256, 32))
+    >>> spec.out_shape, spec.flops
+    ((2, 32, 8, 8), 1179648)
     """
 
     kind: str
