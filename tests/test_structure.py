@@ -37,6 +37,7 @@ LAYERS = """
     optimize
     schedule  codegen
     runtime
+    guards
     capturing
     differentiable
     checking

@@ -15,12 +15,17 @@ from .graph.graph import Graph
 from .graph.handle import Handle, node_of, symbol, wrap
 from .graph.node import Node, Sink
 from .graph.trace import using
+from .guards import Guards, Names
 
 
 class ArgumentSlot(NamedTuple):
     """A tensor among the arguments, by its number."""
 
     index: int
+
+
+class Output(int):
+    """A result that the graph computes, by the number of its output. A tensor that is returned twice has one."""
 
 
 class Captured:
@@ -34,44 +39,12 @@ class Captured:
     slots: list[Any]
     numbers: list[Any]
     draws: list[Any]
-    results: list[Any]  # for each leaf of the result: an int (an output), a handle from outside, or a plain object
+    results: list[Any]  # for each leaf of the result: `Output`, `ArgumentSlot`, a tensor from outside, or any object
     structure: Any
     written: list[Any]  # slots of changed tensors
     grads: list[tuple[Sink, bool]]  # gradients that are replaced, and whether by a tensor or by None
     guards: Guards
     freed: bool  # a backward pass was made inside: the results carry no gradient
-
-
-class Guards:
-    """What was looked at while tracing, besides shapes and dtypes, and must be the same when the program is used."""
-
-    def __init__(self, capture: Capture) -> None:
-        self.modules = list(capture.modules.values())
-        self.fixed = list(capture.fixed)
-        self.grads = list(capture.grads_read)
-        self.owners = {id(s.owner): (s.owner, s.owner.param_groups) for s, _ in self.fixed}
-        self.options = self._options()
-
-    def _options(self) -> list[tuple[Any, Any, Any, Any]]:
-        return [(s.owner.param_groups[s.group], s.key, s.index, value) for s, value in self.fixed]
-
-    def broken(self) -> str:
-        """What has changed, in words; empty if nothing."""
-        for module, training in self.modules:
-            if module.training is not training:
-                return f"{type(module).__name__} is in {'training' if module.training else 'evaluation'} mode now"
-        for owner, groups in self.owners.values():
-            if owner.param_groups is not groups:  # loaded from a state dictionary
-                self.owners[id(owner)] = (owner, owner.param_groups)
-                self.options = self._options()
-        for options, key, index, value in self.options:
-            now = options[key] if index is None else options[key][index]
-            if now is not value and now != value:
-                return f"the option {key!r} of an optimizer is {now} now"
-        for sink, was_none in self.grads:
-            if (sink.grad is None) is not was_none:
-                return "a gradient is None now" if not was_none else "a gradient is there now"
-        return ""
 
 
 def capture(f: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Captured:
@@ -89,6 +62,7 @@ def _capture(f: Callable[..., Any], args: Any, kwargs: dict[str, Any], dynamic: 
     state = Capture(dynamic)
     inputs: list[Node] = []
     given: list[Any] = []
+    names = Names(f)
     for x in leaves:
         if isinstance(x, np.ndarray):
             x = wrap(x)
@@ -105,9 +79,11 @@ def _capture(f: Callable[..., Any], args: Any, kwargs: dict[str, Any], dynamic: 
             STATE.grad = grad  # the caller's mode
             symbolic_args, symbolic_kwargs = tree.unflatten(structure, given)
             found = f(*symbolic_args, **symbolic_kwargs)
-        return _close(state, inputs, found)
+        out = _close(state, inputs, found)
     finally:
         state.undo()
+    out.guards = Guards(state, names, out.slots)
+    return out
 
 
 def _close(state: Capture, inputs: list[Node], found: Any) -> Captured:
@@ -118,14 +94,19 @@ def _close(state: Capture, inputs: list[Node], found: Any) -> Captured:
     known = {id(x) for x, _ in state.seen.values()}
     results: list[Any] = []
     ends: list[Node] = []
-    while leaves:  # emptied, so that only what lives on is referred to
-        x = leaves.pop(0)
-        if isinstance(x, Handle) and id(x) not in known:
-            results.append(len(ends))
-            ends.append(node_of(x))
-        else:
+    places: dict[int, Output] = {}
+    for x in leaves:
+        if not isinstance(x, Handle) or id(x) in known:
             results.append(x)
+        elif id(x) in state.arguments:
+            results.append(ArgumentSlot(state.arguments[id(x)]))
+        else:
+            if id(x) not in places:
+                places[id(x)] = Output(len(ends))
+                ends.append(node_of(x))
+            results.append(places[id(x)])
     x = None
+    leaves.clear()  # so that only what lives on is referred to
     written = state.written()
     gradients = state.gradients()
     ends += [node for _, node in written]
@@ -147,6 +128,5 @@ def _close(state: Capture, inputs: list[Node], found: Any) -> Captured:
         for s, _ in written
     ]
     out.grads = [(sink, g is not None) for sink, g in gradients]
-    out.guards = Guards(state)
     out.freed = state.freed
     return out

@@ -17,19 +17,19 @@ from typing import Any
 import numpy as np
 
 from . import tree
-from .capturing import ArgumentSlot, Captured, capture
+from .capturing import ArgumentSlot, Captured, Output, capture
 from .config import STATE
 from .differentiable import DifferentiableStep, carries_gradient
 from .errors import ArgumentError, message
 from .graph.alias import is_pinned, move_to_copy, owned_base
-from .graph.capture import EntrySlot, GradSlot, HeldSlot
+from .graph.capture import AttributeSlot, EntrySlot, GradSlot, HeldSlot
 from .graph.handle import Handle, wrap
 from .graph.node import Node, Sink
 from .tensor import Tensor
 
 
 class RecompileWarning(UserWarning):
-    """A compiled function was traced again."""
+    """A compiled function was traced again, or a call of it runs in eager mode."""
 
 
 class Step:
@@ -48,9 +48,8 @@ class Step:
         self.args = graph.inputs[: cuts[0]]
         self.hidden = graph.inputs[cuts[0] : cuts[1]]
         number_nodes, key_nodes = graph.inputs[cuts[1] : cuts[2]], graph.inputs[cuts[2] :]
-        results = [r for r in captured.results if type(r) is int]
-        self.result_nodes = graph.outputs[: len(results)]
-        first = len(results)
+        first = len({r for r in captured.results if type(r) is Output})
+        self.result_nodes = graph.outputs[:first]
         self.written = list(zip(captured.written, graph.outputs[first : first + len(captured.written)], strict=True))
         self.grad_nodes = graph.outputs[first + len(captured.written) :]
         self.program = Program(graph, self._replaced(), link=link)
@@ -59,6 +58,9 @@ class Step:
         self.own = [(self.numbers[i : i + 1].reshape(()), n) for i, n in enumerate(number_nodes)]
         self.own += [(self.keys[i], n) for i, n in enumerate(key_nodes)]
         self._sort_outputs()
+        self.changed = [s.index for s in captured.written if isinstance(s, ArgumentSlot)]
+        self.touched = {id(s.handle) for s in captured.written if isinstance(s, HeldSlot)}
+        self.writes = bool(self.changed or self.touched)
         if link:
             self._bind()
 
@@ -116,26 +118,33 @@ class Step:
             for slot, node in self.written
             if node.seq not in p.inplace or own.get(_identity(slot)) is not p.inplace[node.seq]
         ]
-        nodes = iter(self.result_nodes)
-        self.leaves = [next(nodes) if type(r) is int else r for r in captured.results]
         grads = iter(self.grad_nodes)
         self.grads = [(sink, next(grads) if there else None) for sink, there in captured.grads]
         # The first to ask for a fresh array gets it, the others get copies.
         first: set[int] = set()
         self.owned: list[bool] = []
-        for n in [n for n in self.leaves if type(n) is Node] + [n for _, n in self.grads if n is not None]:
+        for n in [*self.result_nodes, *[n for _, n in self.grads if n is not None]]:
             self.owned.append(n.seq in self.where and n.seq not in first)
             first.add(n.seq)
         # Gradients are written to where the last ones are, if nobody else refers to those.
         found = [n.seq for _, n in self.grads if n is not None]
         sinks = {n.seq: sink for sink, n in self.grads if n is not None and found.count(n.seq) == 1}
-        results = {n.seq for n in self.leaves if type(n) is Node}
+        results = {n.seq for n in self.result_nodes}
         self.shapes: list[tuple[Any, Any, Sink | None, list[Any]]] = [
             (n.shape, n.aval.dtype, sinks.get(n.seq) if n.seq not in results else None, [None]) for n in self.fresh
         ]
         self.single = captured.structure is tree.LEAF
 
     # -- running ---------------------------------------------------------------------------
+
+    def mixes(self, arrays: Sequence[Any]) -> bool:
+        """Whether an argument shares memory with something else that is written: only eager mode knows what then."""
+        for x in arrays:
+            alias = getattr(x, "_alias", None)
+            if id(x if alias is None or alias.base is None else alias.base) in self.touched:
+                return True
+        values = [getattr(x, "_value", x) for x in arrays]
+        return any(np.may_share_memory(values[i], v) for i in self.changed for j, v in enumerate(values) if j != i)
 
     def __call__(self, arrays: Sequence[Any]) -> Any:
         """Run on the arrays (or tensors) of the arguments; the result."""
@@ -211,27 +220,45 @@ class Step:
         return outs
 
     def _deliver(self, arrays: Sequence[Any], outs: list[Any]) -> Any:
-        """Put outputs where they belong; the result."""
-        where = self.where
-        for slot, node in self.copies:
-            h: Any = arrays[slot.index] if isinstance(slot, ArgumentSlot) else slot.get()
-            if isinstance(h, Handle):
-                owned_base(h)
-            i = where.get(node.seq)
-            target: Any = getattr(h, "_value", h)
-            np.copyto(target, outs[i] if i is not None else self._known(node, arrays))
-        owned = iter(self.owned)
-        leaves = [wrap(self._array(r, next(owned), arrays, outs)) if type(r) is Node else r for r in self.leaves]
-        for sink, node in self.grads:
+        """Put outputs where they belong; the result. All is read before anything is written."""
+        where, owned = self.where, iter(self.owned)
+        results = [wrap(self._array(n, next(owned), arrays, outs)) for n in self.result_nodes]
+        grads = [None if n is None else self._array(n, next(owned), arrays, outs) for _, n in self.grads]
+        if self.copies:
+            self._copy(arrays, outs)
+        for (sink, node), value in zip(self.grads, grads, strict=True):
             if node is None:
                 sink.grad = None
-                continue
-            value = self._array(node, next(owned), arrays, outs)
-            if sink.grad is None or sink.grad._value is not value:
+            elif sink.grad is None or sink.grad._value is not value:
                 sink.grad = wrap(value)
                 if node.seq in where:
                     self.shapes[where[node.seq]][3][0] = sink.grad
+        leaves = [self.leaf(r, results, arrays) for r in self.captured.results]
         return leaves[0] if self.single else tree.unflatten(self.captured.structure, leaves)
+
+    def _copy(self, arrays: Sequence[Any], outs: list[Any]) -> None:
+        """Outputs that could not be written in place go to where they belong."""
+        where = self.where
+        values = [outs[where[n.seq]] if n.seq in where else np.array(self._known(n, arrays)) for _, n in self.copies]
+        for (slot, _), value in zip(self.copies, values, strict=True):
+            if isinstance(slot, AttributeSlot):
+                slot.set(wrap(np.array(value)))
+                continue
+            h: Any = arrays[slot.index] if isinstance(slot, ArgumentSlot) else slot.get()
+            if isinstance(h, Handle):
+                owned_base(h)
+            target: Any = getattr(h, "_value", h)
+            np.copyto(target, value)
+
+    @staticmethod
+    def leaf(r: Any, results: Sequence[Any], arrays: Sequence[Any]) -> Any:
+        """A leaf of the result."""
+        if type(r) is Output:
+            return results[r]
+        if type(r) is ArgumentSlot:
+            x = arrays[r.index]
+            return x if isinstance(x, Handle) else wrap(x)
+        return r
 
     def _array(self, n: Node, owned: bool, arrays: Sequence[Any], outs: list[Any]) -> Any:
         """The value of an output, in memory of its own."""
@@ -290,12 +317,15 @@ def _identity(slot: Any) -> Any:
         return ("argument", slot.index)
     if isinstance(slot, HeldSlot):
         return ("held", id(slot.handle))
+    if isinstance(slot, AttributeSlot):
+        return ("attribute", id(slot.module), slot.name)
     if isinstance(slot, EntrySlot):
         return ("entry", id(slot.owner), tuple(id(k) if isinstance(k, Handle) else k for k in slot.keys))
     return ("grad", id(slot.sink))
 
 
 _MISSED = object()
+KEPT = 16  # programs for arguments of one kind that are kept, the latest ones
 
 
 class Compiled:
@@ -328,7 +358,7 @@ class Compiled:
         self._say(key, reason)
         captured = capture(self.function, args, kwargs)
         step = DifferentiableStep(captured) if STATE.grad and carries_gradient(captured) else Step(captured)
-        self.steps.setdefault(key, []).append(step)
+        self.steps[key] = [*self.steps.get(key, ()), step][-KEPT:]
         return self._run(step, args, kwargs, arrays)
 
     def _again(self, args: tuple[Any, ...]) -> Any:
@@ -339,7 +369,7 @@ class Compiled:
         for x in args:
             if type(x) is not Tensor or x._node is not None:
                 return _MISSED
-        if step.captured.guards.broken():
+        if step.captured.guards.broken() or (step.writes and step.mixes(args)):
             return _MISSED
         outs = step.attempt(args)
         return _MISSED if outs is None else step._deliver(args, outs)
@@ -349,6 +379,10 @@ class Compiled:
         simple = type(step) is Step and not kwargs and not self.check
         simple = simple and all(type(x) is Tensor and x._node is None for x in args)
         self.plain = (step, len(args), STATE.grad) if simple else None
+        inner = getattr(step, "forward", step)
+        if inner.writes and inner.mixes(arrays):
+            self._warn("runs in eager mode", "an argument shares memory with something else that the function changes")
+            return self.function(*args, **kwargs)
         if self.check:
             from .checking import checked_call
 
@@ -361,10 +395,26 @@ class Compiled:
         if not self.steps or (not reason and other_mode in self.steps):
             return
         reason = reason or "the arguments have another structure, shape or dtype"
+        self._warn("is compiled again", reason)
+
+    def _warn(self, what: str, reason: str) -> None:
         if reason not in self.warned:
             self.warned.add(reason)
             name = getattr(self, "__name__", "function")
-            warnings.warn(message("compile", f"{name} is compiled again", reason), RecompileWarning, stacklevel=3)
+            warnings.warn(message("compile", f"{name} {what}", reason), RecompileWarning, stacklevel=4)
+
+
+class _Same:
+    """Stands for an object that cannot be hashed: equal to itself alone."""
+
+    def __init__(self, x: Any) -> None:
+        self.x = x
+
+    def __hash__(self) -> int:
+        return id(self.x)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self.x is other.x
 
 
 def _key(leaves: Sequence[Any], structure: Any) -> tuple[Any, list[Any]]:
@@ -380,7 +430,7 @@ def _key(leaves: Sequence[Any], structure: Any) -> tuple[Any, list[Any]]:
             parts.append((x.shape, x.dtype.num, False))
             arrays.append(x)
         else:
-            parts.append((type(x), x if getattr(type(x), "__hash__", None) else id(x)))
+            parts.append((type(x), x if getattr(type(x), "__hash__", None) else _Same(x)))
     return tuple(parts), arrays
 
 

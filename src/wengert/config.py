@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextvars
 import functools
+import itertools
 import os
 import threading
 from collections.abc import Callable, Generator
@@ -53,6 +54,21 @@ class State(threading.local):
 
 
 STATE = State()
+
+
+class Changes:
+    """A number that moves whenever something changes that programs rest on: see `wengert.guards`."""
+
+    def __init__(self) -> None:
+        self._numbers = itertools.count(1)
+        self.count = 0
+
+    def __call__(self) -> None:
+        """Something has changed."""
+        self.count = next(self._numbers)
+
+
+CHANGES = Changes()
 
 
 @contextmanager

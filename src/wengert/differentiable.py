@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from . import tree
-from .capturing import Captured
+from .capturing import Captured, Output
 from .graph.graph import Graph
 from .graph.handle import Handle, lift, make_node, node_of, of_node, results, symbol, wrap
 from .graph.node import Node, ancestors
@@ -31,7 +31,7 @@ def carries_gradient(captured: Captured) -> bool:
     for n in graph.nodes:
         if n.requires_grad and n.inputs and any(x.seq in depends for x in n.inputs):
             depends.add(n.seq)
-    return any(graph.outputs[r].seq in depends for r in captured.results if type(r) is int)
+    return any(graph.outputs[r].seq in depends for r in captured.results if type(r) is Output)
 
 
 class Halves:
@@ -76,8 +76,7 @@ class DifferentiableStep:
         from .runtime.program import Program
 
         self.captured = captured
-        self.places = [i for i, r in enumerate(captured.results) if type(r) is int]
-        outs = [captured.results[i] for i in self.places]
+        outs = self.outs = sorted({r for r in captured.results if type(r) is Output})
         self.halves = Halves(captured.graph, outs)
         more = len(self.halves.forward.outputs) - len(captured.graph.outputs)
         self.forward = Step(_extended(captured, self.halves.forward, outs, more))
@@ -93,30 +92,28 @@ class DifferentiableStep:
         """Run forward; the results know how to run backward."""
         values = self.forward(arrays)
         captured, halves = self.captured, self.halves
-        count = len(self.places)
+        count = len(self.outs)
         given = [x if isinstance(x, Handle) else wrap(x) for x in arrays]
         handles = [*given, *[s.get() for s in captured.slots], *[lift(x) for x, _ in self.forward.own]]
         extra = iter(v._value for v in values[count:])
         kept = [handles[s]._value if type(s) is int else next(extra) for s in halves.sources]
         outs = values[:count]
         shapes = [o._value for o in outs]
-        call = {"graph": _only(captured.graph, [captured.results[i] for i in self.places])}
+        call = {"graph": _only(captured.graph, self.outs)}
         node = make_node(OPS["call"], tuple([node_of(h) for h in handles]), call, None, True)
         value: Any = shapes[0] if count == 1 else tuple(shapes)
         node.data = value
         node.saved = lambda g, need: self._pull(g, kept, shapes, len(handles))
         found = results(node, value)
-        leaves = list(captured.results)
-        for i, handle in zip(self.places, found if count > 1 else (found,), strict=True):
-            leaves[i] = handle
+        ends = found if count > 1 else (found,)
+        leaves = [self.forward.leaf(r, ends, arrays) for r in captured.results]
         return tree.unflatten(captured.structure, leaves)
 
     def _pull(self, g: Any, kept: list[Any], shapes: list[Any], n_inputs: int) -> list[Any]:
         """Adjoints of the inputs, over arrays."""
         halves = self.halves
-        gs = [g] if len(self.places) == 1 else full_tuple(g, shapes)
-        wanted = [self.captured.results[i] for i in self.places]
-        seeds = [gs[wanted.index(i)] for i in halves.outs]
+        gs = [g] if len(self.outs) == 1 else full_tuple(g, shapes)
+        seeds = [gs[i] for i in halves.outs]
         made = _made(self.backward_graph)
         outs = [np.empty(n.shape, n.aval.dtype) for n in made]
         given = [np.require(x, requirements=["C", "A"]) for x in (*kept, *seeds)]
@@ -157,7 +154,7 @@ def _extended(captured: Captured, forward: Graph, outs: Sequence[int], more: int
     rest = ends[len(captured.graph.outputs) :]
     order = [*[ends[i] for i in outs], *rest, *ends[first : len(captured.graph.outputs)]]
     new.graph = Graph(forward.inputs, tuple(order), forward.name)
-    new.results = list(range(first + more))
+    new.results = [Output(i) for i in range(first + more)]
     _, new.structure = tree.flatten([0] * (first + more))
     return new
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from . import dtypes as dt
-from .config import STATE
+from .config import CHANGES, STATE
 from .errors import DTypeError, GraphError, TraceError, message
 from .functional import pointwise as pw
 from .functional.methods import METHODS
@@ -90,10 +90,12 @@ class HookHandle:
         self.hooks = hooks
         self.id = HookHandle._next = HookHandle._next + 1
         hooks[self.id] = hook
+        CHANGES()
 
     def remove(self) -> None:
         """Take the hook off; a second call does nothing."""
         self.hooks.pop(self.id, None)
+        CHANGES()
 
     def __enter__(self) -> HookHandle:
         return self
@@ -205,6 +207,7 @@ class Tensor(Handle):
             fresh = Node(None, (), NO_ATTRS, value, None if value is not None else self.aval, bool(requires_grad))
         fresh.sink = node.sink if node is not None and node.sink is not None else Sink() if requires_grad else None
         self._node = fresh
+        CHANGES()
         if self._alias is not None:
             self._alias.pin(fresh)
             self._alias.leaf = fresh.sink if self._alias.base is not None else None
@@ -274,6 +277,8 @@ class Tensor(Handle):
     @data.setter
     def data(self, value: Handle) -> None:
         old = self._node
+        if self._value is None or value._value is None or self.aval != value.aval:
+            CHANGES()
         self._value = np.asarray(value._value)
         self._alias = None
         if old is None or not old.requires_grad:

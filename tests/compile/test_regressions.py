@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pytest
 
 import wengert as wg
 from wengert import nn
@@ -25,6 +26,9 @@ def as_eager(scenario: Callable[[Any], Any], tol: float = 1e-5) -> None:
     assert len(found[0]) == len(found[1])
     for a, b in zip(*found, strict=True):
         assert type(a) is type(b)
+        if isinstance(a, str):
+            assert a == b
+            continue
         np.testing.assert_allclose(b, a, rtol=tol, atol=tol)
 
 
@@ -156,5 +160,209 @@ def test_views_of_what_is_written_in_place():
             return y, z, v
 
         return f(wg.arange(12.0).reshape(3, 4))
+
+    as_eager(scenario)
+
+
+# -- what changes between calls --------------------------------------------------------------------
+
+
+def trained(compiler, change, n=6, make=net_and_step):
+    """Losses and weights of steps between which ``change(k, net, optimizer)`` happens."""
+    net, optimizer, step = make(compiler)
+    seen = []
+    for k, (x, y) in enumerate(batches(n)):
+        change(k, net, optimizer)
+        seen += [step(x, y), *state_of(net)]
+    return seen
+
+
+def freeze(k, net, optimizer):
+    net[0].weight.requires_grad_(k not in (2, 3))
+
+
+def unfreeze(k, net, optimizer):
+    net[0].requires_grad_(k > 2)
+
+
+def swap_a_layer(k, net, optimizer):
+    if k == 2:
+        net[0] = nn.Linear(4, 8)
+
+
+def swap_a_parameter(k, net, optimizer):
+    if k == 2:
+        net[0].weight = nn.Parameter(wg.ones(8, 4))
+    if k == 4:
+        net[2].bias = None
+
+
+def load_by_assignment(k, net, optimizer):
+    if k == 2:
+        net.load_state_dict({name: wg.ones(*x.shape) for name, x in net.state_dict().items()}, assign=True)
+
+
+def hook_a_module(k, net, optimizer):
+    if k == 2:
+        net[0].register_forward_hook(lambda module, args, out: out * 2)
+
+
+def hook_a_tensor(k, net, optimizer):
+    if k == 2:
+        net.hooked = net[0].weight.register_hook(lambda g: g * 0)
+    if k == 4:
+        net.hooked.remove()
+
+
+def assign_data(k, net, optimizer):
+    if k == 2:
+        net[0].weight.data = wg.ones(4, 8).t()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [freeze, unfreeze, swap_a_layer, swap_a_parameter, load_by_assignment, hook_a_module, hook_a_tensor, assign_data],
+)
+def test_what_changes_between_calls(change):
+    as_eager(lambda compiler: trained(compiler, change))
+
+
+def test_a_parameter_group_is_added():
+    def some_of_it(compiler):
+        net, _, _ = net_and_step(lambda f: f)
+        optimizer = wg.optim.Adam(net[0].parameters(), lr=0.01)
+
+        @compiler
+        def step(x, y):
+            optimizer.zero_grad()
+            loss = F.mse_loss(net(x), y)
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        return net, optimizer, step
+
+    def add(k, net, optimizer):
+        if k == 2:
+            optimizer.add_param_group({"params": list(net[2].parameters()), "lr": 0.1})
+
+    as_eager(lambda compiler: trained(compiler, add, make=some_of_it))
+
+
+def test_attributes_of_modules_and_variables_around_the_function():
+    def scenario(compiler):
+        net, factor, seen = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5)), 1, []
+        f = compiler(lambda x: net(x).detach() * factor)
+        for k in range(4):
+            net[1].p, factor = 0.1 * k, k // 2
+            seen.append(f(wg.ones(2, 4)))
+        net.double()
+        return [*seen, f(wg.ones(2, 4, dtype=wg.float64))]
+
+    as_eager(scenario)
+
+
+def test_a_reason_is_given_and_equal_calls_are_not_compiled_again():
+    net = nn.Linear(4, 3)
+    f = wg.compile(lambda x: net(x).detach())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        f(wg.ones(2, 4))
+        nn.Linear(2, 2)  # something has changed, but nothing that matters here
+        f(wg.ones(2, 4))
+    net.weight = nn.Parameter(wg.ones(3, 4))
+    with pytest.warns(wg.RecompileWarning, match="parameters of Linear have changed"):
+        f(wg.ones(2, 4))
+    assert sum(map(len, f.steps.values())) == 2
+
+
+# -- what goes in and comes out --------------------------------------------------------------------
+
+
+def test_numbers_and_tensors_in_results():
+    def scenario(compiler):
+        w = nn.Parameter(wg.ones(3))
+
+        @compiler
+        def f(x):
+            y = w * x
+            return w, 3, y, None, "s", True, y, x, x[0], 0
+
+        out = f(wg.arange(3.0))
+        return [*out, out[2] is out[6], out[0] is w]
+
+    as_eager(scenario)
+
+
+def test_arguments_that_are_returned_are_themselves():
+    def scenario(compiler):
+        f = compiler(lambda x: (x.add_(1), x * 2))
+        x = wg.ones(2, 3)
+        a, b = f(x)
+        a.add_(1)
+        return x, a, b, a is x
+
+    as_eager(scenario)
+
+
+def test_tensors_that_exchange_their_values():
+    def scenario(compiler):
+        held = [wg.ones(3), wg.zeros(3)]
+
+        @compiler
+        def exchange(a, b):
+            t, u = a.clone(), held[0].clone()
+            a.copy_(b)
+            b.copy_(t)
+            held[0].copy_(held[1])
+            held[1].copy_(u)
+            return t
+
+        a, b = wg.ones(3), wg.zeros(3)
+        return [(exchange(a, b), a.clone(), b.clone(), held[0].clone(), held[1].clone()) for _ in range(2)]
+
+    as_eager(scenario)
+
+
+def test_arguments_that_share_memory_with_what_is_written():
+    def scenario(compiler):
+        w, x = wg.ones(4), wg.arange(6.0)
+
+        @compiler
+        def f(a, b):
+            a.add_(1)
+            w.mul_(2)
+            return a + b
+
+        seen = [f(x[:4], x[2:]), x.clone()]
+        y = wg.ones(4)
+        return [*seen, f(y, y), y.clone(), f(y, w), f(y, w[:]), w, f(y, wg.ones(4)), y]
+
+    as_eager(scenario)
+
+
+def test_modules_that_set_their_buffers_and_attributes():
+    class Cell(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = nn.Linear(4, 4)
+            self.h: Any = None
+            self.register_buffer("mean", wg.zeros(4))
+
+        def forward(self, x):
+            if self.h is None:
+                self.h = wg.zeros(6, 4)
+            self.mean = 0.9 * self.mean + x.mean(0)
+            self.h = self.linear(x + self.h).tanh().detach()
+            return self.h - self.mean
+
+    def scenario(compiler):
+        cell = Cell()
+        f, seen = compiler(cell), []
+        for k, (x, _) in enumerate(batches(6)):
+            if k == 4:
+                cell.h = None
+            seen += [f(x), cell.h.clone(), cell.mean.clone()]
+        return seen
 
     as_eager(scenario)

@@ -15,12 +15,13 @@ import numpy as np
 
 from ..errors import TraceError, message
 from .aval import Aval
-from .handle import Handle, symbol
+from .handle import Handle, node_of, symbol
 from .node import Node, Sink
 from .trace import Trace
 
 KEY = Aval((2,), np.dtype(np.uint64))
 NUMBER = Aval((), np.dtype(np.float64))
+_MISSING = object()
 
 
 class HeldSlot(NamedTuple):
@@ -57,6 +58,21 @@ class EntrySlot(NamedTuple):
         return found
 
 
+class AttributeSlot(NamedTuple):
+    """A module's attribute that the program sets to a tensor."""
+
+    module: Any
+    name: str
+
+    def get(self) -> Any:
+        """What is there now, or None."""
+        return getattr(self.module, self.name, None)
+
+    def set(self, x: Handle) -> None:
+        """Set it."""
+        setattr(self.module, self.name, x)
+
+
 class NumberSlot(NamedTuple):
     """A number among an optimizer's options: ``param_groups[group][key]``, or an element of it."""
 
@@ -89,7 +105,9 @@ class Capture(Trace):
         self.numbers: list[tuple[NumberSlot, Node]] = []
         self.fixed: list[tuple[NumberSlot, Any]] = []
         self.freed = False  # whether a backward pass was made, after which results lead nowhere
-        self.modules: dict[int, tuple[Any, bool]] = {}
+        self.modules: dict[int, Any] = {}  # pictures of modules, see `wengert.guards`
+        self.owners: dict[int, Any] = {}  # optimizers
+        self.attributes: dict[tuple[int, str], tuple[AttributeSlot, dict[str, Any], Any]] = {}
         self.key_source = self._next_key
 
     # -- what the program does -------------------------------------------------------------
@@ -114,7 +132,7 @@ class Capture(Trace):
 
     def saw_grad(self, sink: Sink, reads: bool) -> None:
         """The gradient of a leaf is about to be read or replaced."""
-        if id(sink) in self.grads:
+        if id(sink) in self.grads or sink.seq > self.start:  # of a tensor that the program made
             return
         self.grads[id(sink)] = (sink, sink.grad)
         if reads:
@@ -133,11 +151,23 @@ class Capture(Trace):
                 self.entries[id(value)] = EntrySlot(owner, (key, name))
 
     def saw_module(self, module: Any) -> None:
-        """A module is called: its mode is part of what was traced."""
-        self.modules.setdefault(id(module), (module, module.training))
+        """A module is called: what it is made of is part of what was traced."""
+        if id(module) not in self.modules:
+            from ..guards import Picture
+
+            for m in module.modules():
+                if id(m) not in self.modules:
+                    self.modules[id(m)] = Picture(m)
+
+    def saw_attribute(self, module: Any, table: dict[str, Any], name: str) -> None:
+        """A module's attribute, which ``table`` holds, is about to be set to a tensor."""
+        key = (id(module), name)
+        if key not in self.attributes:
+            self.attributes[key] = (AttributeSlot(module, name), table, table.get(name, _MISSING))
 
     def options(self, owner: Any, group: int, options: dict[str, Any]) -> dict[str, Any]:
         """An optimizer's options, numbers that may change as symbols."""
+        self.owners[id(owner)] = owner
         out = dict(options)
         for key, value in options.items():
             if key in ("params", "param_names"):
@@ -194,13 +224,27 @@ class Capture(Trace):
         for x, value, _ in self.writes:
             first.setdefault(id(x), value)
             last[id(x)] = (x, x._node)
-        out: list[tuple[Any, Node]] = []
+        out: list[tuple[Any, Node]] = self._attributes()
+        replaced = {id(slot.handle) for slot, _ in out if isinstance(slot, HeldSlot)}
         for key, (x, node) in last.items():
+            if key in replaced:
+                continue
             held = sum(y is x for y, _, _ in self.writes)
             if key in self.entries:
                 out.append((self.entries[key], node))
             elif key in self.arguments or (first[key] is not None and sys.getrefcount(x) > held + _LOCAL):
                 out.append((HeldSlot(x), node))
+        return out
+
+    def _attributes(self) -> list[tuple[Any, Node]]:
+        """Attributes that were set. Where another tensor like the new one was before, that one takes its values."""
+        out: list[tuple[Any, Node]] = []
+        for slot, table, old in self.attributes.values():
+            new = table.get(slot.name)
+            if new is old or not isinstance(new, Handle):
+                continue
+            alike = isinstance(old, Handle) and old._value is not None and old.aval == new.aval
+            out.append((HeldSlot(old) if alike and not isinstance(old._value, np.generic) else slot, node_of(new)))
         return out
 
     def gradients(self) -> list[tuple[Sink, Any]]:
@@ -210,6 +254,11 @@ class Capture(Trace):
     def undo(self) -> None:
         """Give tensors and gradients what they had before."""
         self.undo_writes()
+        for slot, table, old in self.attributes.values():
+            if old is _MISSING:
+                table.pop(slot.name, None)
+            else:
+                table[slot.name] = old
         for sink, grad in self.grads.values():
             sink.grad = grad
 
@@ -233,4 +282,4 @@ _TEMPORARY = _temporary_references()
 _LOCAL = _local_references()
 
 
-__all__ = ["Capture", "EntrySlot", "GradSlot", "HeldSlot", "NumberSlot"]
+__all__ = ["AttributeSlot", "Capture", "EntrySlot", "GradSlot", "HeldSlot", "NumberSlot"]

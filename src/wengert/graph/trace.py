@@ -70,6 +70,11 @@ class Trace:
         if self.outer is not None:
             self.outer.saw_module(module)
 
+    def saw_attribute(self, module: Any, table: dict[str, Any], name: str) -> None:
+        """A module's attribute, which ``table`` holds, is about to be set to a tensor."""
+        if self.outer is not None:
+            self.outer.saw_attribute(module, table, name)
+
     def options(self, owner: Any, group: int, options: dict[str, Any]) -> dict[str, Any]:
         """The options of a parameter group as an optimizer should see them."""
         return options if self.outer is None else self.outer.options(owner, group, options)

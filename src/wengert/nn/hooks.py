@@ -7,6 +7,8 @@ import weakref
 from collections import OrderedDict
 from typing import Any
 
+from ..config import CHANGES
+
 _ids = itertools.count()
 
 
@@ -31,12 +33,14 @@ class RemovableHandle:
         hooks[self.id] = hook
         if first:
             hooks.move_to_end(self.id, last=False)
+        CHANGES()
 
     def remove(self) -> None:
         """Take the hook off; calling it twice does no harm."""
         hooks = self._hooks() if self._hooks is not None else None
         if hooks is not None:
             hooks.pop(self.id, None)
+        CHANGES()
 
     def __enter__(self) -> RemovableHandle:
         return self

@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Self
 
-from ..config import STATE, no_grad
+from ..config import CHANGES, STATE, no_grad
 from ..dtypes import bfloat16, float16, float32, float64
 from ..errors import ArgumentError, message
 from ..tensor import Tensor
@@ -20,6 +20,33 @@ from .hooks import RemovableHandle
 from .parameter import Buffer, Parameter, is_lazy
 
 _TABLES = ("_parameters", "_buffers", "_modules")
+
+
+class Table(dict[str, Any]):
+    """Parameters, buffers or modules by name. That it changes is noted, for programs are compiled of what it holds."""
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        super().__setitem__(key, value)
+        CHANGES()
+
+    def __delitem__(self, key: str) -> None:
+        super().__delitem__(key)
+        CHANGES()
+
+    def pop(self, *args: Any) -> Any:
+        """As of every dictionary."""
+        CHANGES()
+        return super().pop(*args)
+
+    def update(self, *args: Any, **kwargs: Any) -> None:
+        """As of every dictionary."""
+        super().update(*args, **kwargs)
+        CHANGES()
+
+    def clear(self) -> None:
+        """As of every dictionary."""
+        super().clear()
+        CHANGES()
 
 
 class Module:
@@ -59,9 +86,9 @@ class Module:
         # Straight into __dict__, for __setattr__ below looks these tables up.
         self.__dict__.update(
             training=True,
-            _parameters={},
-            _buffers={},
-            _modules={},
+            _parameters=Table(),
+            _buffers=Table(),
+            _modules=Table(),
             _non_persistent_buffers_set=set(),
             _forward_pre_hooks=OrderedDict(),
             _forward_hooks=OrderedDict(),
@@ -220,9 +247,19 @@ class Module:
         elif name in own.get("_buffers", ()):
             if value is not None and not isinstance(value, Tensor):
                 raise TypeError(self._cannot_assign(value, "buffer", name, "Tensor"))
-            self._buffers[name] = value
+            self._assign(self._buffers, name, value)
         else:
+            self._assign(own, name, value)
+
+    def _assign(self, table: dict[str, Any], name: str, value: Any) -> None:
+        """Set a buffer or a plain attribute; a trace may have to do it again in every call."""
+        if STATE.trace is not None and isinstance(value, Tensor):
+            STATE.trace.saw_attribute(self, table, name)
+        if table is self.__dict__:
             object.__setattr__(self, name, value)
+        else:
+            table[name] = value
+        CHANGES()
 
     def _drop(self, name: str, kind: str, keep: str) -> None:
         """Take a name out of everywhere but one table, where its new value keeps its place."""

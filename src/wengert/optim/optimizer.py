@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import api
-from ..config import STATE, enable_grad, no_grad, quietly
+from ..config import CHANGES, STATE, enable_grad, no_grad, quietly
 from ..errors import ArgumentError, message
 from ..nn.hooks import RemovableHandle
 from ..tensor import Tensor
@@ -235,6 +235,7 @@ class Optimizer:
         self._check_tensors(group["params"])
         self._check_group(group)
         self.param_groups.append(group)
+        CHANGES()
 
     def _checked_params(self, params: Any) -> list[Any]:
         if isinstance(params, Tensor):
