@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from wengert.codegen import conv
 from wengert.codegen.conv import Convolution, convolve, input_gradient, weight_gradient
 from wengert.codegen.kernel import Place, Recipe
 from wengert.codegen.loop import F32, Builder, Type, Value, pointer
@@ -175,6 +176,14 @@ def test_weights_larger_than_the_cache(name: str, which: Any) -> None:
     CASES[name].check(which, small)
     if name == "deep" and which is not input_gradient:
         assert not which(CASES[name].spec, small).temps, "each tile has its own panel of the weights"
+
+
+@pytest.mark.parametrize("name", ["3x3", "stride", "groups", "depthwise", "all attributes", "3-d", "1-d long kernel"])
+def test_over_a_padded_copy(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conv, "_COPY_PAYS", 0.0)
+    for which in (convolve, input_gradient):
+        assert "padded" in which(CASES[name].spec, TARGETS[-1]).temps
+        CASES[name].check(which, TARGETS[-1])
 
 
 def random_case(seed: int) -> Case:

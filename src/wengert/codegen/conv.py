@@ -15,6 +15,8 @@ from .target import Target
 
 Pads = tuple[tuple[int, int], ...]
 
+_COPY_PAYS = 1.5  # how much slower by the model, before the input is copied with borders around
+
 
 class Convolution(NamedTuple):
     """A convolution as `wengert.ops.conv.Conv` defines it, of dtype ``kind``, and where its operands lie.
@@ -164,14 +166,15 @@ def _recipe(
     steps: list[Step] = []
     temps: dict[str, tuple[str, int]] = {}
     blocked = [(p, block(p, target)) for p in problems]
-    if any(k is None for _, k in blocked):
-        copies: list[Problem] = []
-        for p in problems:
-            copies.append(padded(p, sum(extent(c) for c in copies)))
+    copies: list[Problem] = []
+    for p in problems:
+        copies.append(padded(p, sum(extent(c) for c in copies)))
+    blocked_copies = [(c, block(c, target)) for c in copies]
+    if any(k[0] > _COPY_PAYS * q[0] for (_, k), (_, q) in zip(blocked, blocked_copies, strict=True)):
         steps.append(Step(pad_rows(name + "_pad", problems, copies), (source, "padded")))
         temps["padded"] = (spec.kind, max(1, sum(extent(c) for c in copies)))
-        blocked, source = [(p, block(p, target)) for p in copies], "padded"
-    pieces = pieces_of([(p, k) for p, k in blocked if k is not None])
+        blocked, source = blocked_copies, "padded"
+    pieces = pieces_of([(p, k) for p, (_, k) in blocked if k is not None])
     assert len(pieces) == len(problems), "rows without borders can always be cut"
     more = tuple(epilogue.operands) if epilogue else ()
     weights = "w"

@@ -366,13 +366,13 @@ def _stacks(problem: Problem, row: int) -> list[int]:
     return [s for s in (1, 2, 3, 4, 6, 7, 8) if first.outs % s == 0]
 
 
-def block(problem: Problem, target: Target) -> Blocking | None:
-    """The best blocking by the model above; None if rows must be padded first, so that they are all alike."""
+def block(problem: Problem, target: Target) -> tuple[float, Blocking | None]:
+    """The best blocking by the model above, and what it costs; none if the code would be too long."""
     lanes = lanes_of(problem.outs, target, problem.kind)
     found = min(_candidates(problem, target, lanes), default=None)
     if found is None:
-        return None
-    return blocking(problem, target, *found[1:])
+        return math.inf, None
+    return found[0], blocking(problem, target, *found[1:])
 
 
 def padded(problem: Problem, base: int) -> Problem:
