@@ -204,7 +204,7 @@ class Scan:
         for n in graph.nodes:
             if n.op is None or (n.seq not in moving and _batches(n) and all(x.seq in fit for x in n.inputs)):
                 fit.add(n.seq)
-        wanted = [n for n in graph.nodes if n.seq in sliced and n.seq in fit and _is_dear(n)]
+        wanted = [n for n in graph.nodes if n.seq in sliced and n.seq in fit and is_dear(n)]
         if not wanted:
             return
         inside = {n.seq for n in Graph(graph.inputs, tuple(wanted), "").nodes}
@@ -268,7 +268,7 @@ class Scan:
         }  # fmt: skip
         operands = (*[x for _, x in self.consts], *[c.init for c in self.carries], *[x for _, x in self.slices])
         items = self.rw.items(self.n.op, operands, attrs, self.n)
-        self.rw.made.append(Made(items, _is_dear))
+        self.rw.made.append(Made(items, is_dear))
         found = iter(items)
         for c in self.carries:
             item = next(found)
@@ -328,7 +328,8 @@ def _batches(n: Node) -> bool:
     return type(n.aval) is not tuple and (known or n.op.name in ("cast", "where"))
 
 
-def _is_dear(n: Node) -> bool:
+def is_dear(n: Node) -> bool:
+    """Whether an op is worth to be computed for all steps at once, or to be kept."""
     from ..schedule.kinds import cost
 
     return n.op.name in PRODUCTS or (isinstance(n.op, Elementwise) and cost(n) >= DEAR)

@@ -18,8 +18,8 @@ from ..graph.node import ITEM, Node
 from ..ops.control_scan import Layout
 from ..ops.control_while import Chain
 from .loop_kept import Made, with_latest
-from .loop_parts import hoisted, sunk
-from .loop_scan import Scan
+from .loop_scan import Scan, is_dear
+from .loop_while import rewritten
 from .rewrite import Rewriter, Rule
 from .simplify import rules
 
@@ -75,6 +75,8 @@ class Loops(Rewriter):
             if n.op is ITEM:
                 self.used.setdefault(n.inputs[0].seq, set()).add(n.attrs["index"])
         self.twins = _twins(graph)
+        self.chains = _chains(graph)
+        self.known: dict[int, tuple[Chain, list[Node]]] = {}
 
     def _nodes(self, nodes: Sequence[Node], env: dict[int, Any]) -> None:
         for n in nodes:
@@ -121,14 +123,37 @@ class Loops(Rewriter):
     # -- while -----------------------------------------------------------------------------
 
     def _while(self, n: Node, inputs: tuple[Node, ...]) -> tuple[Any, ...]:
-        chain = Chain.of(n.attrs)
-        k = chain.consts
-        bodies, outer = sunk([simplified(g) for g in (chain.cond, *chain.bodies)], inputs[:k])
-        bodies, outer = hoisted(self, bodies, outer)
+        """A loop; with the bodies of a longer chain that begins with it, which then can go on from its tape."""
+        k = n.attrs["consts"]
+        longest = self.chains.get(n.seq, n)
+        known = self.known.get(longest.seq)
+        if known is None:
+            chain = Chain.of(longest.attrs)
+            known = self.known[longest.seq] = rewritten(self, chain, inputs[:k], simplified, is_dear)
+        chain, outer = known
+        if longest is not n:
+            count = len(n.attrs["carries"])
+            chain = chain._replace(
+                bodies=chain.bodies[:count], sizes=chain.sizes[:count], reverse=chain.reverse[:count]
+            )
         used = self.used.get(n.seq, set())
-        new = chain._replace(cond=bodies[0], bodies=tuple(bodies[1:]), consts=len(outer))
-        found = self.items(n.op, (*outer, *inputs[k:]), new.attrs(), n)
+        found = self.items(n.op, (*outer, *inputs[k:]), chain.attrs(), n)
         return tuple([x if i in used else None for i, x in enumerate(found)])
+
+
+def _chains(graph: Graph) -> dict[int, Node]:
+    """For each ``while`` the longest one that begins with it: the same passes over the same operands, and more."""
+    found = [n for n in graph.nodes if n.op is not None and n.op.name == "while_loop"]
+    out: dict[int, Node] = {}
+    for n in found:
+        for m in found:
+            few, more = Chain.of(n.attrs), Chain.of(m.attrs)
+            count = len(few.bodies)
+            if (few.cond, few.bodies, few.consts) == (more.cond, more.bodies[:count], more.consts):
+                same = all(x is y for x, y in zip(n.inputs, m.inputs, strict=False))
+                if same and len(more.bodies) > len(Chain.of(out.get(n.seq, n).attrs).bodies):
+                    out[n.seq] = m
+    return out
 
 
 def columns(rw: Rewriter, op: Any, xs: tuple[Node, ...], attrs: dict[str, Any], like: Node) -> Any:
