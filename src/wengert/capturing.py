@@ -10,7 +10,7 @@ import numpy as np
 from . import tree
 from .config import STATE
 from .errors import TraceError
-from .graph.capture import Capture, HeldSlot
+from .graph.capture import AttributeSlot, Capture, EntrySlot, HeldSlot
 from .graph.graph import Graph
 from .graph.handle import Handle, node_of, symbol, wrap
 from .graph.node import Node, Sink
@@ -22,6 +22,19 @@ class ArgumentSlot(NamedTuple):
     """A tensor among the arguments, by its number."""
 
     index: int
+
+
+def identity(slot: Any) -> Any:
+    """What tells slots apart."""
+    if isinstance(slot, ArgumentSlot):
+        return ("argument", slot.index)
+    if isinstance(slot, HeldSlot):
+        return ("held", id(slot.handle))
+    if isinstance(slot, AttributeSlot):
+        return ("attribute", id(slot.module), slot.name)
+    if isinstance(slot, EntrySlot):
+        return ("entry", id(slot.owner), tuple(id(k) if isinstance(k, Handle) else k for k in slot.keys))
+    return ("grad", id(slot.sink))
 
 
 class Output(int):
@@ -44,6 +57,7 @@ class Captured:
     written: list[Any]  # slots of changed tensors
     grads: list[tuple[Sink, bool]]  # gradients that are replaced, and whether by a tensor or by None
     guards: Guards
+    eager: str  # why calls must run in eager mode, if they must
     freed: bool  # a backward pass was made inside: the results carry no gradient
 
 
@@ -78,7 +92,7 @@ def _capture(f: Callable[..., Any], args: Any, kwargs: dict[str, Any], dynamic: 
         with using(state):
             STATE.grad = grad  # the caller's mode
             symbolic_args, symbolic_kwargs = tree.unflatten(structure, given)
-            found = f(*symbolic_args, **symbolic_kwargs)
+            found = [f(*symbolic_args, **symbolic_kwargs)]
         out = _close(state, inputs, found)
     finally:
         state.undo()
@@ -86,17 +100,17 @@ def _capture(f: Callable[..., Any], args: Any, kwargs: dict[str, Any], dynamic: 
     return out
 
 
-def _close(state: Capture, inputs: list[Node], found: Any) -> Captured:
-    """Make a graph of what was traced, and sort out what lives on."""
+def _close(state: Capture, inputs: list[Node], found: list[Any]) -> Captured:
+    """Make a graph of what was traced, and sort out what lives on. ``found``: the result, which is taken out."""
     out = Captured()
-    leaves, out.structure = tree.flatten(found)
-    del found
+    leaves, out.structure = tree.flatten(found.pop())
     known = {id(x) for x, _ in state.seen.values()}
     results: list[Any] = []
     ends: list[Node] = []
     places: dict[int, Output] = {}
-    for x in leaves:
-        if not isinstance(x, Handle) or id(x) in known:
+    while leaves:  # emptied, so that only what lives on is referred to
+        x = leaves.pop(0)
+        if not isinstance(x, Handle) or (id(x) in known and not state.is_own(x, leaves)):
             results.append(x)
         elif id(x) in state.arguments:
             results.append(ArgumentSlot(state.arguments[id(x)]))
@@ -106,7 +120,6 @@ def _close(state: Capture, inputs: list[Node], found: Any) -> Captured:
                 ends.append(node_of(x))
             results.append(places[id(x)])
     x = None
-    leaves.clear()  # so that only what lives on is referred to
     written = state.written()
     gradients = state.gradients()
     ends += [node for _, node in written]
@@ -129,4 +142,6 @@ def _close(state: Capture, inputs: list[Node], found: Any) -> Captured:
     ]
     out.grads = [(sink, g is not None) for sink, g in gradients]
     out.freed = state.freed
+    sinks = {id(n.sink) for n in inputs if n.sink is not None}
+    out.eager = "a gradient is delivered to an argument" if any(id(s) in sinks for s, _ in gradients) else ""
     return out

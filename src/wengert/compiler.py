@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from . import tree
-from .capturing import ArgumentSlot, Captured, Output, capture
+from .capturing import ArgumentSlot, Captured, Output, capture, identity
 from .config import STATE
 from .differentiable import DifferentiableStep, carries_gradient
 from .errors import ArgumentError, message
@@ -60,17 +60,17 @@ class Step:
         self._sort_outputs()
         self.changed = [s.index for s in captured.written if isinstance(s, ArgumentSlot)]
         self.touched = {id(s.handle) for s in captured.written if isinstance(s, HeldSlot)}
-        self.writes = bool(self.changed or self.touched)
+        self.writes = bool(self.changed or self.touched or captured.eager)
         if link:
             self._bind()
 
     def _replaced(self) -> dict[int, Node]:
         """For each new value of a tensor the input that is its old value."""
-        old = {_identity(s): n for s, n in zip(self.captured.slots, self.hidden, strict=True)}
+        old = {identity(s): n for s, n in zip(self.captured.slots, self.hidden, strict=True)}
         out: dict[int, Node] = {}
         for slot, node in self.written:
-            if isinstance(slot, HeldSlot | EntrySlot) and _identity(slot) in old and node.seq not in out:
-                out[node.seq] = old[_identity(slot)]
+            if isinstance(slot, HeldSlot | EntrySlot) and identity(slot) in old and node.seq not in out:
+                out[node.seq] = old[identity(slot)]
         taken: set[int] = set()
         return {k: n for k, n in out.items() if n.seq not in taken and not taken.add(n.seq)}
 
@@ -112,11 +112,11 @@ class Step:
     def _plan_delivery(self) -> None:
         """Sort out once how outputs get to where they belong."""
         captured, p = self.captured, self.program
-        own = {_identity(s): n for s, n in zip(captured.slots, self.hidden, strict=True)}
+        own = {identity(s): n for s, n in zip(captured.slots, self.hidden, strict=True)}
         self.copies = [
             (slot, node)
             for slot, node in self.written
-            if node.seq not in p.inplace or own.get(_identity(slot)) is not p.inplace[node.seq]
+            if node.seq not in p.inplace or own.get(identity(slot)) is not p.inplace[node.seq]
         ]
         grads = iter(self.grad_nodes)
         self.grads = [(sink, next(grads) if there else None) for sink, there in captured.grads]
@@ -137,14 +137,18 @@ class Step:
 
     # -- running ---------------------------------------------------------------------------
 
-    def mixes(self, arrays: Sequence[Any]) -> bool:
-        """Whether an argument shares memory with something else that is written: only eager mode knows what then."""
+    def mixes(self, arrays: Sequence[Any]) -> str:
+        """Why only eager mode knows what to do, if so; as where an argument shares memory with what is written."""
+        if self.captured.eager:
+            return self.captured.eager
+        why = "an argument shares memory with something else that the function changes"
         for x in arrays:
             alias = getattr(x, "_alias", None)
             if id(x if alias is None or alias.base is None else alias.base) in self.touched:
-                return True
+                return why
         values = [getattr(x, "_value", x) for x in arrays]
-        return any(np.may_share_memory(values[i], v) for i in self.changed for j, v in enumerate(values) if j != i)
+        shared = any(np.may_share_memory(values[i], v) for i in self.changed for j, v in enumerate(values) if j != i)
+        return why if shared else ""
 
     def __call__(self, arrays: Sequence[Any]) -> Any:
         """Run on the arrays (or tensors) of the arguments; the result."""
@@ -312,18 +316,6 @@ def _calibrated() -> tuple[int, int]:
 _GRAD_REFERENCES, _MEMORY_REFERENCES = _calibrated()
 
 
-def _identity(slot: Any) -> Any:
-    if isinstance(slot, ArgumentSlot):
-        return ("argument", slot.index)
-    if isinstance(slot, HeldSlot):
-        return ("held", id(slot.handle))
-    if isinstance(slot, AttributeSlot):
-        return ("attribute", id(slot.module), slot.name)
-    if isinstance(slot, EntrySlot):
-        return ("entry", id(slot.owner), tuple(id(k) if isinstance(k, Handle) else k for k in slot.keys))
-    return ("grad", id(slot.sink))
-
-
 _MISSED = object()
 KEPT = 16  # programs for arguments of one kind that are kept, the latest ones
 
@@ -380,8 +372,8 @@ class Compiled:
         simple = simple and all(type(x) is Tensor and x._node is None for x in args)
         self.plain = (step, len(args), STATE.grad) if simple else None
         inner = getattr(step, "forward", step)
-        if inner.writes and inner.mixes(arrays):
-            self._warn("runs in eager mode", "an argument shares memory with something else that the function changes")
+        if inner.writes and (why := inner.mixes(arrays)):
+            self._warn("runs in eager mode", why)
             return self.function(*args, **kwargs)
         if self.check:
             from .checking import checked_call

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from . import tree
-from .capturing import Captured, Output
+from .capturing import ArgumentSlot, Captured, Output, identity
 from .graph.graph import Graph
 from .graph.handle import Handle, lift, make_node, node_of, of_node, results, symbol, wrap
 from .graph.node import Node, ancestors
@@ -37,11 +37,11 @@ def carries_gradient(captured: Captured) -> bool:
 class Halves:
     """The graph of a function cut in two.
 
-    ``forward``: the function's inputs to its outputs, then ``kept`` values. ``backward``: kept values (or inputs, by
-    number) and adjoints of ``outs`` to adjoints of the inputs ``wrt``.
+    ``changed``: which inputs the function itself writes. ``forward``: its inputs to its outputs, then ``kept``
+    values. ``backward``: kept values (or inputs, by number) and adjoints of ``outs`` to adjoints of the inputs ``wrt``.
     """
 
-    def __init__(self, graph: Graph, outs: Sequence[int]) -> None:
+    def __init__(self, graph: Graph, outs: Sequence[int], changed: set[int]) -> None:
         from .transform.reverse import reverse
 
         self.outs = tuple(i for i in outs if graph.outputs[i].requires_grad)
@@ -59,8 +59,9 @@ class Halves:
         ends, grads = [node_of(f) for f in found], [node_of(a) for a in filled]
         computed = {n.seq for n in ancestors(ends)} | {n.seq for n in inputs}
         later = ancestors(grads, stop=lambda n: n.seq in computed)
-        number = {n.seq: i for i, n in enumerate(inputs)}
-        kept = [n for n in later if n.seq in computed and (n.op is not None or n.seq in number)]
+        known = {n.seq for n in inputs}
+        number = {n.seq: i for i, n in enumerate(inputs) if i not in changed}
+        kept = [n for n in later if n.seq in computed and (n.op is not None or n.seq in known)]
         self.sources: list[int | Node] = [number.get(n.seq, n) for n in kept]
         extra = [n for n in kept if n.seq not in number]
         self.forward = Graph(tuple(inputs), (*ends, *extra), graph.name)
@@ -77,7 +78,7 @@ class DifferentiableStep:
 
         self.captured = captured
         outs = self.outs = sorted({r for r in captured.results if type(r) is Output})
-        self.halves = Halves(captured.graph, outs)
+        self.halves = Halves(captured.graph, outs, _changed(captured))
         more = len(self.halves.forward.outputs) - len(captured.graph.outputs)
         self.forward = Step(_extended(captured, self.halves.forward, outs, more))
         self.graph, self.program, self.passes = self.forward.graph, self.forward.program, self.forward.passes
@@ -129,6 +130,14 @@ class DifferentiableStep:
         for i, n in zip(halves.wrt, self.gradients, strict=True):
             out[i] = by_seq[n.seq] if n.seq in by_seq else known.get(n.seq, n.data)
         return out
+
+
+def _changed(captured: Captured) -> set[int]:
+    """The numbers of the inputs whose tensors the function writes."""
+    n_args = len(captured.graph.inputs) - len(captured.slots) - len(captured.numbers) - len(captured.draws)
+    written = {identity(s) for s in captured.written}
+    arguments = {i for i in range(n_args) if identity(ArgumentSlot(i)) in written}
+    return arguments | {n_args + i for i, s in enumerate(captured.slots) if identity(s) in written}
 
 
 def _made(graph: Graph) -> list[Node]:

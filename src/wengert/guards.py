@@ -11,6 +11,8 @@ import inspect
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
+
 from .config import CHANGES
 from .graph.capture import HeldSlot
 from .graph.handle import Handle
@@ -157,6 +159,7 @@ class Guards:
         self.rare += [Leaf(s.handle) for s in slots if isinstance(s, HeldSlot)]
         self.fixed = list(capture.fixed)
         self.grads = list(capture.grads_read)
+        self.values = [(x, value) for ref, value in capture.values if (x := ref()) is not None]
         self.owners = {id(s.owner): (s.owner, s.owner.param_groups) for s, _ in self.fixed}
         self.options = self._options()
 
@@ -171,6 +174,9 @@ class Guards:
                 if reason := watched.broken():
                     return reason
             self.count = count
+        for x, value in self.values:
+            if not np.array_equal(x._value, value):
+                return f"a tensor whose values Python code looks at, {x.aval}, has changed"
         return self.names.broken() or self._options_broken() or self._grads_broken()
 
     def _options_broken(self) -> str:

@@ -184,7 +184,8 @@ class Tensor(Handle):
         node = self._node
         if node is not None and node.requires_grad == bool(requires_grad):
             return self
-        if node is not None and node.requires_grad and node.op is not None:
+        sink = _sink_behind(node)
+        if node is not None and node.requires_grad and node.op is not None and node.op.name != "substitute":
             raise GraphError(
                 message("requires_grad_", "only leaves can change it", str(self.aval), "Use x.detach() instead")
             )
@@ -197,15 +198,16 @@ class Tensor(Handle):
             separate(self)
         if self._value is not None and not isinstance(self._value, np.ndarray):
             self._value = np.array(self._value)
-        if self._value is None and requires_grad:  # traced: what made it stays, and gradients end here
+        if self._value is None:  # traced: what made it stays, and gradients end here
             from .ops.base import OPS
 
-            fresh = make_node(OPS["identity"], (node_of(self),), NO_ATTRS, None, True)
+            op = OPS["identity" if requires_grad else "stop_gradient"]
+            fresh = make_node(op, (node_of(self),), NO_ATTRS, None, bool(requires_grad))
             fresh._aval = self.aval
         else:
             value = self._value
             fresh = Node(None, (), NO_ATTRS, value, None if value is not None else self.aval, bool(requires_grad))
-        fresh.sink = node.sink if node is not None and node.sink is not None else Sink() if requires_grad else None
+        fresh.sink = Sink() if sink is None and requires_grad else sink
         self._node = fresh
         CHANGES()
         if self._alias is not None:
@@ -345,6 +347,8 @@ class Tensor(Handle):
                 message(what, "the value is not known while tracing", str(self.aval),
                         "Use wg.cond or wg.while_loop for control flow on values, or compute it outside")
             )  # fmt: skip
+        if STATE.trace is not None:
+            STATE.trace.saw_value(self)
         return self._value
 
     def numpy(self, *, force: bool = False) -> Any:

@@ -366,3 +366,111 @@ def test_modules_that_set_their_buffers_and_attributes():
         return seen
 
     as_eager(scenario)
+
+
+def test_tensors_that_the_function_makes_and_returns():
+    """They are new in each call, also those that are written in place or never computed."""
+
+    def scenario(compiler):
+        @compiler
+        def f(x):
+            out, constant = wg.zeros(2, 3), wg.arange(3)
+            out[1] = x
+            return out, constant, out
+
+        single = compiler(lambda x: wg.zeros(3).add_(x))
+        seen = []
+        for _ in range(2):
+            a, b, c = f(wg.ones(3))
+            d = single(wg.ones(3))
+            seen += [a.clone(), b.clone(), c is a, d.clone()]
+            a.add_(10)
+            b.add_(10)
+            d.add_(10)
+        return seen
+
+    as_eager(scenario)
+
+
+def test_gradients_through_what_the_function_overwrites():
+    def scenario(compiler):
+        scale = wg.full((3,), 2.0)
+
+        @compiler
+        def f(x):
+            y = x * scale
+            scale.add_(1)
+            return y
+
+        x = wg.ones(3, requires_grad=True)
+        for _ in range(2):
+            f(x).sum().backward()
+        return x.grad, scale
+
+    as_eager(scenario)
+
+
+def test_gradients_of_arguments():
+    def scenario(compiler):
+        f, seen = compiler(lambda x: (x**2).sum().backward()), []
+        for k in range(3):
+            x = wg.full((3,), float(k + 1), requires_grad=True)
+            f(x)
+            f(x)
+            seen.append(x.grad)
+        return seen
+
+    as_eager(scenario)
+
+
+def test_requires_grad_switched_in_turns():
+    def scenario(compiler):
+        wg.manual_seed(3)
+        maker, judge = nn.Linear(4, 4), nn.Linear(4, 1)
+        of_maker, of_judge = (wg.optim.SGD(m.parameters(), lr=0.1) for m in (maker, judge))
+
+        @compiler
+        def step(z, x):
+            judge.requires_grad_(True)
+            of_judge.zero_grad()
+            first = (judge(maker(z).detach()) - judge(x)).mean()
+            first.backward()
+            of_judge.step()
+            judge.requires_grad_(False)
+            of_maker.zero_grad()
+            second = -judge(maker(z)).mean()
+            second.backward()
+            of_maker.step()
+            return first, second
+
+        return [(step(x, x * 2 + 1), *state_of(maker), *state_of(judge)) for x, _ in batches(3)]
+
+    as_eager(scenario)
+
+
+def test_python_code_that_looks_at_held_values():
+    def scenario(compiler):
+        n = wg.tensor(2.0)
+        f = compiler(lambda x: x * n.item() if n.item() > 2.5 else wg.tensor(n.numpy() * 3))
+        seen = [f(wg.ones(()))]
+        for _ in range(2):
+            n.add_(1)
+            seen += [f(wg.ones(())), f(wg.ones(()))]
+        return seen
+
+    as_eager(scenario)
+
+
+def test_permutations_are_drawn_anew_and_complex_products_computed():
+    def scenario(compiler):
+        f = compiler(lambda x: (wg.randperm(6), x @ x, x.abs()))
+        x = wg.tensor([[1 + 2j, 3], [1j, -1]])
+        return [f(x), f(x)]
+
+    as_eager(scenario)
+
+
+def test_draws_that_need_values_say_so():
+    for f in (lambda: wg.poisson(wg.ones(3)), lambda: wg.multinomial(wg.ones(3), 2)):
+        with pytest.raises(wg.errors.TraceError, match="not known while tracing"):
+            wg.compile(f)()

@@ -32,7 +32,7 @@ def own(n: Node) -> View:
 
 
 def _matmul(n: Node, views: list[View], target: Target) -> Lowered | None:
-    kind = KIND[n.aval.dtype]
+    kind = KIND.get(n.aval.dtype)
     if kind not in ("f32", "f64", "bf16") or not n.aval.size:
         return None
     a, b = views
@@ -55,7 +55,7 @@ def _matrix(strides: tuple[int, ...]) -> tuple[tuple[int, ...], int, int]:
 
 def _conv(n: Node, views: list[View], target: Target) -> Lowered | None:
     """A convolution; of an input with an adjoint, it is the gradient of a weight."""
-    kind = KIND[n.aval.dtype]
+    kind = KIND.get(n.aval.dtype)
     if kind not in ("f32", "f64") or not n.aval.size:
         return None
     x, w = views
@@ -92,7 +92,7 @@ def _swapped(x: tuple[int, ...]) -> tuple[int, ...]:
 
 def _add_rows(n: Node, views: list[View], target: Target) -> Lowered | None:
     g, index = views
-    kind, index_kind = KIND[n.aval.dtype], KIND.get(n.inputs[1].aval.dtype, "")
+    kind, index_kind = KIND.get(n.aval.dtype), KIND.get(n.inputs[1].aval.dtype, "")
     if kind not in ("f32", "f64") or n.attrs.get("axis", 0) or not n.aval.size or not n.inputs[0].aval.size:
         return None
     count, rows = n.inputs[1].aval.size, n.attrs["n"]
@@ -118,7 +118,7 @@ def _logical_strides(n: Node) -> tuple[int, ...]:
 
 def _max_pool(n: Node, views: list[View], target: Target) -> Lowered | None:
     x = n.inputs[0]
-    if KIND[x.aval.dtype] not in ("f32", "f64") or len(x.shape) != 2 + len(n.attrs["kernel"]):
+    if KIND.get(x.aval.dtype) not in ("f32", "f64") or len(x.shape) != 2 + len(n.attrs["kernel"]):
         return None
     spec = _pool_spec(n, x.shape, views[0].strides, _logical_strides(n))
     return Lowered(max_pool(spec, target, False), {"x": views[0], "out": own(n)})
@@ -126,7 +126,7 @@ def _max_pool(n: Node, views: list[View], target: Target) -> Lowered | None:
 
 def _window_argmax(n: Node, views: list[View], target: Target) -> Lowered | None:
     x = n.inputs[0]
-    if KIND[x.aval.dtype] not in ("f32", "f64") or len(x.shape) != 2 + len(n.attrs["kernel"]):
+    if KIND.get(x.aval.dtype) not in ("f32", "f64") or len(x.shape) != 2 + len(n.attrs["kernel"]):
         return None
     recipe = max_pool(_pool_spec(n, x.shape, views[0].strides, _logical_strides(n)), target)
     temps = {**recipe.temps, "out": (KIND[x.aval.dtype], n.aval.size)}

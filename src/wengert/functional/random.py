@@ -189,8 +189,8 @@ def randperm(
     """A random permutation of 0 … n-1."""
     _check_device("randperm", device)
     bits = _draw("random_bits", (int(n),), np.dtype(np.uint64), generator)
-    order = np.argsort(bits._value, kind="stable")
-    out = cast(wrap(order), dt.to_dtype(dtype or dt.int64))
+    order = apply(OPS["sort"], (bits,), {"axis": 0, "descending": False})[1]
+    out = cast(order, dt.to_dtype(dtype or dt.int64))
     return out.requires_grad_() if requires_grad else out
 
 
@@ -242,7 +242,7 @@ def poisson(input: Any, generator: Any = None) -> Any:
     rate = input._concrete("poisson").astype(np.float64)
     if bool((rate < 0).any()):
         raise ArgumentError(message("poisson", "rates must not be negative", str(rate.min())))
-    key = (generator or rng.default_generator).next_key()
+    key = next_key(generator)._concrete("poisson")
     bits = np.random.Generator(np.random.Philox(key=int(key[0]), counter=[0, 0, 0, int(key[1])]))
     return finish(bits.poisson(rate).astype(input.aval.dtype))
 
@@ -265,13 +265,13 @@ def multinomial(input: Any, num_samples: int, replacement: bool = False, *, gene
             message("multinomial", "too few non-zero weights to draw without replacement", f"{num_samples} asked")
         )
     if replacement:
-        u = rand((*w.shape[:-1], num_samples), dtype=dt.float64, generator=generator)._value
+        u = rand((*w.shape[:-1], num_samples), dtype=dt.float64, generator=generator)._concrete("multinomial")
         cumulated = np.cumsum(w, -1) / w.sum(-1, keepdims=True)
         rows = zip(cumulated.reshape(-1, w.shape[-1]), u.reshape(-1, num_samples))
         index = np.stack([np.searchsorted(c, v, "right") for c, v in rows]).reshape(u.shape)
         last = w.shape[-1] - 1 - np.argmax(w[..., ::-1] > 0, -1)  # rounding must not lead behind the last weight
         return wrap(np.minimum(index, last[..., None]).astype(np.int64))
-    u = rand(w.shape, dtype=dt.float64, generator=generator)._value
+    u = rand(w.shape, dtype=dt.float64, generator=generator)._concrete("multinomial")
     with np.errstate(divide="ignore", invalid="ignore"):
         clock = np.where(w > 0, -np.log1p(-u) / w, np.inf)
     return wrap(np.argsort(clock, -1, kind="stable")[..., :num_samples].astype(np.int64))

@@ -8,6 +8,7 @@ made itself and let go of again is a constant. When the capture is over, everyth
 from __future__ import annotations
 
 import sys
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -104,6 +105,7 @@ class Capture(Trace):
         self.draws: list[tuple[Any, Node]] = []
         self.numbers: list[tuple[NumberSlot, Node]] = []
         self.fixed: list[tuple[NumberSlot, Any]] = []
+        self.values: list[tuple[weakref.ref[Handle], np.ndarray]] = []  # tensors whose values Python code looked at
         self.freed = False  # whether a backward pass was made, after which results lead nowhere
         self.modules: dict[int, Any] = {}  # pictures of modules, see `wengert.guards`
         self.owners: dict[int, Any] = {}  # optimizers
@@ -139,6 +141,10 @@ class Capture(Trace):
             self.grads_read.append((sink, sink.grad is None))
             if sink.grad is not None:
                 self.grad_of[id(sink.grad)] = GradSlot(sink)
+
+    def saw_value(self, x: Handle) -> None:
+        """Python code looks at the values of a tensor: they are part of what was traced."""
+        self.values.append((weakref.ref(x), np.array(x._value)))
 
     def saw_backward(self) -> None:
         """Results lead nowhere any more."""
@@ -203,17 +209,25 @@ class Capture(Trace):
 
     # -- what is left of it ----------------------------------------------------------------
 
+    def is_own(self, x: Handle, leaves: list[Any]) -> bool:
+        """Whether the program made a tensor, which it returns: only the other ``leaves`` of the result refer to it."""
+        held = self._held(x) + sum(y is x for y in leaves)
+        return sys.getrefcount(x) - held <= _RESULT
+
+    def _held(self, x: Handle) -> int:
+        """How often the trace itself refers to a tensor."""
+        return sum(y is x for y, _, _ in self.writes) + sum(y is x for y, _ in self.seen.values())
+
     def slots(self) -> dict[int, Any]:
         """The slots of hidden inputs by the seq of their leaf. Of tensors nobody else holds the value is constant."""
         found: dict[int, Any] = {}
-        written = {id(x) for x, _, _ in self.writes}
         while self.seen:
             seq, (handle, node) = self.seen.popitem()
             if id(handle) in self.entries:
                 found[seq] = self.entries[id(handle)]
             elif id(handle) in self.grad_of:
                 found[seq] = self.grad_of[id(handle)]
-            elif id(handle) in written or node.requires_grad or sys.getrefcount(handle) > _TEMPORARY:
+            elif node.requires_grad or sys.getrefcount(handle) - self._held(handle) > _TEMPORARY:
                 found[seq] = HeldSlot(handle)
         return found
 
@@ -229,7 +243,7 @@ class Capture(Trace):
         for key, (x, node) in last.items():
             if key in replaced:
                 continue
-            held = sum(y is x for y, _, _ in self.writes)
+            held = self._held(x)
             if key in self.entries:
                 out.append((self.entries[key], node))
             elif key in self.arguments or (first[key] is not None and sys.getrefcount(x) > held + _LOCAL):
@@ -278,6 +292,18 @@ def _local_references() -> int:
     raise AssertionError
 
 
+def _result_references() -> int:
+    """The same for an object that a local variable of a caller holds, and is given to a method as in `is_own`."""
+
+    def count(x: Any, leaves: list[Any]) -> int:
+        return sys.getrefcount(x) - sum(y is x for y in leaves)
+
+    leaves = [object()]
+    x = leaves.pop(0)
+    return count(x, leaves)
+
+
+_RESULT = _result_references()
 _TEMPORARY = _temporary_references()
 _LOCAL = _local_references()
 

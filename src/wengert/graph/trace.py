@@ -55,6 +55,11 @@ class Trace:
         if self.outer is not None:
             self.outer.saw_grad(sink, reads)
 
+    def saw_value(self, x: Handle) -> None:
+        """Python code looks at the values of a tensor."""
+        if self.outer is not None:
+            self.outer.saw_value(x)
+
     def saw_backward(self) -> None:
         """A backward pass frees its graph."""
         if self.outer is not None:
