@@ -32,6 +32,13 @@ class Temp:
         self.root = None
 
 
+class Tape(NamedTuple):
+    """What a loop leaves to a chain that begins with it; ``cell`` says where it is."""
+
+    chain: Node
+    cell: Temp
+
+
 class Use(NamedTuple):
     """A kernel on operands, each a `View` of a node's buffer or a `Temp`, and which of them it writes."""
 
@@ -58,7 +65,27 @@ class Block:
         self.groups = Grouping(graph, self.roots).groups
         self.inplace = _in_place(self, written)
         self.stored = _stored(self)
+        self._share_tapes()
         self.steps = [self._step(g) for g in self.groups]
+        self._keep_tapes()
+
+    def _share_tapes(self) -> None:
+        """Have loops leave their tapes to the chains of passes that begin with them."""
+        from .control_while import CELL, continued
+
+        self.tapes: dict[int, Tape] = {}
+        place_of = {g.nodes[0].seq: i for i, g in enumerate(self.groups)}
+        for seq, chain in continued(self.graph).items():
+            if place_of[seq] < place_of[chain.seq]:
+                self.tapes[seq] = self.tapes[chain.seq] = Tape(chain, Temp("u8", CELL))
+
+    def _keep_tapes(self) -> None:
+        """Nobody frees a tape that is left to NumPy: such loops keep theirs."""
+        lost = {s.node.seq for s in self.steps if isinstance(s, HostStep)} & self.tapes.keys()
+        if lost:
+            self.tapes = {k: t for k, t in self.tapes.items() if t.chain.seq not in lost}
+            again = [g.kind == "whole" and g.nodes[0].op.name == "while_loop" for g in self.groups]
+            self.steps = [self._step(g) if a else s for g, s, a in zip(self.groups, self.steps, again, strict=True)]
 
     def _step(self, group: Group) -> Any:
         if group.kind != "whole":

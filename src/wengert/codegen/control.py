@@ -83,7 +83,7 @@ class Writer:
         self.n, self.parent = n, parent
         self.items = {i.attrs["index"]: i for i in items}
         self.blocks: dict[int, Block] = {}
-        self.operands: dict[str, View] = {}
+        self.operands: dict[str, Any] = {}
         self.params: dict[tuple[int, int], Value] = {}
         self.size = 0  # of the frame
         self.trips = 1
@@ -152,6 +152,12 @@ class Writer:
             self.params[key] = Value(self.b, "param", (), pointer("u8"), name)
             self.operands[name] = view
         return self.params[key]
+
+    def temp(self, name: str, temp: Any) -> Value:
+        """Memory that is shared with another kernel."""
+        p = self.params[id(temp), 0] = Value(self.b, "param", (), pointer("u8"), name)
+        self.operands[name] = temp
+        return p
 
     def result(self, index: int) -> Value | None:
         """Where a result goes; None if nobody wants it."""

@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..graph.node import Node
+from ..graph.graph import Graph
+from ..graph.node import ITEM, Node
 from ..ops.control_graphs import used
 from ..ops.control_while import Chain
 from ..schedule.memory import ALIGN
@@ -19,22 +20,31 @@ from .control import TRIPS, Body, Writer, once
 from .loop import I64, Value
 
 FIRST = 64  # entries to begin with
+CELL = 64  # bytes that say where a tape is
 
 
 class Pass:
     """One pass of a chain: its scheduled body, and where its states and ys lie on the tape (or not)."""
 
-    def __init__(self, chain: Chain, p: int, body: Body, at: int) -> None:
+    def __init__(self, chain: Chain, p: int, body: Body, places: Sequence[int | None]) -> None:
         self.body, self.count, self.backward = body, chain.sizes[p], chain.reverse[p]
         graph = body.graph
         self.states: Sequence[Node] = graph.inputs[len(graph.inputs) - self.count :]
         self.outputs = graph.outputs
-        avals = [*[s.aval for s in self.states], *[o.aval for o in graph.outputs[self.count :]]]
-        self.places: list[int | None] = []  # offsets in an entry
-        for aval, wanted in zip(avals, _read_later(chain, p), strict=True):
-            self.places.append(at if wanted else None)
+        self.places = places
+
+
+def tape_places(chain: Chain) -> tuple[list[list[int | None]], int]:
+    """For each pass where its states and ys lie in an entry of the tape, and the size of an entry."""
+    at = 0
+    out: list[list[int | None]] = []
+    for p, block in enumerate(chain.blocks()):
+        own: list[int | None] = []
+        for aval, wanted in zip(block, _read_later(chain, p), strict=True):
+            own.append(at if wanted else None)
             at += -(-aval.nbytes // ALIGN) * ALIGN if wanted else 0
-        self.end = at
+        out.append(own)
+    return out, at
 
 
 def _read_later(chain: Chain, p: int) -> list[bool]:
@@ -45,16 +55,37 @@ def _read_later(chain: Chain, p: int) -> list[bool]:
     return [any(column) for column in zip(*masks, strict=True)] if masks else [False] * m
 
 
+def continued(graph: Graph) -> dict[int, Node]:
+    """For a loop of one pass (by seq) the chain that begins with it, and whose first results nobody reads."""
+    found = [n for n in graph.nodes if n.op is not None and n.op.name == "while_loop"]
+    read: dict[int, int] = {}  # by chain, the first result that somebody reads
+    for n in graph.nodes:
+        if n.op is ITEM:
+            read[n.inputs[0].seq] = min(n.attrs["index"], read.get(n.inputs[0].seq, n.attrs["index"]))
+    out: dict[int, Node] = {}
+    for n in found:
+        for m in found:
+            one, more = Chain.of(n.attrs), Chain.of(m.attrs)
+            longer = len(one.bodies) == 1 < len(more.bodies) and n.seq < m.seq
+            if longer and (one.cond, one.bodies[0], one.consts) == (more.cond, more.bodies[0], more.consts):
+                same = all(x is y for x, y in zip(n.inputs, m.inputs, strict=False))
+                if same and read.get(m.seq, 0) >= one.sizes[0] and m not in out.values():
+                    out.setdefault(n.seq, m)
+    return out
+
+
 class Tape:
     """Memory that grows, or none. A cell in the frame says where it lies, since threads share it."""
 
-    def __init__(self, w: Writer, entry: int) -> None:
+    def __init__(self, w: Writer, entry: int, cell: Value | None, there: bool) -> None:
+        """``cell``: shared with another loop, which has filled the tape already if ``there``."""
         self.w, self.entry = w, entry
         b = w.b
-        memory = w.buffer(64)
-        self.words, self.pointers = b.retype(memory, "i64"), b.retype(memory, "ptr")  # as given, and aligned
+        memory = w.buffer(CELL) if cell is None else cell
+        # The memory as it was given, and aligned; the number of steps.
+        self.words, self.pointers = b.retype(memory, "i64"), b.retype(memory, "ptr")
         self.room = b.var(0, I64)
-        if entry:
+        if entry and not there:
             with w.leading():
                 self._take(b.const(FIRST * entry, I64))
             self.room.set(FIRST)
@@ -88,6 +119,15 @@ class Tape:
         b = self.w.b
         return b.offset(b.retype(b.load(self.pointers, 1), "u8"), (step + 1) * self.entry)
 
+    def leave(self, count: Value) -> None:
+        """Leave it to another loop."""
+        with self.w.leading():
+            self.w.b.store(self.words, 2, count)
+
+    def count(self) -> Value:
+        """How many steps the loop took that left it."""
+        return self.w.b.load(self.words, 2)
+
     def free(self) -> None:
         """Give it back."""
         if self.entry:
@@ -105,51 +145,62 @@ class Loop:
         w.trips, w.endless = TRIPS, True
         k = chain.consts
         self.cond = w.body(cond, cond.graph.inputs, cond.graph.inputs[:k])
+        share = w.parent.tapes.get(w.n.seq)
+        self.cell = None if share is None else w.temp("tape", share.cell)
+        self.goes_on = share is not None and share.chain is w.n
+        self.is_continued = share is not None and share.chain is not w.n
+        places, self.entry = tape_places(chain if share is None else Chain.of(share.chain.attrs))
         self.passes: list[Pass] = []
-        entry = 0
         for p, block in enumerate(blocks):
             graph = block.graph
             body = w.body(block, [*graph.inputs, *graph.outputs], graph.inputs[:k])
-            self.passes.append(Pass(chain, p, body, entry))
-            entry = self.passes[-1].end
-        self.entry = entry
+            self.passes.append(Pass(chain, p, body, places[p]))
         self.consts = [w.operand(x) for x in self.n.inputs[:k]]
         self.starts = chain.states([w.operand(x) for x in self.n.inputs[k:]])
         self.finals = chain.states([w.result(j) for j in range(sum(chain.sizes))])
 
     def write(self) -> None:
         """The whole loop."""
-        w, b = self.w, self.w.b
+        w = self.w
         with once(w):
             w.barrier()
-            self.tape = Tape(w, self.entry)
+            self.tape = Tape(w, self.entry, self.cell, self.goes_on)
             w.barrier()
-            count = b.var(0, I64)
             for body in (self.cond, *[p.body for p in self.passes]):
                 w.run(body, body.before, self._constants(body))
-            states, other = self._begin(0, b.const(0, I64))
-
-            def going() -> Value:
-                w.barrier()
-                self.tape.grow(count.get() + 3)
-                given = dict(self._constants(self.cond))
-                own = self.cond.graph.inputs[self.chain.consts :]
-                given |= {s.seq: p for s, p in zip(own, self._states(0, states, count.get()), strict=True)}
-                w.run(self.cond, self.cond.uses, given)
-                w.barrier()
-                flag = self.cond.graph.outputs[0]
-                return w.flag(b.offset(w.frame, self.cond.offsets[flag.seq]))
-
-            def step() -> None:
-                self._step(0, states, other, count.get())
-                count.set(count.get() + 1)
-
-            b.repeat(going, step)
-            self._end(0, states, count.get())
+            count = self.tape.count() if self.goes_on else self._first()
             for p, one in enumerate(self.passes[1:], 1):
-                self._pass(p, one, count.get())
+                self._pass(p, one, count)
             w.barrier()
-            self.tape.free()
+            if self.is_continued:
+                self.tape.leave(count)
+            else:
+                self.tape.free()
+
+    def _first(self) -> Value:
+        """The first pass, which says how many steps there are."""
+        w, b = self.w, self.w.b
+        count = b.var(0, I64)
+        states, other = self._begin(0, b.const(0, I64))
+
+        def going() -> Value:
+            w.barrier()
+            self.tape.grow(count.get() + 3)
+            given = dict(self._constants(self.cond))
+            own = self.cond.graph.inputs[self.chain.consts :]
+            given |= {s.seq: p for s, p in zip(own, self._states(0, states, count.get()), strict=True)}
+            w.run(self.cond, self.cond.uses, given)
+            w.barrier()
+            flag = self.cond.graph.outputs[0]
+            return w.flag(b.offset(w.frame, self.cond.offsets[flag.seq]))
+
+        def step() -> None:
+            self._step(0, states, other, count.get())
+            count.set(count.get() + 1)
+
+        b.repeat(going, step)
+        self._end(0, states, count.get())
+        return count.get()
 
     def _pass(self, p: int, one: Pass, count: Value) -> None:
         b, w = self.w.b, self.w

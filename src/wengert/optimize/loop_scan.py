@@ -17,6 +17,8 @@ from .rewrite import is_constant
 DEAR = 8  # additions: what an element costs of an op that is worth to be computed for all steps at once
 PRODUCTS = frozenset({"matmul", "conv"})
 ROOM = 1 << 24  # bytes that stacks may take in any case
+CACHED = 1 << 19  # bytes of stacks that stay in a cache: beyond, a sum of at most SMALL bytes is added to in the loop
+SMALL = 1 << 13
 
 
 class Carry:
@@ -53,6 +55,7 @@ class Scan:
         for carry in self.carries:
             carry.final = carry.number in used
             carry.kept = self.kept_at.get(carry.number) in used
+        self.moving: set[int] = set()  # values of the body that depend on carries
         self.late: list[tuple[int, Callable[[], Node]]] = []  # results that are computed from those of the loop
         self.fixed = {x.seq: o for x, o in self.consts}  # what values of the body are outside, if they never change
         self.stacked = {x.seq: s for x, s in self.slices}  # the same for all steps, where they do
@@ -117,6 +120,7 @@ class Scan:
         for x in [x for n in graph.nodes for x in n.inputs] + list(graph.outputs):
             users[x.seq] = users.get(x.seq, 0) + 1
         varying = dependents(graph, [x.seq for x in graph.inputs[len(self.consts) :]])
+        self.moving = dependents(graph, [c.inner.seq for c in self.carries])
         for c in list(self.carries):
             chain = None if c.kept or not c.final else _addends(c.out, c.inner, users)
             if chain is None:
@@ -133,9 +137,10 @@ class Scan:
             return None
         if core.op.name == "matmul" and len(core.shape) == 2:
             bases = [b for b in (peeled(x) for x in core.inputs) if not is_constant(b)]
-            fits = all(x.seq in varying for x in core.inputs)
-            room = max(ROOM, 4 * self._stack_bytes())
-            return ("matmul", core, bases) if fits and self.steps * sum(b.aval.nbytes for b in bases) <= room else None
+            size = self.steps * sum(b.aval.nbytes for b in bases)
+            new = self.steps * sum(b.aval.nbytes for b in bases if b.seq in self.moving)
+            fits = size <= max(ROOM, 4 * self._stack_bytes()) and (new <= CACHED or core.aval.nbytes > SMALL)
+            return ("matmul", core, bases) if fits and all(x.seq in varying for x in core.inputs) else None
         if core.op.name == "sum":
             base = peeled(core.inputs[0])
             cheap = base.aval.size <= 4 * core.aval.size or any(y is base for y, _ in self.ys)
@@ -198,7 +203,7 @@ class Scan:
 
     def _move_known(self) -> None:
         graph = self._graph()
-        moving = dependents(graph, [c.inner.seq for c in self.carries])
+        moving = self.moving = dependents(graph, [c.inner.seq for c in self.carries])
         sliced = dependents(graph, [x.seq for x, _ in self.slices]) - moving
         fit: set[int] = {x.seq for x in graph.inputs}
         for n in graph.nodes:

@@ -102,7 +102,9 @@ class Program:
             self.table[self.slots[seq]] = value.ctypes.data
         self.table[EACH] = self.each
         addresses = self._load({x.kernel.function.name: x.kernel.function for x in self.launches})
-        self.segments: list[Any] = [s if isinstance(s, HostStep) else driver.records(s, addresses) for s in self.planned]
+        self.segments: list[Any] = [
+            s if isinstance(s, HostStep) else driver.records(s, addresses) for s in self.planned
+        ]
         self.enter(self.segments[0])
 
     def _load(self, functions: dict[str, Any]) -> dict[str, int]:
