@@ -491,6 +491,7 @@ class Pids(Dataset):
         return np.full(20_000, os.getpid())
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background inherits that it is ignored
     pids = set()
     batches = iter(DataLoader(Pids(), num_workers=2, multiprocessing_context=sys.argv[2], persistent_workers=True))
     for _ in range(4):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -248,13 +249,17 @@ def test_an_interrupt_while_workers_start_comes_afterwards(make, monkeypatch):
         change(need)
 
     monkeypatch.setattr(stress.pool, "_change", interrupted)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job inherits that it is ignored
 
     def check_and_wait() -> None:
         stress.check()
         threading.Event().wait(60)
 
-    with pytest.raises(KeyboardInterrupt):
-        check_and_wait()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            check_and_wait()
+    finally:
+        signal.signal(signal.SIGINT, before)
     monkeypatch.undo()
     assert stress.check() == 3
 
@@ -306,6 +311,7 @@ print("fine")
 
 FORK_AMID = """
 import os
+import signal
 stress = Stress({wait!r}, 3)
 inside, leave = threading.Event(), threading.Event()
 def hold(threads):
