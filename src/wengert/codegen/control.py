@@ -56,10 +56,12 @@ def lower(n: Node, items: Sequence[Node], parent: Block) -> Lowered | None:
 
 
 def prepared(graph: Graph) -> Graph:
-    """The graph with results that are values of their own: no inputs, no constants, none twice."""
+    """The graph with results that are values of their own: no inputs, no constants, none twice. Shapes may differ."""
     outputs: list[Node] = []
     seen: set[int] = set()
     for o in graph.outputs:
+        while o.op is not None and o.op.name == "reshape":  # the same memory
+            o = o.inputs[0]
         if o.op is None or o.seq in seen:
             o = Node(OPS["cast"], (o,), {"dtype": o.aval.dtype}, None, o.aval, False, o.code, o.lasti, o.scope)
         seen.add(o.seq)

@@ -10,6 +10,7 @@ from ..graph.node import Node
 from ..schedule.index import strides_of
 from ..schedule.kinds import KIND
 from ..schedule.roots import Roots, View
+from .column import LARGEST, Column, column_product
 from .contract import Product, matmul
 from .conv import Convolution, convolve, weight_gradient
 from .draws import draws
@@ -41,6 +42,9 @@ def _matmul(n: Node, views: list[View], target: Target) -> Lowered | None:
     mine = strides_of(n.shape)
     order = n.attrs.get("order", tuple(range(len(mine))))
     c = tuple([mine[order.index(i)] for i in range(len(order))])
+    small = _column(kind, n, x.shape, a, b, target)
+    if small is not None:
+        return small
     spec = Product(
         kind, x.shape[:-2], m, y.shape[-1], k,
         _matrix(a.strides), _matrix(b.strides), _matrix(c),
@@ -51,6 +55,14 @@ def _matmul(n: Node, views: list[View], target: Target) -> Lowered | None:
 def _matrix(strides: tuple[int, ...]) -> tuple[tuple[int, ...], int, int]:
     """Strides of batches, rows and columns."""
     return strides[:-2], strides[-2], strides[-1]
+
+
+def _column(kind: str, n: Node, shape: tuple[int, ...], a: View, b: View, target: Target) -> Lowered | None:
+    """A small matrix times a column, if vectors of the matrix run along the result."""
+    if len(shape) != 2 or n.shape[-1] != 1 or kind == "bf16" or n.aval.size * shape[1] > LARGEST or a.strides[0] != 1:
+        return None
+    spec = Column(kind, shape[0], shape[1], a.strides[1], b.strides[0])
+    return Lowered(column_product(spec, target), {"a": a, "x": b, "c": own(n)})
 
 
 def _conv(n: Node, views: list[View], target: Target) -> Lowered | None:

@@ -1,0 +1,24 @@
+"""Products of a small matrix with a column, against NumPy, as the loop IR means it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from wengert.codegen import interpret
+from wengert.codegen.column import Column, column_product
+from wengert.codegen.target import host
+
+
+@pytest.mark.parametrize("kind", ["f32", "f64"])
+@pytest.mark.parametrize(("m", "k"), [(1, 1), (3, 2), (14, 14), (16, 16), (17, 9), (100, 5)])
+@pytest.mark.parametrize("gap", [0, 3])
+def test_products_with_a_column(kind, m, k, gap):
+    dtype = np.float32 if kind == "f32" else np.float64
+    rng = np.random.default_rng(0)
+    a = rng.normal(size=(k, m + gap)).astype(dtype)
+    x = rng.normal(size=(k, 1 + gap)).astype(dtype)
+    c = np.zeros(m, dtype)
+    (step,) = column_product(Column(kind, m, k, m + gap, 1 + gap), host()).steps
+    interpret.run(step.kernel.function, a, x, c, np.zeros(1, np.uint8), 0, 1)
+    np.testing.assert_allclose(c, a[:, :m].T @ x[:, 0], rtol=1e-5, atol=1e-5 if kind == "f32" else 1e-12)
