@@ -37,11 +37,13 @@ class Step:
 
     def __init__(self, captured: Captured, link: bool = True) -> None:
         from .optimize.pipeline import optimise
+        from .runtime.eager import Native
         from .runtime.program import Program
 
         self.captured = captured
         self.passes: list[Any] = []
-        graph = optimise(captured.graph, self.passes)
+        checks: list[Any] = []
+        graph = optimise(captured.graph, self.passes, checks)
         self.graph = graph
         n_args = len(graph.inputs) - len(captured.slots) - len(captured.numbers) - len(captured.draws)
         cuts = [n_args, n_args + len(captured.slots), len(graph.inputs) - len(captured.draws)]
@@ -61,7 +63,9 @@ class Step:
         self.changed = [s.index for s in captured.written if isinstance(s, ArgumentSlot)]
         self.touched = {id(s.handle) for s in captured.written if isinstance(s, HeldSlot)}
         self.writes = bool(self.changed or self.touched or captured.eager)
+        self.checks: Any = checks[0] if checks and checks[0].all else None
         if link:
+            self.look: Any = None if self.checks is None else Native(self.checks.graph)
             self._bind()
 
     def _replaced(self) -> dict[int, Node]:
@@ -161,6 +165,8 @@ class Step:
         """Run if the arrays are such as native code takes; the fresh outputs, or None and nothing has happened."""
         captured = self.captured
         self._follow_owners()
+        if self.checks is not None:
+            self._check(arrays)
         with self.lock:
             self._refresh()
             outs = [
@@ -176,6 +182,12 @@ class Step:
             for g in captured.draws:
                 g._offset += 1
         return outs
+
+    def _check(self, arrays: Sequence[Any]) -> None:
+        """Raise if an index is out of range or a divisor zero, before anything is written."""
+        n, slots = len(self.args), self.captured.slots
+        given = [arrays[i] if i < n else slots[i - n].get() for i in self.checks.places]
+        self.checks.look(self.look(*[getattr(x, "_value", x) for x in given]))
 
     def _follow_owners(self) -> None:
         """Look tensors and options up again where an optimizer has got others, as by loading a state dictionary."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import warnings
+import weakref
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -474,3 +477,115 @@ def test_draws_that_need_values_say_so():
     for f in (lambda: wg.poisson(wg.ones(3)), lambda: wg.multinomial(wg.ones(3), 2)):
         with pytest.raises(wg.errors.TraceError, match="not known while tracing"):
             wg.compile(f)()
+
+
+# -- errors ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda x, i: F.embedding(i, x),
+        lambda x, i: x[i],
+        lambda x, i: x[:, i - 1],
+        lambda x, i: x.gather(0, i[:, None].expand(3, 4)),
+        lambda x, i: F.nll_loss(x[:3], i),
+        lambda x, i: wg.zeros(4, 4).index_add(0, i, x[:3]),
+        lambda x, i: x.index_put((i,), wg.ones(4)),
+    ],
+)
+def test_an_index_out_of_range_changes_nothing(use):
+    w = nn.Parameter(wg.ones(4, 4))
+    optimizer, calls = wg.optim.SGD([w], lr=0.1), wg.tensor(0)
+
+    @wg.compile
+    def step(i):
+        calls.add_(1)
+        optimizer.zero_grad()
+        use(w, i).sum().backward()
+        optimizer.step()
+
+    step(wg.tensor([1, 2, 3]))
+    before = w.detach().clone(), w.grad.clone()
+    with pytest.raises(wg.errors.IndexRangeError, match=r"index 9|index 8"):
+        step(wg.tensor([1, 9, 3]))
+    with pytest.raises(wg.errors.IndexRangeError):
+        step(wg.tensor([1, -9, 3]))
+    assert bool((w == before[0]).all()) and bool((w.grad == before[1]).all()) and int(calls) == 1
+
+
+@pytest.mark.parametrize("divide", [lambda x, y: x // y, lambda x, y: x % y, lambda x, y: wg.fmod(x, y)])
+def test_integer_division_by_zero(divide):
+    f = wg.compile(divide)
+    assert f(wg.tensor([7, -7]), wg.tensor([2, 2])).tolist() == divide(wg.tensor([7, -7]), wg.tensor([2, 2])).tolist()
+    with pytest.raises(wg.errors.ArgumentError, match="division by zero"):
+        f(wg.tensor([7, -7]), wg.tensor([2, 0]))
+
+
+def test_what_numpy_computes_fails_before_anything_is_written():
+    w, calls = nn.Parameter(wg.ones(3, 3)), wg.tensor(0)
+    optimizer = wg.optim.SGD([w], lr=0.1)
+
+    @wg.compile
+    def step(x):
+        calls.add_(1)
+        optimizer.zero_grad()
+        (w * x).sum().backward()
+        optimizer.step()
+        return wg.linalg.cholesky(x)
+
+    step(wg.eye(3))
+    before = w.detach().clone()
+    with pytest.raises(wg.errors.WengertError, match="positive definite"):
+        step(-wg.eye(3))
+    assert bool((w == before).all()) and int(calls) == 1
+
+
+def test_an_error_while_tracing_leaves_everything_as_it_was():
+    net, _, _ = net_and_step(lambda f: f)
+    optimizer, calls, before = wg.optim.Adam(net.parameters()), wg.zeros(3), state_of(net)
+
+    @wg.compile
+    def step(x):
+        optimizer.zero_grad()
+        net(x).sum().backward()
+        optimizer.step()
+        calls.zero_().add_(wg.rand(3))
+        raise ValueError("stop")
+
+    drawn = wg.get_rng_state()
+    with pytest.raises(ValueError, match="stop"):
+        step(wg.ones(2, 4))
+    for a, b in zip([*state_of(net), calls, wg.get_rng_state()], [*before, wg.zeros(3), drawn], strict=True):
+        np.testing.assert_array_equal(a.numpy(), b.numpy())
+    assert net[0].weight.grad is None
+
+
+def test_a_compiled_function_goes_with_its_model():
+    def used():
+        net, _, step = net_and_step(wg.compile)
+        predict = wg.compile(net)
+        for x, y in batches(2):
+            step(x, y)
+            predict(x).sum().backward()
+        return [weakref.ref(x) for x in (net, net[0].weight, step, predict, step.latest, predict.latest)]
+
+    refs = used()
+    gc.collect()
+    assert [r() for r in refs] == [None] * 6
+
+
+def test_threads_may_call_one_function_at_once():
+    f = wg.compile(lambda x: (x.sort(0)[0] * 2, x @ x.t(), x.sum()))
+    xs = [wg.tensor(np.random.default_rng(i).normal(size=(6, 4))) for i in range(6)]
+    f(xs[0])
+
+    def work(x):
+        for _ in range(50):
+            a, b, c = f(x)
+            np.testing.assert_allclose(a.numpy(), np.sort(x.numpy(), 0) * 2)
+            np.testing.assert_allclose(b.numpy(), x.numpy() @ x.numpy().T)
+            np.testing.assert_allclose(c.numpy(), x.numpy().sum())
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(work, xs))

@@ -185,12 +185,20 @@ def _in_place(p: Block, written: dict[int, Node]) -> dict[int, Node]:
                 last_read[x.seq] = i
     kept = {n.seq for n in p.graph.outputs}
     out: dict[int, Node] = {}
+    # NumPy's steps may fail or be interrupted, and nothing may be changed then.
+    safe = max((i for i, g in enumerate(p.groups) if g.kind == "whole" and _is_left_to_numpy(g.nodes[0])), default=-1)
     for seq, old in written.items():
         i = place_of.get(seq)
+        if i is not None and i < safe:
+            continue
         late = max(last_read.get(seq, -1), last_read.get(old.seq, -1))
         if i is not None and late <= i and old.seq not in kept and _may_replace(p, p.groups[i], seq, old):
             out[seq] = old
     return out
+
+
+def _is_left_to_numpy(n: Node) -> bool:
+    return n.op is not ITEM and n.op.name not in control.NAMES and n.op.name not in whole.LOWERERS
 
 
 def _may_replace(p: Block, group: Group, seq: int, old: Node) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..errors import GraphError, message
 from ..graph.graph import Graph
+from .checks import Checks
 from .decompose import decompose, split_reductions
 from .layout import layout, turned_products
 from .loops import loops, map_bodies
@@ -45,22 +46,24 @@ def _optimised_body(graph: Graph) -> Graph:
     return bodies(graph)
 
 
-def optimise(graph: Graph, log: list[Any] | None = None) -> Graph:
-    """Run the passes. ``log`` takes in (name, ops before, ops after) of each.
+def optimise(graph: Graph, log: list[Any] | None = None, checks: list[Checks] | None = None) -> Graph:
+    """Run the passes. ``log`` takes in (name, ops before, ops after) of each, ``checks`` what inputs must be like.
 
     ``WENGERT_CHECK=1`` verifies the graph after each pass; ``WENGERT_DUMP=dir`` writes it there.
     """
-    checks = os.environ.get("WENGERT_CHECK", "0") not in ("", "0")
+    verifies = os.environ.get("WENGERT_CHECK", "0") not in ("", "0")
     dump(graph, 0, "traced")
     for i, (name, run) in enumerate(PASSES):
         before = len(graph)
         after = run(graph)
-        if checks:
+        if verifies:
             verify(name, graph, after)
         graph = after
         if log is not None:
             log.append((name, before, len(graph)))
         dump(graph, i + 1, name)
+        if checks is not None and name == "simplify":
+            checks.append(Checks(graph))
     return bodies(graph)
 
 
