@@ -262,6 +262,8 @@ class Evaluator:
         """Elements of a buffer."""
         p = self.operands.pointer(n)
         base, step = self.index(flat)
+        if flat.looked and step == 1 and not any(self._varies(x) for x, _ in flat.looked):
+            return self.b.load(p, base + self._looked_once(flat), self.lanes, mask)
         if flat.looked:
             return self.b.gather(p, self.lanes_of(flat), mask) if self.lanes > 1 else self._one(p, flat, mask)
         if step == 1:
@@ -270,6 +272,25 @@ class Evaluator:
             one = None if mask is None else self._any(mask)
             return self.b.splat(self.b.load(p, base, 1, one), self.lanes)
         return self.b.gather(p, self.lanes_of(flat), mask)
+
+    def _varies(self, x: Looked) -> bool:
+        """Whether an index that is looked up differs from lane to lane."""
+        inner = any(self._varies(y) for c in x.coords for y, _ in c.looked)
+        return inner or any(b == self.vector_block for c in x.coords for b, _ in self.blocks.terms(c))
+
+    def _looked_once(self, flat: Affine) -> Value:
+        """The part of an index that is looked up, as one number for all lanes."""
+        key = ("once", flat.looked)
+        if key not in self.memo:
+            lanes, memo = self.lanes, self.memo
+            self.lanes, self.memo = 1, dict(memo)
+            parts = [self.looked(x) * c for x, c in flat.looked]
+            self.lanes, self.memo = lanes, memo
+            out = parts[0]
+            for p in parts[1:]:
+                out = out + p
+            self.memo[key] = out
+        return self.memo[key]
 
     def _one(self, p: Value, flat: Affine, mask: Value | None) -> Value:
         return self.b.load(p, self.lanes_of(flat), 1, mask)
