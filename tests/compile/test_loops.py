@@ -255,16 +255,19 @@ def test_what_never_changes_leaves_the_loop():
     assert names == ["add"]
 
 
-def test_the_reverse_sweep_computes_nothing_twice():
-    def f(w, x):
-        return (wg.scan(lambda h, x: ((h @ w).tanh() + x, None), x[0], x)[0] ** 2).sum()
+def ops(graph):
+    return [n.op.name for n in graph.nodes if n.op is not None]
 
-    w, x = rand(3, 3), rand(6, 2, 3, seed=1)
-    compiled = check(wg.func.grad(f), w, x)
+
+def test_the_reverse_sweep_computes_nothing_twice():
+    def f(w, x, u):
+        return (wg.scan(lambda h, x: ((h @ w + x @ u).tanh(), None), x[0], x)[0] ** 2).sum()
+
+    compiled = check(wg.func.grad(f), rand(3, 3), rand(6, 2, 3, seed=1), rand(3, 3, seed=2))
     graph = compiled.latest.graph
     forward, backward = (n for n in graph.nodes if n.op is not None and n.op.name == "scan")
-    names = [[n.op.name for n in g.nodes if n.op] for g in (forward.attrs["body"], backward.attrs["body"], graph)]
-    assert [x.count("matmul") for x in names] == [1, 1, 1]  # the last: the gradient of w, for all steps at once
+    names = [ops(g) for g in (forward.attrs["body"], backward.attrs["body"], graph)]
+    assert [x.count("matmul") for x in names] == [1, 1, 2]  # the last: x @ u and the gradient of w, for all steps
     assert [x.count("tanh") for x in names] == [1, 0, 0]
     assert len(backward.attrs["body"].outputs) == 2  # h's adjoint, and what the product after the loop needs
 

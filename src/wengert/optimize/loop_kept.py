@@ -11,8 +11,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..graph.graph import Graph
-from ..graph.node import ITEM, Node
+from ..graph.node import ITEM, Node, ancestors
 from ..ops.control_scan import Layout
+from .loop_parts import leaf
 from .rewrite import Rewriter
 from .simplify import rules
 
@@ -40,6 +41,31 @@ class Made:
         kept = [carries[j] for j in node.attrs["keep"]]
         self.inner |= {o.seq: x for x, o in zip(kept, items[len(self.outputs) :], strict=True)}
 
+        self.absent: set[int] = set()
+
+    def replaced(self, inputs: Sequence[Node], outer: dict[int, Node], moved: Sequence[tuple[Node, Node]]) -> None:
+        """Values of the body that are slices now: whoever writes the same of what they were made of finds these.
+
+        ``inputs``: of the body as it was, with ``outer`` for what they stand (by seq); ``moved``: values and stacks.
+        """
+        env: dict[int, Any] = {}
+        for x in inputs:
+            stack = outer.get(x.seq)
+            if stack is None:
+                continue
+            if stack.seq not in self.inner:
+                self.inner[stack.seq] = leaf(x)
+                self.absent.add(self.inner[stack.seq].seq)
+            env[x.seq] = self.inner[stack.seq]
+        for value, stack in moved:
+            now = self.inner.get(stack.seq)
+            self.rewriter._nodes(Graph(tuple(inputs), (value,), "").nodes, env)
+            keys = [k for k, n in self.rewriter.table.items() if n is env[value.seq]]
+            if now is not None:
+                self.rewriter.table |= dict.fromkeys(keys, now)
+                self.computed.add(now.seq)
+                env[value.seq] = now
+
     def found(self, graph: Graph, given: dict[int, Node], n: Node) -> Node | None:
         """A value of another body in terms of this one, if this one computes all that is dear in it."""
         part = Graph(graph.inputs, (n,), "")
@@ -53,7 +79,10 @@ class Made:
                 env[x.seq] = inner
         self.rewriter._nodes(part.nodes, env)
         new = [env[m.seq] for m in part.nodes if m.op is not None and self.is_dear(m)]
-        return env[n.seq] if all(m.seq in self.computed for m in new) else None
+        out = env[n.seq]
+        if any(m.seq in self.absent for m in ancestors((out,))):
+            return None
+        return out if all(m.seq in self.computed for m in new) else None
 
     def extended(self, rw: Any, wanted: Sequence[Node]) -> list[Node]:
         """Stacks of further values of the body, results of a new version."""

@@ -55,6 +55,7 @@ class Scan:
         for carry in self.carries:
             carry.final = carry.number in used
             carry.kept = self.kept_at.get(carry.number) in used
+        self.moved: list[tuple[Node, Node]] = []
         self.moving: set[int] = set()  # values of the body that depend on carries
         self.late: list[tuple[int, Callable[[], Node]]] = []  # results that are computed from those of the loop
         self.fixed = {x.seq: o for x, o in self.consts}  # what values of the body are outside, if they never change
@@ -226,6 +227,7 @@ class Scan:
 
     def _known(self, values: Sequence[Node], stacks: Sequence[Node]) -> None:
         """Values of the body are there for all steps."""
+        self.moved += list(zip(values, stacks, strict=True))
         self.slices += list(zip(values, stacks, strict=True))
         self.stacked |= {x.seq: s for x, s in zip(values, stacks, strict=True)}
 
@@ -274,6 +276,7 @@ class Scan:
         operands = (*[x for _, x in self.consts], *[c.init for c in self.carries], *[x for _, x in self.slices])
         items = self.rw.items(self.n.op, operands, attrs, self.n)
         self.rw.made.append(Made(items, is_dear))
+        self.rw.made[-1].replaced(self.body.inputs, self.fixed | self.stacked, self.moved)
         found = iter(items)
         for c in self.carries:
             item = next(found)
