@@ -174,7 +174,7 @@ class Nest:
     def vectors(
         self, block: int, start: Any, stop: Any, body: Callable[[int, Value | None], None], unroll: int = 1
     ) -> None:
-        """Run ``body(slot, mask)`` over part of a block, in vectors; ``slot`` counts the vectors of an unrolled loop."""
+        """Run ``body(slot, mask)`` over part of a block, by vectors; ``slot`` counts those of an unrolled loop."""
         b, e, lanes = self.b, self.e, self.wide
         start, stop = b.lift(start, I64), b.lift(stop, I64)
         count = stop.constant - start.constant if None not in (start.constant, stop.constant) else None
@@ -416,6 +416,19 @@ class Rows(Nest):
                 self.e.memo[key] = self.e.expression(n, self._coords(n), self.mask)
         return self.e.memo[key]
 
+    def _settle(self, wanted: Sequence[Node]) -> None:
+        """Compute what these read of this group, inputs first, so that expressions do not nest without end."""
+        stack = [(x, False) for n in wanted for x, _ in self.roots.reads[n.seq][1]]
+        while stack:
+            n, ready = stack.pop()
+            if n.seq not in self.group.seqs or n.seq in self.held or ("root", n.seq) in self.e.memo:
+                continue
+            if ready:
+                self._local(n, self.full)
+            elif self.time == self.times[n.seq] or n.seq not in self.stored:
+                stack.append((n, True))
+                stack += [(x, False) for x, _ in self.roots.reads[n.seq][1]]
+
     def _pass(self, time: int, inner: Sequence[int], start: Any, stop: Any) -> None:
         reduces = [n for n in self.group.nodes if self.roots.role[n.seq] == "reduce" and self.times[n.seq] == time]
         stores = [n for n in self.group.nodes
@@ -433,6 +446,7 @@ class Rows(Nest):
 
         def body(slot: int, mask: Value | None) -> None:
             self.mask = mask
+            self._settle([*reduces, *stores])
             for n in reduces:
                 accumulators[n.seq].take(slot, self.e.expression(n, self._coords(n), mask), mask)
             found = [self._local(n, self.full) for n in stores]  # before any is stored: some may be, in place
@@ -449,6 +463,7 @@ class Rows(Nest):
     def _single(self, stores: Sequence[Node]) -> None:
         """A domain of one element."""
         self.mask = None
+        self._settle(stores)
         found = [self._local(n, self.full) for n in stores]
         for n, x in zip(stores, found, strict=True):
             assert x is not None

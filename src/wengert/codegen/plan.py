@@ -25,26 +25,27 @@ class Launch(NamedTuple):
     writes: tuple[bool, ...]
 
 
-class _Access(NamedTuple):
-    place: Place
-    writes: bool
-
-
-def _conflicts(a: _Access, b: _Access) -> bool:
-    if not (a.writes or b.writes) or a.place.slot != b.place.slot:
-        return False
-    return a.place.offset < b.place.offset + b.place.size and b.place.offset < a.place.offset + a.place.size
+def _overlaps(a: Place, b: Place) -> bool:
+    """Whether two places in one slot share bytes."""
+    return a.offset < b.offset + b.size and b.offset < a.offset + a.size
 
 
 def needs_barrier(launches: Sequence[Launch]) -> list[bool]:
     """Before which launches every thread must have finished what came before."""
     out: list[bool] = []
-    recent: list[_Access] = []
+    recent: dict[tuple[int, bool], list[Place]] = {}  # by slot, and whether they were written
     for x in launches:
-        accesses = [_Access(p, w) for p, w in zip(x.places, x.writes, strict=True)]
-        wait = any(_conflicts(a, r) for a in accesses for r in recent)
+        wait = any(
+            _overlaps(p, r)
+            for p, writes in zip(x.places, x.writes, strict=True)
+            for before in ((True, False) if writes else (True,))
+            for r in recent.get((p.slot, before), ())
+        )
         out.append(wait)
-        recent = accesses if wait else recent + accesses
+        if wait:
+            recent = {}
+        for p, writes in zip(x.places, x.writes, strict=True):
+            recent.setdefault((p.slot, writes), []).append(p)
     return out
 
 

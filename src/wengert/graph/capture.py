@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 import weakref
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -211,23 +212,25 @@ class Capture(Trace):
 
     def is_own(self, x: Handle, leaves: list[Any]) -> bool:
         """Whether the program made a tensor, which it returns: only the other ``leaves`` of the result refer to it."""
-        held = self._held(x) + sum(y is x for y in leaves)
-        return sys.getrefcount(x) - held <= _RESULT
+        held = sum(y is x for y in leaves) + sum(y is x for y, _, _ in self.writes)
+        return sys.getrefcount(x) - held - sum(y is x for y, _ in self.seen.values()) <= _RESULT
 
-    def _held(self, x: Handle) -> int:
-        """How often the trace itself refers to a tensor."""
-        return sum(y is x for y, _, _ in self.writes) + sum(y is x for y, _ in self.seen.values())
+    def _held(self) -> Counter[int]:
+        """How often the trace itself refers to tensors, by id."""
+        return Counter([id(x) for x, _, _ in self.writes] + [id(x) for x, _ in self.seen.values()])
 
     def slots(self) -> dict[int, Any]:
         """The slots of hidden inputs by the seq of their leaf. Of tensors nobody else holds the value is constant."""
         found: dict[int, Any] = {}
+        held = self._held()
         while self.seen:
             seq, (handle, node) = self.seen.popitem()
+            held[id(handle)] -= 1
             if id(handle) in self.entries:
                 found[seq] = self.entries[id(handle)]
             elif id(handle) in self.grad_of:
                 found[seq] = self.grad_of[id(handle)]
-            elif node.requires_grad or sys.getrefcount(handle) - self._held(handle) > _TEMPORARY:
+            elif node.requires_grad or sys.getrefcount(handle) - held[id(handle)] > _TEMPORARY:
                 found[seq] = HeldSlot(handle)
         return found
 
@@ -240,13 +243,13 @@ class Capture(Trace):
             last[id(x)] = (x, x._node)
         out: list[tuple[Any, Node]] = self._attributes()
         replaced = {id(slot.handle) for slot, _ in out if isinstance(slot, HeldSlot)}
+        held = self._held()
         for key, (x, node) in last.items():
             if key in replaced:
                 continue
-            held = self._held(x)
             if key in self.entries:
                 out.append((self.entries[key], node))
-            elif key in self.arguments or (first[key] is not None and sys.getrefcount(x) > held + _LOCAL):
+            elif key in self.arguments or (first[key] is not None and sys.getrefcount(x) > held[key] + _LOCAL):
                 out.append((HeldSlot(x), node))
         return out
 

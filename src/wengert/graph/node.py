@@ -53,6 +53,7 @@ class Node:
         "scope",
         "seq",
         "sink",
+        "symbolic",
     )
 
     def __init__(
@@ -222,13 +223,17 @@ def ancestors(roots: Iterable[Node], stop: Callable[[Node], bool] | None = None)
 
 def recompute(node: Node) -> Any:
     """The value of a node from its inputs; None when it rests on a symbolic leaf."""
-    order = ancestors((node,), stop=lambda n: n.data is not None)
+    order = [n for n in ancestors((node,), stop=lambda n: n.data is not None or _is_symbolic(n)) if n.data is None]
     for n in order:
-        if n.data is None:
-            if not n.inputs:
-                return None
-            values = [x.value for x in n.inputs]
-            if any(v is None for v in values):
-                return None
-            n.data = n.op.numpy(*values, **n.attrs)
+        if not n.inputs or any(_is_symbolic(x) for x in n.inputs):
+            n.symbolic = True  # known from now on: traces ask of each node, and look behind it once
+    if _is_symbolic(node):
+        return None
+    for n in order:
+        n.data = n.op.numpy(*[x.value for x in n.inputs], **n.attrs)
     return node.data
+
+
+def _is_symbolic(node: Node) -> bool:
+    """Whether a node is known to rest on a leaf without a value."""
+    return getattr(node, "symbolic", False)  # a slot that nobody has filled so far

@@ -21,6 +21,7 @@ from .index import Affine, Straddle, Unaligned, strides_of
 from .roots import Roots, unflattened
 
 MEMBERS = 64  # roots in a group
+OPS = 1024  # ops in them together: the time to compile a kernel grows faster than they do
 HOLDING = frozenset({"scan", "while_loop", "cond", "switch"})  # ops with graphs in their attributes
 NUMBERS = 1024  # roots in a group of single numbers
 
@@ -36,14 +37,13 @@ class Group:
         self.seqs: set[int] = set()
         self.shape: tuple[int, ...] = ()  # of a reduce group: the domain, and what is reduced
         self.axes: tuple[int, ...] = ()
-        self.sources: set[int] = set()
+        self.ops = 0
         self.why = ""  # it begins: what kept its first root from joining the group before
 
-    def add(self, n: Node, reads: Sequence[Node]) -> None:
+    def add(self, n: Node) -> None:
         """Take in a root."""
         self.nodes.append(n)
         self.seqs.add(n.seq)
-        self.sources.update(x.seq for x in reads)
 
     def __repr__(self) -> str:
         names = " ".join(n.name for n in self.nodes)
@@ -66,6 +66,8 @@ class Grouping:
     def __init__(self, graph: Graph, roots: Roots) -> None:
         self.roots = roots
         self.groups: list[Group] = []
+        self.readers: dict[int, list[int]] = {}  # the groups that read a root, by its seq
+        self.numbers: list[int] = []  # the groups of single numbers
         self.place: dict[int, int] = {}
         for n in self._ordered(graph):
             self._put(n)
@@ -116,12 +118,12 @@ class Grouping:
         role = self.roots.role[n.seq]
         if n.op is ITEM and n.inputs[0].op.name in HOLDING:
             self.place[n.seq] = self.place[n.inputs[0].seq]
-            self.groups[self.place[n.seq]].add(n, [])
+            self.groups[self.place[n.seq]].add(n)
             return
         if role == "whole":
             group = Group("whole", 0)
             self._append(group)
-            group.add(n, [])
+            group.add(n)
             self.place[n.seq] = len(self.groups) - 1
             return
         _, reads = self.roots.reads[n.seq]
@@ -132,13 +134,20 @@ class Grouping:
             self.groups[-1].why = self.why
             chosen = len(self.groups) - 1
         group = self.groups[chosen]
-        group.add(n, [x for x, _ in reads])
+        group.add(n)
+        group.ops += self.roots.size.get(n.seq, 1)
+        for x, _ in reads:
+            known = self.readers.setdefault(x.seq, [])
+            if not known or known[-1] != chosen:
+                known.append(chosen)
         if role == "reduce" and group.kind == "rows":
             group.cols = row_reduction(n)
         self.place[n.seq] = chosen
 
     def _append(self, group: Group) -> None:
         self.groups.append(group)
+        if group.size == 1:
+            self.numbers.append(len(self.groups) - 1)
 
     def _new(self, n: Node, role: str) -> Group:
         size = math.prod(self.roots.domain(n))
@@ -154,10 +163,13 @@ class Grouping:
         reads = self.roots.reads[n.seq][1]
         size = math.prod(self.roots.domain(n))
         sources = {x.seq for x, _ in reads if 2 * x.aval.size >= size}
-        for i in range(len(self.groups) - 1, max(first, 0) - 1, -1):
+        near = {i for s in sources for i in self.readers.get(s, ())} | set(self.numbers if size == 1 else ()) | {first}
+        for i in sorted(near, reverse=True):
+            if i < max(first, 0):
+                break
             group = self.groups[i]
-            near = i == first or not group.sources.isdisjoint(sources) or group.size == 1
-            if near and len(group.nodes) < (NUMBERS if group.size == 1 else MEMBERS) and self._fits(n, role, group):
+            full = len(group.nodes) >= (NUMBERS if group.size == 1 else MEMBERS) or group.ops > OPS
+            if not full and self._fits(n, role, group):
                 return i
         return -1
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -39,7 +40,6 @@ def place(spans: Sequence[Span]) -> Layout:
                 break
             at = max(at, end)
         offsets[span.key] = at
-        placed.append((at, at + size, span))
-        placed.sort(key=lambda p: p[0])
+        insort(placed, (at, at + size, span), key=lambda p: p[0])
         top = max(top, at + size)
     return Layout(offsets, top)
