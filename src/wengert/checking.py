@@ -81,14 +81,14 @@ def inputs_of(step: Any, arrays: Sequence[Any]) -> list[np.ndarray]:
     return [np.array(x) for x in (*given, *[x for x, _ in inner.own])]
 
 
-def close(a: np.ndarray, b: np.ndarray) -> bool:
-    """Whether two values agree within what rounding explains."""
+def close(a: np.ndarray, b: np.ndarray, least: float = 1e-6) -> bool:
+    """Whether two values agree within what rounding explains; ``least``: how large the terms of sums were at least."""
     tolerance = TOLERANCE.get(a.dtype)
     if tolerance is None or not a.size:
         return bool(np.array_equal(a, b))
     a, b = a.astype(np.float64), b.astype(np.float64)
     finite = np.abs(a[np.isfinite(a)])
-    scale = max(float(finite.max()) if finite.size else 0.0, 1e-6)
+    scale = max(float(finite.max()) if finite.size else 0.0, least)
     return bool(np.allclose(b, a, rtol=tolerance, atol=tolerance * scale, equal_nan=True))
 
 

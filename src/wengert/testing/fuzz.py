@@ -23,15 +23,16 @@ from ..graph.handle import Handle, wrap
 SIZES = (1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33, 64, 70)
 LARGEST = 20_000  # elements of a value
 
+# All are continuous: where one jumped, a last bit would decide.
 UNARY: tuple[Callable[[Any], Any], ...] = (
     lambda x: x.tanh(), lambda x: x.sigmoid(), lambda x: x.relu(), lambda x: x.abs(), lambda x: -x, lambda x: x.sin(),
     lambda x: (x.abs() + 0.5).log(), lambda x: (x.abs() + 0.1).sqrt(), lambda x: (x * 0.1).exp(), lambda x: x * 2.5,
     lambda x: 1.0 / (x.abs() + 1.0), lambda x: x.clamp(-1.0, 1.0), lambda x: x**2, lambda x: api.erf(x),
-    lambda x: x.floor(), lambda x: x.sign(), lambda x: (x * 0.3).expm1(), lambda x: x.cos() + 1,
+    lambda x: (x * 0.3).expm1(), lambda x: x.cos() + 1,
 )  # fmt: skip
 BINARY: tuple[Callable[[Any, Any], Any], ...] = (
     lambda x, y: x + y, lambda x, y: x - y, lambda x, y: x * y, lambda x, y: x / (y.abs() + 1.0), api.maximum,
-    api.minimum, lambda x, y: api.where(x > y, x, y * 0.5), lambda x, y: x * (y > 0), api.hypot,
+    api.minimum, lambda x, y: api.where(x > y, x - y, (x - y) * 0.5), lambda x, y: x * y * (y > 0), api.hypot,
 )  # fmt: skip
 
 
@@ -216,7 +217,7 @@ def check(seed: int) -> str:
         x, y = np.asarray(a._value), np.asarray(b._value)
         if x.shape != y.shape or x.dtype != y.dtype:
             return f"seed {seed}, result {i}: {y.dtype}{y.shape} instead of {x.dtype}{x.shape}"
-        if not close(x, y):
+        if not close(x, y, 1e-2):
             worst = np.nanmax(np.abs(x.astype(np.float64) - y.astype(np.float64)))
             return f"seed {seed}, result {i}: differs by up to {worst:.3g}"
     return ""
