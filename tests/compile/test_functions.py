@@ -60,6 +60,7 @@ def test_indexing():
     check(lambda x, i: x.gather(1, i.abs()[:, None].clamp(max=3).expand(4, 2)), x, i)
     check(lambda x, i: wg.zeros(6, 6).index_add(0, i.abs(), x[:4]), x, i)
     check(lambda x, i: x.index_select(0, i.abs()), x, i)
+    check(lambda x, i: (x[i] + i[:, None], (x[i] * 2).softmax(1)), x, i)
 
     def write(x):
         y = x.clone()

@@ -283,7 +283,7 @@ class Evaluator:
         key = ("once", flat.looked)
         if key not in self.memo:
             lanes, memo = self.lanes, self.memo
-            self.lanes, self.memo = 1, dict(memo)
+            self.lanes, self.memo = 1, {k: v for k, v in memo.items() if k[0] == "index"}  # numbers, not vectors
             parts = [self.looked(x) * c for x, c in flat.looked]
             self.lanes, self.memo = lanes, memo
             out = parts[0]
