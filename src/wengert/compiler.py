@@ -150,6 +150,8 @@ class Step:
             alias = getattr(x, "_alias", None)
             if id(x if alias is None or alias.base is None else alias.base) in self.touched:
                 return why
+        if not self.changed:
+            return ""
         values = [getattr(x, "_value", x) for x in arrays]
         shared = any(np.may_share_memory(values[i], v) for i in self.changed for j, v in enumerate(values) if j != i)
         return why if shared else ""
@@ -444,8 +446,11 @@ def compile(f: Callable[..., Any] | None = None, *, check: bool = False) -> Any:
     The function is traced once for each structure of arguments, shapes, dtypes and modes; a call then runs native
     code. Tensors that it reads or changes without getting them as arguments (parameters, running statistics, an
     optimizer's state, gradients, random generators) keep up with it. Learning rates and the like may change
-    between calls. Python code with other effects runs while tracing only. Numbers and strings among the arguments
-    are part of what is compiled. Control flow on values needs `wengert.cond`, `while_loop` or `scan`.
+    between calls. Python code with other effects runs while tracing only. Numbers and strings among the arguments,
+    in variables around the function, and in attributes of modules are part of what is compiled: when they change, or
+    layers, hooks, parameter groups or what requires grad, it is compiled again (once for each state it comes back to).
+    Numbers in lists and in other objects are not watched. A result that would be a view of another one, or of an
+    argument, is a copy. Control flow on values needs `wengert.cond`, `while_loop` or `scan`.
 
     Args:
         f: the function, or a module; without it, a decorator is returned.
@@ -453,6 +458,8 @@ def compile(f: Callable[..., Any] | None = None, *, check: bool = False) -> Any:
 
     Raises:
         TraceError: the function looks at a value.
+        IndexRangeError, ArgumentError: in a call, for an index out of range or an integer division by zero, where it
+            follows from the inputs by elementwise ops and movements; nothing has changed then.
 
     >>> import wengert as wg
     >>> @wg.compile

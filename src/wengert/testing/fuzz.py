@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from .. import api
+from .. import dtypes as dt
 from ..checking import close
 from ..compiler import Compiled
 from ..config import get_num_threads, set_num_threads
@@ -168,9 +169,100 @@ def _take(d: Draw, shapes: list[tuple[int, ...]]) -> tuple[Step, tuple[int, ...]
     return ((lambda v: v[i][wrap(index)]), shape) if np.prod(shape, dtype=int) <= LARGEST else None
 
 
+def _gather(d: Draw, shapes: list[tuple[int, ...]]) -> tuple[Step, tuple[int, ...]] | None:
+    i = _pick(d, shapes)
+    if not shapes[i]:
+        return None
+    axis = d.rng.randrange(len(shapes[i]))
+    index = d.numbers.integers(0, shapes[i][axis], size=shapes[i])
+    return (lambda v: api.gather(v[i], axis, wrap(index))), shapes[i]
+
+
+def _scatter(d: Draw, shapes: list[tuple[int, ...]]) -> tuple[Step, tuple[int, ...]] | None:
+    i = _pick(d, shapes)
+    if not shapes[i]:
+        return None
+    axis = d.rng.randrange(len(shapes[i]))
+    index = d.numbers.integers(0, shapes[i][axis], size=shapes[i])
+    return (lambda v: api.zeros_like(v[i]).scatter_add(axis, wrap(index), v[i])), shapes[i]
+
+
+def _normalise(d: Draw, shapes: list[tuple[int, ...]]) -> tuple[Step, tuple[int, ...]] | None:
+    from ..nn import functional as F
+
+    i = _pick(d, shapes)
+    if not shapes[i] or shapes[i][-1] < 3:
+        return None
+    return (lambda v: F.layer_norm(v[i], shapes[i][-1:], eps=1e-2)), shapes[i]
+
+
+def _classify(d: Draw, shapes: list[tuple[int, ...]]) -> tuple[Step, tuple[int, ...]] | None:
+    from ..nn import functional as F
+
+    i = _pick(d, shapes)
+    if len(shapes[i]) != 2:
+        return None
+    target = d.numbers.integers(0, shapes[i][1], size=shapes[i][0])
+    target[d.numbers.random(len(target)) < 0.2] = -100
+    return (lambda v: F.cross_entropy(v[i], wrap(target), reduction="none")), shapes[i][:1]
+
+
+def _write(d: Draw, shapes: list[tuple[int, ...]]) -> tuple[Step, tuple[int, ...]] | None:
+    i, kind = _pick(d, shapes), d.rng.randrange(4)
+    if not shapes[i]:
+        return None
+    k = d.rng.randrange(shapes[i][0])
+
+    def step(v: list[Any]) -> Any:
+        out = v[i].clone()
+        if kind == 0:
+            out[k] = 0.5
+        elif kind == 1:
+            out[k:].mul_(2.0)
+        elif kind == 2:
+            out[out > 0.3] = -1.0
+        else:
+            out.transpose(0, -1)[..., : k + 1].add_(1.0)
+        return out
+
+    return step, shapes[i]
+
+
+def _whole_numbers(d: Draw, shapes: list[tuple[int, ...]]) -> tuple[Step, tuple[int, ...]]:
+    """Integers and bools on the way: they carry no gradient, and are multiplied back onto the value."""
+    i, kind = _pick(d, shapes), d.rng.randrange(4)
+    dtype = d.rng.choice(["int8", "int16", "int32", "int64", "uint8", "bool"])
+
+    def step(v: list[Any]) -> Any:
+        n = (v[i].detach().clamp(-9, 9).abs() * 4).to(getattr(api, dtype))
+        if kind == 0 or dtype == "bool":
+            m = n.to(dt.int32)
+        elif kind == 1:
+            m = n * 3 + n // 2
+        elif kind == 2:
+            m = (n & 3) ^ (n % 5)
+        else:
+            m = n.cumsum(0) if shapes[i] else n
+        return v[i] * (m.to(dt.int32) % 7).to(v[i].dtype)
+
+    return step, shapes[i]
+
+
+def _convolve(d: Draw, shapes: list[tuple[int, ...]]) -> tuple[Step, tuple[int, ...]] | None:
+    from ..nn import functional as F
+
+    i = _pick(d, shapes)
+    if len(shapes[i]) != 3 or shapes[i][1] > 17:
+        return None
+    w = d.numbers.normal(size=(d.rng.choice([1, 3, 8]), shapes[i][1], 3)).astype(d.dtype) * 0.2
+    stride = d.rng.choice([1, 1, 2])
+    shape = (shapes[i][0], len(w), (shapes[i][2] - 1) // stride + 1)
+    return (lambda v: F.conv1d(v[i], wrap(w), stride=stride, padding=1)), shape
+
+
 MAKERS: tuple[Callable[..., Any], ...] = (
     _unary, _unary, _unary, _binary, _binary, _binary, _reduce, _reduce, _softmax, _permute, _reshape, _slice, _cat,
-    _pad, _matmul, _take,
+    _pad, _matmul, _take, _gather, _scatter, _normalise, _classify, _write, _whole_numbers, _convolve,
 )  # fmt: skip
 
 
