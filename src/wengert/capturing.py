@@ -63,12 +63,14 @@ class Captured:
 
 def capture(f: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Captured:
     """Run ``f`` on symbols in place of the tensors among its arguments."""
-    every: Callable[[str, Any], bool] = lambda key, value: True
-    try:
-        return _capture(f, args, kwargs, every)
-    except TraceError:
-        # An optimizer's code may branch on one of its options: let only the learning rate change then.
-        return _capture(f, args, kwargs, lambda key, value: key == "lr")
+    # An optimizer's code may branch on one of its options: let only the learning rate change then, or nothing.
+    attempts: tuple[Callable[[str, Any], bool], ...] = (lambda key, value: True, lambda key, value: key == "lr")
+    for dynamic in attempts:
+        try:
+            return _capture(f, args, kwargs, dynamic)
+        except TraceError:
+            continue
+    return _capture(f, args, kwargs, lambda key, value: False)
 
 
 def _capture(f: Callable[..., Any], args: Any, kwargs: dict[str, Any], dynamic: Callable[[str, Any], bool]) -> Captured:

@@ -589,3 +589,21 @@ def test_threads_may_call_one_function_at_once():
 
     with ThreadPoolExecutor(6) as pool:
         list(pool.map(work, xs))
+
+
+def test_an_optimizer_that_looks_at_its_rate_and_averages_over_all_batches():
+    def scenario(compiler):
+        net = nn.Sequential(nn.Linear(4, 3, bias=False), nn.BatchNorm1d(3, momentum=None))
+        optimizer = wg.optim.Rprop(net.parameters(), lr=0.01)
+
+        @compiler
+        def step(x, y):
+            optimizer.zero_grad()
+            loss = F.mse_loss(net(x), y)
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        return [(step(*b), net[1].running_mean.clone(), net[1].running_var.clone()) for b in batches(4)]
+
+    as_eager(scenario, 1e-4)

@@ -145,11 +145,14 @@ class _BatchNorm(_RunningNorm):
             with no_grad():
                 self.num_batches_tracked.add_(1)
             if share is None:
-                share = 1.0 / self.num_batches_tracked.item()
+                assert self.running_mean is not None
+                share = 1.0 / self.num_batches_tracked.to(self.running_mean.dtype)
         use_averages = not self.training or self.track_running_stats
         mean, var = (self.running_mean, self.running_var) if use_averages else (None, None)
         by_batch = self.training or mean is None
-        return F.batch_norm(input, mean, var, self.weight, self.bias, by_batch, share or 0.0, self.eps)
+        return F.batch_norm(
+            input, mean, var, self.weight, self.bias, by_batch, 0.0 if share is None else share, self.eps
+        )
 
 
 class BatchNorm1d(_BatchNorm):
