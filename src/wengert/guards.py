@@ -129,6 +129,7 @@ class Names:
 def _variables(f: Any) -> Iterator[tuple[str, Callable[[], Any], Any]]:
     while isinstance(f, functools.partial):
         f = f.func
+    owner = getattr(f, "__self__", None)  # of a method
     f = inspect.unwrap(getattr(f, "__func__", f))
     code, names = getattr(f, "__code__", None), getattr(f, "__globals__", {})
     if code is None:
@@ -138,6 +139,8 @@ def _variables(f: Any) -> Iterator[tuple[str, Callable[[], Any], Any]]:
         if _is_watched(get()):
             yield name, get, get()
     for name in code.co_names:
+        if name in getattr(owner, "__dict__", {}) and _is_watched(vars(owner)[name]):
+            yield f"self.{name}", functools.partial(getattr, owner, name, None), vars(owner)[name]
         if _is_watched(names.get(name, print)):
             yield name, functools.partial(names.get, name), names[name]
 

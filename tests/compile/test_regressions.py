@@ -607,3 +607,23 @@ def test_an_optimizer_that_looks_at_its_rate_and_averages_over_all_batches():
         return [(step(*b), net[1].running_mean.clone(), net[1].running_var.clone()) for b in batches(4)]
 
     as_eager(scenario, 1e-4)
+
+
+def test_attributes_that_a_method_reads():
+    class Scaled:
+        def __init__(self):
+            self.weight, self.factor, self.unread = wg.ones(3), 1, 0
+
+        def __call__(self, x):
+            return self.weight * x * self.factor
+
+    def scenario(compiler):
+        owner = Scaled()
+        f = compiler(owner.__call__)
+        seen = [f(wg.ones(3))]
+        owner.factor = 3
+        seen.append(f(wg.ones(3)))
+        owner.weight = wg.full((3,), 4.0)
+        return [*seen, f(wg.ones(3))]
+
+    as_eager(scenario)
