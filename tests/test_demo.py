@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import wengert as wg
-from wengert import demo, optim
+from wengert import demo
 from wengert.utils.safetensors import load_file
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
@@ -65,15 +65,15 @@ def test_an_interrupted_training_is_resumed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert demo.main(["--epochs", "2", "--out", str(tmp_path / "whole")]) == 1
-    step = optim.AdamW.step
+    collate, drawn = demo.augmented, []
 
-    def interrupted(self: Any, *args: Any) -> Any:
-        out = step(self, *args)
-        if self.state[self.param_groups[0]["params"][0]]["step"] == 25:  # in the second epoch
+    def interrupted(samples: list[Any]) -> list[Any]:
+        drawn.append(len(samples))
+        if len(drawn) == 25:  # in the second epoch
             signal.raise_signal(signal.SIGINT)
-        return out
+        return collate(samples)
 
-    monkeypatch.setattr(optim.AdamW, "step", interrupted)
+    monkeypatch.setattr(demo, "augmented", interrupted)
     with pytest.raises(SystemExit) as left:
         demo.main(["--epochs", "2", "--out", str(tmp_path / "half")])
     assert left.value.code == 130

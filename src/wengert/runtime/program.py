@@ -22,7 +22,7 @@ from .cache import get_object
 from .call import ArraySpec, make_array_caller, make_caller
 from .driver import ARENA, EACH, END, FIRST, RECORDS, SCRATCH
 
-SMALL_WORK = 200_000  # additions and bytes moved, below which waking threads costs more than they bring
+SMALL_WORK = 4_000_000  # additions and bytes moved, below which waking threads costs more than they bring
 
 
 class Program:
