@@ -231,8 +231,9 @@ def _functions(
     from ..runtime import eager
 
     if eager.is_heavy(graph):
-        halves = eager.native(Graph(tuple(inputs), tuple(outs), graph.name)), eager.native(
-            Graph(tuple(given), tuple(grads), f"{graph.name} backward")
+        halves = (
+            eager.native(Graph(tuple(inputs), tuple(outs), graph.name)),
+            eager.native(Graph(tuple(given), tuple(grads), f"{graph.name} backward")),
         )
         if halves[0] is not None and halves[1] is not None:
             return halves[0], halves[1]
