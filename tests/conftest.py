@@ -1,6 +1,10 @@
 """What every test gets: one thread, a fixed seed, and Hypothesis' profiles."""
 
 import os
+import signal
+
+# A run in the background inherits an ignored SIGINT, and so would the programs that the tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Before NumPy is imported: xdist's workers share the cores, and a sum's order must not depend on them.
 os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}

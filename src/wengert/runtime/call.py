@@ -108,7 +108,7 @@ def make_array_caller(
         words[at + _DTYPE] = id(spec.dtype)
         words[at + _NDIM] = len(spec.shape)
         words[at + _FLAGS] = _C_CONTIGUOUS | _ALIGNED | (_WRITEABLE if spec.writes else 0)
-        words[at + _DIMS] = ctypes.addressof(words) + 8 * dims
+        words[at + _DIMS] = words.ctypes.data + 8 * dims
         words[at + _SLOT] = spec.slot
         words[dims : dims + len(spec.shape)] = spec.shape
         dims += len(spec.shape)
@@ -187,8 +187,7 @@ class _State:
 
     def __init__(self, n: int, keep: Any) -> None:
         self.keep = keep
-        self.words: Any = (ctypes.c_int64 * n)()
-        self.array = np.frombuffer(self.words, np.int64)
+        self.words = np.zeros(n, np.int64)  # not ctypes': each length would be a new class, which waits for the GC
 
 
 def _fill_header(state: _State, address: int, runner: pool.Pool | None, release_gil: bool, limit: int) -> None:
@@ -223,7 +222,7 @@ def _method(name: str, flags: int) -> _MethodDef:
 def _builtin(name: str, flags: int, state: _State) -> Any:
     make = ctypes.pythonapi.PyCFunction_NewEx
     make.restype, make.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.py_object, ctypes.py_object]
-    return make(ctypes.addressof(_method(name, flags)), state.array, state.keep)
+    return make(ctypes.addressof(_method(name, flags)), state.words, state.keep)
 
 
 # -- are objects as we think? ----------------------------------------------------------------------

@@ -17,6 +17,7 @@ import atexit
 import contextlib
 import ctypes
 import os
+import signal
 import sys
 import threading
 import time
@@ -189,7 +190,7 @@ class Pool:
         finally:
             self._set(pool_ir.BUSY, ctypes.c_int32, 0)
         if interrupted:
-            _thread.interrupt_main()
+            _interrupt_main()
         return True
 
     def close(self) -> None:
@@ -217,10 +218,18 @@ def _resize(reference: weakref.ref[Pool], need: int) -> None:
     def send_again() -> None:
         while pool._get(pool_ir.GENERATION) == generation:
             time.sleep(_BUSY_SECONDS)
-        _thread.interrupt_main()
+        _interrupt_main()
 
     with contextlib.suppress(RuntimeError):
         _thread.start_new_thread(send_again, ())
+
+
+def _interrupt_main() -> None:
+    """Interrupt the main thread, as Ctrl-C does: also where it waits, which `_thread.interrupt_main` does not end."""
+    if hasattr(signal, "pthread_kill") and callable(signal.getsignal(signal.SIGINT)):
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+    else:
+        _thread.interrupt_main()
 
 
 def _undisturbed(work: Callable[[], None]) -> bool:
