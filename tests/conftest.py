@@ -3,9 +3,6 @@
 import os
 import signal
 
-# A run in the background inherits an ignored SIGINT, and so would the programs that the tests interrupt.
-signal.signal(signal.SIGINT, signal.default_int_handler)
-
 # Before NumPy is imported: xdist's workers share the cores, and a sum's order must not depend on them.
 os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 os.environ |= {"MPLBACKEND": "Agg"}
@@ -20,6 +17,12 @@ settings.register_profile(
 )
 settings.register_profile("nightly", max_examples=1000, deadline=None, print_blob=True)
 settings.load_profile("ci")
+
+
+def pytest_configure() -> None:
+    """A run in the background inherits an ignored SIGINT, and so would the programs that the tests interrupt."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
