@@ -23,6 +23,8 @@ from wengert.codegen.target import Target, aarch64, avx2, avx512, host, host_fea
 from wengert.dtypes import bfloat16
 from wengert.runtime import llvm
 
+pytestmark = pytest.mark.slow
+
 NEEDS = {"avx2": targets._X86_V3, "avx512": (*targets._X86_V3, *targets._AVX512)}
 HERE = [host(), *(t for t in (avx2(), avx512()) if host_features().issuperset(NEEDS[t.name]))]
 DTYPES = {"f32": np.dtype(np.float32), "f64": np.dtype(np.float64), "bf16": np.dtype(bfloat16.np)}

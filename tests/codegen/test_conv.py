@@ -22,6 +22,8 @@ from wengert.ops.conv import conv_attrs
 from wengert.runtime import llvm
 from wengert.runtime.cache import get_object
 
+pytestmark = pytest.mark.slow
+
 CONV = OPS["conv"]
 NUMPY = {"f32": np.float32, "f64": np.float64}
 TARGETS = [avx2(), avx512()] if "avx512f" in host_features() else [avx2()]

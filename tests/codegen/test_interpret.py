@@ -18,6 +18,8 @@ from wengert.errors import ArgumentError, IndexRangeError, WengertError
 from wengert.runtime import llvm
 from wengert.testing.kernels import bits_differ, native, targets
 
+pytestmark = pytest.mark.slow
+
 FLOATS = ("f16", "bf16", "f32", "f64")
 INTEGERS = ("i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64")
 KINDS = (*FLOATS, *INTEGERS, "i1")

@@ -16,6 +16,8 @@ from wengert.codegen.loop import Value
 from wengert.codegen.target import Target
 from wengert.testing.kernels import bits_differ, mapped, mapping, native, targets
 
+pytestmark = pytest.mark.slow
+
 TARGETS = pytest.mark.parametrize("target", targets(), ids=lambda t: t.name)
 mpmath.mp.prec = 200
 SPECIAL = np.array(

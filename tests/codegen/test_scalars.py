@@ -16,6 +16,8 @@ from wengert.ops.base import OPS, Elementwise
 from wengert.ops.scalar import Vocabulary
 from wengert.testing.kernels import mapped, mapping, native
 
+pytestmark = pytest.mark.slow
+
 OPERATIONS = {n: op for n, op in OPS.items() if isinstance(op, Elementwise)}
 FLOATING = [np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.float16), dt.bfloat16.np]
 EXACT = [np.dtype(n) for n in ("int8", "int32", "int64", "uint8", "uint32", "bool")]

@@ -34,6 +34,8 @@ from wengert.utils.data import (
     transport,
 )
 
+pytestmark = pytest.mark.slow
+
 
 def children() -> int:
     return len(multiprocessing.active_children())

@@ -21,6 +21,8 @@ from wengert.runtime import llvm, pool, pool_ir
 from wengert.runtime.cache import get_object
 from wengert.runtime.pool import Pool
 
+pytestmark = pytest.mark.slow
+
 WAYS = ["futex", "portable"] if sys.platform.startswith("linux") else ["portable"]
 
 # `stress`: in each of args[3] phases a thread writes its slot, and after the barrier adds up everybody's. Without

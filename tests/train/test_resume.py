@@ -13,6 +13,8 @@ import pytest
 
 import wengert as wg
 
+pytestmark = pytest.mark.slow
+
 CHILD = Path(__file__).with_name("child.py")
 
 
