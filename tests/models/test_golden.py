@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 import wengert as wg
 from wengert import models
+from wengert.testing.golden import formula
 
 GOLDEN = json.loads(Path(__file__).with_name("golden.json").read_text())
 
@@ -29,17 +29,6 @@ def test_states_and_sizes(name: str) -> None:
     assert sum(p.numel() for p in net.parameters()) == GOLDEN["counts"][name]
     if name in GOLDEN["states"]:
         assert [(k, list(v.shape)) for k, v in net.state_dict().items()] == list(GOLDEN["states"][name].items())
-
-
-def formula(name: str, shape: tuple[int, ...]) -> Any:
-    """The values of `formula` in tests/parity/golden_models.py."""
-    numbers = np.arange(1, int(np.prod(shape)) + 1, dtype=np.uint64) * np.uint64(2654435761 + len(name))
-    for factor in (73244475, 73244475, 1):
-        numbers = ((numbers ^ numbers >> np.uint64(16)) * np.uint64(factor)) & np.uint64(0xFFFFFFFF)
-    values = (numbers / 2.0**31 - 1).reshape(shape)
-    if name.endswith("running_var") or (name.endswith("weight") and len(shape) == 1):
-        return 1 + 0.2 * values
-    return values * (6 * shape[0] / values.size) ** 0.5 if len(shape) > 1 else 0.1 * values
 
 
 @pytest.mark.usefixtures("unfilled")

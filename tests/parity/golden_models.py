@@ -10,12 +10,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 # Its compiled part belongs to one build of torch. The networks are plain Python and need none of it.
 torch.library.register_fake = lambda name: lambda function: function
 from torchvision import models  # noqa: E402
+
+from wengert.testing.golden import formula  # noqa: E402
 
 STATES = ["alexnet", "vgg11", "vgg19_bn", "resnet18", "resnet34", "vit_b_16"]
 COUNTS = [*STATES, "vgg11_bn", "vgg13", "vgg13_bn", "vgg16", "vgg16_bn", "vgg19"]
@@ -30,17 +31,6 @@ OUTPUTS = [
     ("resnet34(num_classes=4)", (1, 3, 32, 32)),
     (f"VisionTransformer({SMALL})", (2, 3, 8, 8)),
 ]
-
-
-def formula(name: str, shape: tuple[int, ...]) -> Any:
-    """Values between -1 and 1 without a pattern, of the size of usual weights; variances near one."""
-    numbers = np.arange(1, int(np.prod(shape)) + 1, dtype=np.uint64) * np.uint64(2654435761 + len(name))
-    for factor in (73244475, 73244475, 1):
-        numbers = ((numbers ^ numbers >> np.uint64(16)) * np.uint64(factor)) & np.uint64(0xFFFFFFFF)
-    values = (numbers / 2.0**31 - 1).reshape(shape)
-    if name.endswith("running_var") or (name.endswith("weight") and len(shape) == 1):
-        return 1 + 0.2 * values
-    return values * (6 * shape[0] / values.size) ** 0.5 if len(shape) > 1 else 0.1 * values
 
 
 def output(text: str, shape: tuple[int, ...]) -> list[float]:

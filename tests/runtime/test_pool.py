@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -264,6 +265,24 @@ def test_an_interrupt_while_workers_start_comes_afterwards(make, monkeypatch):
         signal.signal(signal.SIGINT, before)
     monkeypatch.undo()
     assert stress.check() == 3
+
+
+def test_an_interrupt_ends_a_wait_of_the_main_thread():
+    def interrupt() -> None:
+        time.sleep(0.2)  # the main thread waits by now; were it not so, the test would still hold
+        pool._interrupt_main()
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    start = time.monotonic()
+    thread = threading.Thread(target=interrupt, daemon=True)
+    thread.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            threading.Event().wait(30)
+    finally:
+        signal.signal(signal.SIGINT, before)
+        thread.join()
+    assert time.monotonic() - start < 15  # it came, and not at the wait's end
 
 
 def test_an_abandoned_pool_is_no_trouble(make):
