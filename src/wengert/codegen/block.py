@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from ..graph.graph import Graph
@@ -60,7 +61,7 @@ class Block:
     """
 
     def __init__(self, graph: Graph, written: dict[int, Node], target: Target, shared: bool = True) -> None:
-        self.graph, self.target, self.shared = graph, target, shared
+        self.graph, self.target, self.shared = graph, target if shared else replace(target, serial=True), shared
         self.roots = Roots(graph)
         self.groups = Grouping(graph, self.roots).groups
         self.inplace = _in_place(self, written)

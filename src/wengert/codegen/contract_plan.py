@@ -277,7 +277,7 @@ def _depth(k: int, target: Target, size: int, far: int) -> int:
     return -(-k // max(-(-k // most), 1))
 
 
-_THREADS = ((1, 4), (2, 3), (4, 2), (8, 1), (16, 1))  # numbers of threads to work well for, and how much each counts
+_THREADS = ((1, 4), (2, 3), (4, 1))  # numbers of threads to work well for, and how much each counts
 _TILE_CYCLES = 400  # to begin a tile
 _LOAD_BYTES = 8  # a cycle, from the third-level cache
 
@@ -294,7 +294,7 @@ def _tile(q: Problem, block: Block, target: Target, kc: int, size: int, others: 
             tiles = -(-panels_i // pi) * -(-panels_j // pj) * others
             cycles = rows * pj * block.vectors * q.k / 2
             cycles += (rows + columns) * q.k * size / _LOAD_BYTES / 4 + _TILE_CYCLES
-            cost = sum(weight * n * -(-tiles // n) * cycles for n, weight in _THREADS)
+            cost = sum(weight * n * -(-tiles // n) * cycles for n, weight in _THREADS[: 1 if target.serial else None])
             if best is None or cost < best[0]:
                 best = cost, rows, columns
     assert best is not None

@@ -30,7 +30,7 @@ from .whole import Lowered
 if TYPE_CHECKING:
     from .block import Block, Use
 
-NAMES = frozenset({"scan", "while_loop", "cond", "switch"})
+NAMES = frozenset({"scan", "while_loop", "cond", "switch", "each"})
 SHARED = 200_000  # additions and bytes moved in an iteration, from which on threads share it
 TRIPS = 64  # that a loop of unknown length is taken to have
 CHUNK = 32  # bytes copied at once
@@ -42,10 +42,11 @@ class Unfit(Exception):
 
 def lower(n: Node, items: Sequence[Node], parent: Block) -> Lowered | None:
     """The kernel of a node that holds graphs, whose results are ``items``; None if NumPy is needed for it."""
+    from .control_each import each
     from .control_while import while_loop
 
     made: dict[str, Callable[[Writer], None]] = {
-        "scan": scan, "while_loop": while_loop, "cond": choice, "switch": choice
+        "scan": scan, "while_loop": while_loop, "cond": choice, "switch": choice, "each": each
     }  # fmt: skip
     try:
         w = Writer(n, items, parent)
@@ -79,7 +80,10 @@ class Body(NamedTuple):
 
 
 class Writer:
-    """Writes the kernel of one node; memory between steps is a *frame*, a buffer of the parent's."""
+    """Writes the kernel of one node; memory between steps is a *frame*, a buffer of the parent's.
+
+    A kernel of several ``tiles`` is no loop: threads share the tiles, and each has a frame in its scratch memory.
+    """
 
     def __init__(self, n: Node, items: Sequence[Node], parent: Block) -> None:
         self.n, self.parent = n, parent
@@ -88,7 +92,7 @@ class Writer:
         self.operands: dict[str, Any] = {}
         self.params: dict[tuple[int, int], Value] = {}
         self.size = 0  # of the frame
-        self.trips = 1
+        self.trips = self.tiles = 1
         self.endless = False
         self.collective = False
         self.scratch = 0
@@ -99,15 +103,19 @@ class Writer:
         """The graphs, scheduled; with them it is decided who runs the kernel."""
         from .block import Block
 
-        out = [Block(prepared(g), {}, self.parent.target, self.parent.shared) for g in graphs]
+        shared = self.parent.shared and self.tiles == 1
+        out = [Block(prepared(g), {}, self.parent.target, shared) for g in graphs]
         if not all(x.native for x in out):
             raise Unfit
-        self.collective = self.parent.shared and any(x.work >= SHARED for x in out)
+        self.collective = shared and any(x.work >= SHARED for x in out)
         self.uses = [u for x in out for u in x.uses]
         more = {"barrier": pointer("u8")} if self.collective else {}
         self.b = Builder("control", scratch=pointer("u8"), lo=I64, hi=I64, **more)
         self.frame = Value(self.b, "param", (), pointer("u8"), "frame")
         self.scratch = max((u.kernel.scratch for u in self.uses), default=0)
+        if self.tiles > 1:
+            self.scratch = -(-self.scratch // ALIGN) * ALIGN
+            self.frame = self.b.offset(self.b.scratch, self.scratch)
         self.endless = any(u.kernel.endless for u in self.uses)
         return out
 
@@ -122,13 +130,15 @@ class Writer:
     def finish(self) -> Lowered:
         """The kernel on its operands."""
         own = self.b.finish()
-        params = [*[(v.attr, v.type) for v in self.params.values()], ("frame", pointer("u8"))]
-        function = own._replace(
-            params=(*params, *own.params), arguments=(*self.params.values(), self.frame, *own.arguments)
-        )
+        given = [*self.params.values(), *([self.frame] if self.tiles == 1 else [])]
+        params = [(v.attr, v.type) for v in given]
+        function = own._replace(params=(*params, *own.params), arguments=(*given, *own.arguments))
         flops = self.trips * sum(u.kernel.flops for u in self.uses)
         moved = self.trips * sum(u.kernel.bytes for u in self.uses)
-        kernel = Kernel(named(function), 1, self.scratch, flops, moved, self.collective, self.endless)
+        scratch = self.scratch + (self.size if self.tiles > 1 else 0)
+        kernel = Kernel(named(function), self.tiles, scratch, flops, moved, self.collective, self.endless)
+        if self.tiles > 1:
+            return Lowered(Recipe((Step(kernel, tuple(self.operands)),), {}), self.operands)
         step = Step(kernel, (*self.operands, "frame"))
         return Lowered(Recipe((step,), {"frame": ("u8", max(self.size, 1))}), self.operands)
 

@@ -26,6 +26,8 @@ from .target import Target
 TILE = 16384  # elements of a tile: enough work for a call, and small enough to share out
 TILES = 64  # tiles that are enough to share out
 UNROLL = 4  # vectors of a reduction under way at once
+HELD = 8  # vectors of a row that is kept in registers from pass to pass
+HELD_OPS = 400  # ops on them together
 
 
 class Written(NamedTuple):
@@ -272,7 +274,8 @@ class Accumulator:
         """All slots combined."""
         values = [v.get() for v in self.slots]
         while len(values) > 1:
-            values = [_COMBINE[self.name](self.b, y, x) for x, y in zip(values[::2], values[1::2], strict=True)]
+            pairs = zip(values[::2], values[1::2], strict=False)
+            values = [_COMBINE[self.name](self.b, y, x) for x, y in pairs] + values[len(values) // 2 * 2 :]
         return values[0]
 
     def total(self) -> Value:
@@ -376,14 +379,31 @@ class Rows(Nest):
         """The passes over a row."""
         nodes = self.group.nodes
         self.held: dict[int, Value] = {}
-        self.inside: dict[int, Value] = {}
         self.e.local = self._local
         last = max(self.times.values())
+        self.slots = self._slots(inner, start, stop) if last else []
         for time in range(last + 1):
             for n in nodes:
                 if self._is_row(n) and self.roots.role[n.seq] != "reduce" and self.times[n.seq] == time:
                     self._row_value(n)
             self._pass(time, inner, start, stop)
+
+    def _slots(self, inner: Sequence[int], start: Any, stop: Any) -> list[dict[Any, Value]]:
+        """What is known of each vector of a row, if the row is short enough to stay in registers between passes."""
+        count = -(-self.blocks.counts[inner[-1]] // self.wide) if len(inner) == 1 and stop is None else 0
+        short = 0 < count <= HELD and count * self.group.ops <= HELD_OPS
+        return [dict(self.e.memo) for _ in range(count)] if short else []
+
+    def _over_slots(self, block: int, body: Callable[[int, Value | None], None]) -> None:
+        """Run ``body`` for each vector of a row that is kept in registers."""
+        b, e, lanes, n = self.b, self.e, self.wide, self.blocks.counts[block]
+        e.vector_block, e.lanes, outer = block, lanes, e.memo
+        for k, memo in enumerate(self.slots):
+            e.memo, e.variables[block] = memo, b.const(k * lanes, I64)
+            if (k + 1) * lanes > n and "mask" not in memo:
+                memo["mask"] = b.iota(lanes) < n - k * lanes
+            body(k, memo.get("mask"))
+        e.vector_block, e.lanes, e.memo = -1, 1, outer
 
     def _row_value(self, n: Node) -> None:
         """A value of the row from others."""
@@ -442,6 +462,7 @@ class Rows(Nest):
         block = inner[-1]
         count = self.blocks.counts[block]
         unroll = UNROLL if reduces and count >= 2 * UNROLL * self.wide and len(reduces) <= 4 else 1
+        unroll = max(len(self.slots), unroll)
         accumulators = {n.seq: Accumulator(self.b, n, self.wide, unroll) for n in reduces}
 
         def body(slot: int, mask: Value | None) -> None:
@@ -454,7 +475,10 @@ class Rows(Nest):
                 assert x is not None
                 self.store(n, self.full, x, mask)
 
-        self.nested(inner[:-1], lambda: self.vectors(block, start, count if stop is None else stop, body, unroll))
+        if self.slots:
+            self._over_slots(block, body)
+        else:
+            self.nested(inner[:-1], lambda: self.vectors(block, start, count if stop is None else stop, body, unroll))
         for n in reduces:
             self.held[n.seq] = accumulators[n.seq].total()
             if n.seq in self.stored:

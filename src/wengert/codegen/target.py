@@ -32,7 +32,8 @@ class Target:
     ``triple``, ``cpu`` and ``features`` are LLVM's, the others tell the generator how to block loops:
     ``vector_bytes`` bytes a vector register, ``vector_registers`` of them, ``l1``, ``l2``, ``l3`` bytes of data
     cache (``l3`` is shared by the cores, the others are one core's). ``bf16_dot`` says that there is an
-    instruction that multiplies pairs of bfloat16 and adds them up in float32 (AVX512-BF16).
+    instruction that multiplies pairs of bfloat16 and adds them up in float32 (AVX512-BF16). ``serial``: what is
+    generated runs on one thread, so that work need not be cut up to be shared.
 
     >>> avx2().vector_bytes, avx512().vector_bytes, aarch64().lanes(4)
     (32, 64, 4)
@@ -46,6 +47,7 @@ class Target:
     vector_registers: int
     has_fma: bool
     bf16_dot: bool = False
+    serial: bool = False
     l1: int = _USUAL_CACHES[0]
     l2: int = _USUAL_CACHES[1]
     l3: int = _USUAL_CACHES[2]

@@ -12,6 +12,7 @@ from ..errors import ArgumentError, DTypeError, ShapeError, message
 from ..graph.aval import describe
 from ..graph.handle import Handle, apply, wrap
 from ..ops.base import OPS
+from ..ops.piecewise import Block
 from .blas import linear
 from .conv import permute, reshape
 from .dims import spread
@@ -40,7 +41,7 @@ def _soft_maximum(scores: Any, safe: bool) -> Any:
     total = apply(OPS["sum"], (e,), {"axes": axes})
     if safe:
         total = apply(_WHERE, (total == 0, apply(_FILL, (total,), {"value": 1}), total))
-    return e / spread(total, e, axes)
+    return e * spread(1 / total, e, axes)  # one division a row
 
 
 def _masked(scores: Any, mask: Any) -> Any:
@@ -53,25 +54,60 @@ def _masked(scores: Any, mask: Any) -> Any:
     return scores + cast(mask, dt.of(scores.aval.dtype))
 
 
-def _weights(q: Any, k: Any, mask: Any, causal: bool, scale: float) -> Any:
+def _weights(q: Any, k: Any, mask: Any, causal: bool, scale: float, first: int = 0) -> Any:
+    """Row i sees columns up to ``first + i`` where ``causal``."""
     scores = apply(_MATMUL, (q * scale, _swap(k)))
     if causal:
         rows, columns = scores.aval.shape[-2:]
-        scores = _masked(scores, wrap(np.tril(np.ones((rows, columns), bool))))
-    return _soft_maximum(_masked(scores, mask), safe=True)
+        scores = _masked(scores, wrap(np.tril(np.ones((rows, columns), bool), first)))
+    return _soft_maximum(_masked(scores, mask), safe=mask is not None)
 
 
-@formula
+_CAUSAL_ROWS, _CAUSAL_BLOCKS = 32, 8  # of a block, at least; blocks, at most
+_SCORES = 1 << 18  # bytes of scores in a block: a fraction of a second-level cache
+
+
+def _by_rows(query: Any, key: Any, value: Any, mask: Any, causal: bool, scale: float) -> list[Block]:
+    """Attention by blocks of rows; where it is causal, a block does not look at columns beyond its last row."""
+    rows, columns = query.aval.shape[-2], key.aval.shape[-2]
+    count = -(-rows * columns * query.aval.dtype.itemsize // _SCORES)
+    if causal:
+        count = max(min(rows // _CAUSAL_ROWS, _CAUSAL_BLOCKS), 1)
+    size = max(-(-rows // count), 1)
+
+    def block(start: int) -> Block:
+        stop = min(start + size, rows)
+        seen = min(stop, columns) if causal else columns
+
+        def run(*xs: Any) -> Any:
+            q, k, v = _part(xs[0], start, stop), _part(xs[1], 0, seen), _part(xs[2], 0, seen)
+            m = None if mask is None else _part(xs[3], start, stop)
+            return _attend(q, k, v, m, causal, scale, 0.0, start)
+
+        return Block(start, stop, run)
+
+    return [block(i) for i in range(0, rows, size)]
+
+
+def _part(x: Any, start: int, stop: int) -> Any:
+    """Some rows of a matrix."""
+    rows, columns = x.aval.shape
+    if (start, stop) == (0, rows):
+        return x
+    return apply(OPS["slice"], (x,), {"spec": ((start, stop, 1), (0, columns, 1))})
+
+
+@formula(pieces=_by_rows)
 def attention(query: Any, key: Any, value: Any, mask: Any, causal: bool, scale: float) -> Any:
     """softmax(scale · query · keyᵀ + mask) · value."""
     return _attend(query, key, value, mask, causal, scale, 0.0)
 
 
-def _attend(query: Any, key: Any, value: Any, mask: Any, causal: bool, scale: float, p: float) -> Any:
+def _attend(query: Any, key: Any, value: Any, mask: Any, causal: bool, scale: float, p: float, first: int = 0) -> Any:
     source = dt.of(query.aval.dtype)
     if query.aval.dtype in dt.HALF_NP:
         query, key, value = (cast(t, dt.float32) for t in (query, key, value))
-    weights = _weights(query, key, mask, causal, scale)
+    weights = _weights(query, key, mask, causal, scale, first)
     return cast(apply(_MATMUL, (dropout(weights, p) if p else weights, value)), source)
 
 

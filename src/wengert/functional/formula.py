@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any
+from typing import Any, overload
 
 from .. import dtypes as dt
 from ..config import STATE
@@ -19,17 +19,29 @@ from ..graph.handle import Handle, apply
 from ..graph.trace import trace
 from ..ops.base import OPS
 from ..ops.call import call_on_arrays
+from ..ops.piecewise import set_pieces
 
 _CALL = OPS["call"]
 _LIMIT = 512  # traced bodies kept a formula
 
 
-def formula(f: Callable[..., Any]) -> Callable[..., Any]:
+@overload
+def formula(f: Callable[..., Any]) -> Callable[..., Any]: ...
+@overload
+def formula(*, pieces: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]: ...
+def formula(f: Any = None, *, pieces: Any = None) -> Any:
     """Mark a function of tensors as a formula.
 
     Tensor arguments (positional or keyword) are the inputs of the Call; everything else is static
-    and must be hashable. The body must not look at values.
+    and must be hashable. The body must not look at values. ``pieces``, called with the same arguments, tells
+    how to compute it by blocks of rows (see `ops.piecewise`).
     """
+    if f is None:
+        return functools.partial(_formula, pieces=pieces)
+    return _formula(f, pieces)
+
+
+def _formula(f: Callable[..., Any], pieces: Callable[..., Any] | None) -> Callable[..., Any]:
     bodies: OrderedDict[Any, Graph] = OrderedDict()
 
     @functools.wraps(f)
@@ -59,7 +71,7 @@ def formula(f: Callable[..., Any]) -> Callable[..., Any]:
         found = tuple(key)
         body = bodies.get(found)
         if body is None:
-            body = _remember(bodies, found, _trace_body(f, args, kwargs, tensors))
+            body = _remember(bodies, found, _trace_body(f, pieces, args, kwargs, tensors))
         if state.watchers:
             return apply(_CALL, tuple(tensors), {"graph": body})
         return call_on_arrays(body, tensors, values)
@@ -76,14 +88,24 @@ def _remember(bodies: OrderedDict[Any, Graph], key: Any, body: Graph) -> Graph:
     return body
 
 
-def _trace_body(f: Callable[..., Any], args: Any, kwargs: dict[str, Any], tensors: list[Any]) -> Graph:
+def _trace_body(f: Callable[..., Any], pieces: Any, args: Any, kwargs: dict[str, Any], tensors: list[Any]) -> Graph:
     """The body as a graph of the tensor arguments, in order."""
+    is_tensor = [isinstance(a, Handle) for a in args]
+    static = [None if t else a for a, t in zip(args, is_tensor, strict=True)]
+    named = {k: None if isinstance(v, Handle) else (v,) for k, v in kwargs.items()}
 
-    def run(*symbols: Any) -> Any:
-        given = iter(symbols)
-        placed = [next(given) if isinstance(a, Handle) else a for a in args]
-        named = {k: next(given) if isinstance(v, Handle) else v for k, v in kwargs.items()}
-        return f(*placed, **named)
+    def of_tensors(g: Callable[..., Any]) -> Callable[..., Any]:
+        """A function of all arguments as one of the tensors among them."""
+
+        def run(*symbols: Any) -> Any:
+            given = iter(symbols)
+            placed = [next(given) if t else a for a, t in zip(static, is_tensor, strict=True)]
+            return g(*placed, **{k: next(given) if v is None else v[0] for k, v in named.items()})
+
+        return run
 
     name = f.__name__.lstrip("_").removesuffix("_formula")  # how the box is labelled
-    return trace(run, [t.aval for t in tensors], name)
+    body = trace(of_tensors(f), [t.aval for t in tensors], name)
+    if pieces is not None:
+        set_pieces(body, of_tensors(pieces))
+    return body

@@ -20,6 +20,7 @@ from ..graph.lower import straight_line
 from ..graph.node import Node, ancestors
 from ..graph.trace import trace, tracing
 from .base import OPS, Op, Sample, dtype_of, full_tuple, items, shape_of, to_front
+from .piecewise import keeps_arguments, pullback
 from .testpoints import floats
 
 
@@ -71,7 +72,10 @@ class Call(Op):
             return graph.replay([next(given) if n else x for x, n in zip(xs, need, strict=True)])
 
         gs = [g] if graph.single else full_tuple(g, out)
-        found = iter(vjp_flat(body, chosen)[1](*gs))
+        if keeps_arguments(graph, need):
+            found = iter(items(self(*xs, g, graph=pullback(graph, tuple(need)))))
+        else:
+            found = iter(vjp_flat(body, chosen)[1](*gs))
         return [next(found) if n else None for n in need]
 
     def jvp(self, ts: Sequence[Any], out: Any, xs: Any, **attrs: Any) -> Any:

@@ -51,6 +51,26 @@ class MaxPoolGradient(Op):
         return out.transpose(attrs["order"]) if "order" in attrs else out
 
 
+class Each(Op):
+    """A graph applied to each element of ``lead``, the leading dimensions of the inputs that are ``mapped``."""
+
+    def label(self, attrs: dict[str, Any]) -> str:
+        return f"each {attrs['graph'].name}"
+
+    def infer(self, *avals: Aval, **attrs: Any) -> Any:
+        return tuple([a.with_shape((*attrs["lead"], *a.shape)) for a in attrs["graph"].out_avals])
+
+    def numpy(self, *xs: Any, **attrs: Any) -> Any:
+        graph, lead = attrs["graph"], attrs["lead"]
+        outs = [np.empty((*lead, *a.shape), a.dtype) for a in graph.out_avals]
+        for i in np.ndindex(*lead):
+            given = [x[i] if m else x for x, m in zip(xs, attrs["mapped"], strict=True)]
+            found = graph.numpy(*given)
+            for out, value in zip(outs, [found] if graph.single else found, strict=True):
+                out[i] = value
+        return tuple(outs)
+
+
 def ordered(shape: tuple[int, ...], attrs: dict[str, Any]) -> tuple[int, ...]:
     """A shape with its axes permuted as an ``order`` says."""
     return tuple([shape[i] for i in attrs["order"]]) if "order" in attrs else shape
@@ -63,5 +83,10 @@ def _named(op: Op, name: str) -> Op:
 
 
 INTERNAL: dict[str, Any] = {
-    op.name: op for op in (_named(MaxPool(), "max_pool"), _named(MaxPoolGradient(), "max_pool_gradient"))
+    op.name: op
+    for op in (
+        _named(MaxPool(), "max_pool"),
+        _named(MaxPoolGradient(), "max_pool_gradient"),
+        _named(Each(), "each"),
+    )
 }

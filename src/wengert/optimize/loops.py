@@ -24,6 +24,7 @@ from .rewrite import Rewriter, Rule
 from .simplify import rules
 
 HOLDING = frozenset({"scan", "while_loop", "cond", "switch"})
+BODIES = HOLDING | {"each"}
 
 
 def loops(graph: Graph) -> Graph:
@@ -34,7 +35,7 @@ def loops(graph: Graph) -> Graph:
 
 def map_bodies(graph: Graph, f: Any) -> Graph:
     """The graph with every graph in attributes replaced by ``f`` of it."""
-    if not any(n.op is not None and n.op.name in HOLDING for n in graph.nodes):
+    if not any(n.op is not None and n.op.name in BODIES for n in graph.nodes):
         return graph
     return _Bodies(f).run(graph)
 
@@ -46,7 +47,7 @@ class _Bodies(Rewriter):
         self.known: dict[int, Graph] = {}
 
     def make(self, name: str, inputs: tuple[Node, ...], attrs: dict[str, Any], like: Node) -> Node:
-        if name in HOLDING:
+        if name in BODIES:
             attrs = {k: self._mapped(v) if isinstance(v, Graph) else v for k, v in attrs.items()}
         return super().make(name, inputs, attrs, like)
 

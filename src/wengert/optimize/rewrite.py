@@ -90,12 +90,16 @@ class Rewriter:
             elif n.op is ITEM and type(env[n.inputs[0].seq]) is tuple:
                 env[n.seq] = env[n.inputs[0].seq][n.attrs["index"]]
             elif n.op.name == "call":
-                env[n.seq] = self._inlined(n, env)
+                env[n.seq] = self._called(n, env)
             else:
                 env[n.seq] = self.make(n.op.name, tuple([env[x.seq] for x in n.inputs]), n.attrs, n)
 
-    def _inlined(self, n: Node, env: dict[int, Any]) -> Any:
-        """The body of a call in its place; the body's nodes come from the call's line."""
+    def _called(self, n: Node, env: dict[int, Any]) -> Any:
+        """What a rule makes of a call, else its body in its place; the body's nodes come from the call's line."""
+        for rule in self.rules.get("call", ()):
+            found = rule(self, n.op, tuple([env[x.seq] for x in n.inputs]), n.attrs, n)
+            if found is not None:
+                return found
         graph: Graph = n.attrs["graph"]
         inner: dict[int, Any] = {x.seq: env[y.seq] for x, y in zip(graph.inputs, n.inputs, strict=True)}
         self._nodes([_placed(m, n) for m in graph.nodes], inner)

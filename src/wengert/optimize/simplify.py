@@ -15,6 +15,7 @@ from .. import dtypes as dt
 from ..config import STATE
 from ..graph.node import Node
 from ..ops.base import OPS
+from .each import each
 from .rewrite import Rewriter, Rule, is_constant, number_in
 
 FOLDED = 1 << 20  # bytes of a result that is computed while compiling
@@ -251,7 +252,7 @@ def _table() -> dict[str, list[Rule]]:
         "identity": [drop], "stop_gradient": [drop], "clone": [drop], "substitute": [take_second],
         "custom": [results_of_custom], "fill": [fill], "permute": [permute], "reshape": [reshape],
         "expand": [expand], "slice": [slice_], "set_slice": [set_slice], "mean": [mean], "sum": [sum_],
-        "cast": [cast], "pow": [power], "where": [where],
+        "cast": [cast], "pow": [power], "where": [where], "call": [each],
     }  # fmt: skip
     from ..ops.base import Draw, Elementwise, Reduce
 

@@ -22,7 +22,7 @@ from .roots import Roots, unflattened
 
 MEMBERS = 64  # roots in a group
 OPS = 1024  # ops in them together: the time to compile a kernel grows faster than they do
-HOLDING = frozenset({"scan", "while_loop", "cond", "switch"})  # ops with graphs in their attributes
+HOLDING = frozenset({"scan", "while_loop", "cond", "switch", "each"})  # ops with graphs in their attributes
 NUMBERS = 1024  # roots in a group of single numbers
 
 

@@ -17,6 +17,8 @@ from .kinds import Part, cost, is_number, looked_up, parts, role
 RECOMPUTED = 8  # additions: what may be computed again, for each use but the first
 # Ops whose kernels want operands in row-major memory.
 DENSE = frozenset({"add_rows", "scan", "while_loop", "cond", "switch"})
+# Ops whose kernels want each matrix of an operand (its last two dimensions) to lie in rows, or in columns.
+MATRICES = frozenset({"each"})
 READS = 10  # tensors read by one expression
 NODES = 80  # ops in one expression
 
@@ -71,6 +73,8 @@ class Roots:
                     self._keep_base(x)
                     if n.op.name in DENSE and not self._is_dense(x):
                         self.kept.add(x.seq)
+                    if n.op.name in MATRICES and not self._is_matrix(x):
+                        self.kept.add(x.seq)
         self.kept |= {n.seq for n in self.graph.outputs}
         for n in order:
             self._consider(n)
@@ -95,6 +99,13 @@ class Roots:
         return view is not None and all(
             s == t for s, t, k in zip(view.strides, strides_of(n.shape), n.shape, strict=True) if k > 1
         )
+
+    def _is_matrix(self, n: Node) -> bool:
+        view = self.view(n)
+        if view is None:
+            return False
+        (rows, columns), (across, along) = n.shape[-2:], view.strides[-2:]
+        return (along == 1 and across >= columns) or (across == 1 and along >= rows)
 
     def view(self, n: Node) -> View | None:
         """A value as strided memory of a root; None if it is none."""

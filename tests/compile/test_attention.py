@@ -1,0 +1,139 @@
+"""Attention by pieces: one element of the batch after the other, rows in blocks, nothing large in memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import wengert as wg
+import wengert.nn.functional as F
+from wengert.graph.graph import Graph
+from wengert.optimize.internal import INTERNAL
+
+
+def heads(x: Any, count: int) -> Any:
+    """(N, T, C) to (N, heads, T, C / heads), a view."""
+    n, t, c = x.shape
+    return x.view(n, t, count, c // count).transpose(1, 2)
+
+
+def step(q: Any, k: Any, v: Any, weight: Any, causal: bool, count: int, mask: Any = None) -> Any:
+    """Attention of several heads, joined again, and the gradients of its inputs."""
+    leaves = [x.detach().requires_grad_() for x in (q, k, v)]
+    found = F.scaled_dot_product_attention(*[heads(x, count) for x in leaves], attn_mask=mask, is_causal=causal)
+    y = found.transpose(1, 2).reshape(q.shape)
+    (y * weight).sum().backward()
+    return y.detach(), *[x.grad for x in leaves]
+
+
+def ops_of(compiled: Any) -> list[str]:
+    return [n.op.name for n in compiled.latest.graph.nodes if n.op is not None]
+
+
+CASES = [
+    pytest.param(64, 64, True, wg.float32, id="causal"),
+    pytest.param(100, 100, True, wg.float64, id="causal, blocks that do not divide"),
+    pytest.param(40, 24, True, wg.float64, id="causal, more queries than keys"),
+    pytest.param(24, 40, True, wg.float64, id="causal, more keys than queries"),
+    pytest.param(33, 17, False, wg.float32, id="no mask"),
+    pytest.param(300, 270, False, wg.float64, id="several blocks without a mask"),
+    pytest.param(1, 1, True, wg.float32, id="one"),
+]
+
+
+@pytest.mark.parametrize(("rows", "columns", "causal", "dtype"), CASES)
+def test_compiled_attention_is_eager_attention(rows: int, columns: int, causal: bool, dtype: Any) -> None:
+    wg.manual_seed(0)
+    shapes = [(3, rows, 48), (3, columns, 48), (3, columns, 48), (3, rows, 48)]
+    arguments = [wg.randn(*s, dtype=dtype) for s in shapes]
+    compiled = wg.compile(lambda *xs: step(*xs, causal=causal, count=4))
+    expected = step(*arguments, causal=causal, count=4)
+    for x, y in zip(compiled(*arguments), expected, strict=True):
+        np.testing.assert_allclose(x.numpy(), y.numpy(), rtol=1e-5, atol=2e-6 if dtype == wg.float32 else 1e-13)
+    assert ops_of(compiled).count("each") == 2  # forward and backward
+
+
+@pytest.mark.parametrize("shape", [(20, 20), (2, 1, 20, 20), (4, 1, 20), (2, 4, 20, 20)])
+@pytest.mark.parametrize("kind", ["bool", "float"])
+def test_masks_of_any_shape(shape: tuple[int, ...], kind: str) -> None:
+    wg.manual_seed(1)
+    random = np.random.default_rng(0).random(shape)
+    mask = wg.tensor(random > 0.4 if kind == "bool" else np.log(random).astype(np.float32))
+    arguments = [wg.randn(2, 20, 32) for _ in range(4)]
+    compiled = wg.compile(lambda *xs: step(*xs[:4], causal=False, count=4, mask=xs[4]))
+    expected = step(*arguments, causal=False, count=4, mask=mask)
+    for x, y in zip(compiled(*arguments, mask), expected, strict=True):
+        np.testing.assert_allclose(x.numpy(), y.numpy(), rtol=1e-5, atol=2e-6)
+
+
+def test_a_row_in_which_all_is_masked_gives_zeros() -> None:
+    mask = wg.zeros(20, 20, dtype=wg.bool)
+    arguments = [wg.randn(2, 20, 32) for _ in range(4)]
+    compiled = wg.compile(lambda *xs: step(*xs, causal=False, count=4, mask=mask))
+    for x in compiled(*arguments):
+        assert not np.any(x.numpy())
+
+
+def test_the_gradient_of_a_mask_that_broadcasts() -> None:
+    wg.manual_seed(2)
+    q, mask = wg.randn(4, 2, 20, 8), wg.randn(20, 20)
+
+    def f(q: Any, mask: Any) -> Any:
+        return F.scaled_dot_product_attention(q, q, q, attn_mask=mask).pow(2).sum()
+
+    expected = wg.func.grad(f, argnums=(0, 1))(q, mask)
+    for x, y in zip(wg.compile(wg.func.grad(f, argnums=(0, 1)))(q, mask), expected, strict=True):
+        np.testing.assert_allclose(x.numpy(), y.numpy(), rtol=1e-5, atol=1e-5)
+
+
+def test_second_derivatives() -> None:
+    wg.manual_seed(3)
+    x, t = wg.randn(2, 4, 12, 4, dtype=wg.float64), wg.randn(2, 4, 12, 4, dtype=wg.float64)
+
+    def f(x: Any) -> Any:
+        return F.scaled_dot_product_attention(x, x, x, is_causal=True).pow(2).sum()
+
+    def product(x: Any) -> Any:
+        return wg.func.jvp(wg.func.grad(f), (x,), (t,))[1]
+
+    step = 1e-6
+    numeric = (wg.func.grad(f)(x + step * t) - wg.func.grad(f)(x - step * t)) / (2 * step)
+    np.testing.assert_allclose(product(x).numpy(), numeric.numpy(), rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(wg.compile(product)(x).numpy(), product(x).numpy(), rtol=1e-10, atol=1e-12)
+
+
+def test_the_matrix_of_weights_is_never_there() -> None:
+    n, count, t, c = 2, 8, 512, 64
+    arguments = [wg.randn(n, t, c) for _ in range(4)]
+    planned = wg.plan(lambda *xs: step(*xs, causal=True, count=count), *arguments)
+    whole = n * count * t * t * 4
+    assert planned.peak < whole / 2
+
+
+def test_threads_do_not_change_a_bit() -> None:
+    wg.manual_seed(4)
+    arguments = [wg.randn(4, 96, 64) for _ in range(4)]
+    results = []
+    before = wg.get_num_threads()
+    try:
+        for threads in (1, 2, 3):
+            wg.set_num_threads(threads)
+            compiled = wg.compile(lambda *xs: step(*xs, causal=True, count=8))
+            results.append([x.numpy().copy() for x in compiled(*arguments)])
+    finally:
+        wg.set_num_threads(before)
+    for other in results[1:]:
+        for x, y in zip(results[0], other, strict=True):
+            np.testing.assert_array_equal(x, y)
+
+
+def test_each_means_its_graph_for_every_element() -> None:
+    graph: Graph = wg.trace(lambda x, y: (x @ y, x + 1), wg.zeros(3, 4), wg.zeros(4, 2))
+    x, y = np.random.default_rng(0).random((2, 5, 3, 4)), np.random.default_rng(1).random((4, 2))
+    op = INTERNAL["each"]
+    attrs = {"graph": graph, "lead": (2, 5), "mapped": (True, False)}
+    product, more = op.numpy(x, y, **attrs)
+    np.testing.assert_allclose(product, (x @ y).astype(np.float32), rtol=1e-6)
+    np.testing.assert_allclose(more, (x + 1).astype(np.float32), rtol=1e-6)
