@@ -12,6 +12,7 @@ from ..schedule.groups import Group, Grouping, full
 from ..schedule.memory import Layout, Span, place
 from ..schedule.roots import Roots, View
 from . import control, nest, whole
+from .epilogue import Fused
 from .kernel import Kernel
 from .loop import BITS
 from .target import Target
@@ -63,7 +64,7 @@ class Block:
     def __init__(self, graph: Graph, written: dict[int, Node], target: Target, shared: bool = True) -> None:
         self.graph, self.target, self.shared = graph, target if shared else replace(target, serial=True), shared
         self.roots = Roots(graph)
-        self.groups = Grouping(graph, self.roots).groups
+        self.groups = Grouping(graph, self.roots, written).groups
         self.inplace = _in_place(self, written)
         self.stored = _stored(self)
         self._share_tapes()
@@ -100,8 +101,10 @@ class Block:
         if n.op is not ITEM and n.op.name in control.NAMES:
             lowered = control.lower(n, items, self)
         else:
-            lowered = whole.lower(n, self.roots, self.target)
+            epilogue = Fused(group, self.roots, self.stored) if group.fused else None
+            lowered = whole.lower(n, self.roots, self.target, epilogue)
         if lowered is None:
+            assert not group.fused, "an epilogue follows what has kernels"
             return HostStep(n, _host_function(n), items)
         out: list[Any] = []
         temps = {name: Temp(kind, count) for name, (kind, count) in lowered.recipe.temps.items()}
@@ -166,9 +169,9 @@ def _stored(p: Block) -> set[int]:
     out = {n.seq for n in p.graph.outputs}
     for g in p.groups:
         for n in g.nodes:
-            if g.kind in ("whole", "reduce"):
+            if g.kind == "reduce" or (g.kind == "whole" and not g.fused):
                 out.add(n.seq)
-            if g.kind == "whole":
+            if p.roots.role[n.seq] == "whole":
                 views = [p.roots.view(x) for x in n.inputs]
                 out |= {v.root.seq for v in views if v is not None}
             else:
@@ -182,7 +185,7 @@ def _in_place(p: Block, written: dict[int, Node]) -> dict[int, Node]:
     last_read: dict[int, int] = {}
     for i, g in enumerate(p.groups):
         for n in g.nodes:
-            for x in _read_roots(p, g, n):
+            for x in _read_roots(p, n):
                 last_read[x.seq] = i
     kept = {n.seq for n in p.graph.outputs}
     out: dict[int, Node] = {}
@@ -217,7 +220,7 @@ def _may_replace(p: Block, group: Group, seq: int, old: Node) -> bool:
     return True
 
 
-def _read_roots(p: Block, g: Group, n: Node) -> list[Node]:
-    if g.kind == "whole":
+def _read_roots(p: Block, n: Node) -> list[Node]:
+    if p.roots.role[n.seq] == "whole":
         return [v.root for v in (p.roots.view(x) for x in n.inputs) if v is not None]
     return [x for x, _ in p.roots.reads[n.seq][1]]

@@ -239,8 +239,14 @@ class Writer:
         """Whether sums go to a buffer first: something is left to do with them, or they do not lie along vectors."""
         if self.plan.chunks > 1:
             return False
-        plain = self.maps.c is None and self.p.alpha == 1.0 and self.p.kind == self.kind
+        plain = (self.maps.c is None or self.direct) and self.p.alpha == 1.0 and self.p.kind == self.kind
         return not plain or self.q.c[2] != 1
+
+    @property
+    def direct(self) -> bool:
+        """Whether sums go through their function while they are in registers: a short one, along vectors."""
+        plain = self.p.alpha == 1.0 and self.p.kind == self.kind and not self.p.accumulate and self.q.c[2] == 1
+        return self.maps.c is not None and plain and self.plan.chunks == 1 and getattr(self.maps.c, "short", False)
 
     @property
     def buffer_rows(self) -> int:
@@ -371,7 +377,7 @@ class Tile:
         w, b, block = self.w, self.b, self.w.block
 
         def multiply(row_panel: Value, rows: int, panel: Value, width: int) -> None:
-            self.keep(self.multiply(row_panel, rows, panel, width, k0, kc), row_panel, panel, width, first)
+            self.keep(self.multiply(row_panel, rows, panel, width, k0, kc), row_panel, panel, width, first, last)
 
         def finish(do: Callable[[], None]) -> None:
             if w.buffered and last is None:
@@ -429,30 +435,47 @@ class Tile:
 
         return read
 
-    def keep(self, sums: list[list[Value]], row_panel: Value, panel: Value, width: int, first: Value | None) -> None:
+    def keep(
+        self, sums: list[list[Value]], row_panel: Value, panel: Value, width: int, first: Value | None,
+        last: Value | None,
+    ) -> None:  # fmt: skip
         """Store sums to the result or to the buffer; add them to what is there, but for the first step of k."""
         w, b, block = self.w, self.b, self.w.block
-        i = row_panel * block.rows
+        i, j = row_panel * block.rows, panel * block.width
         if w.buffered:
             begin, stride, mask = self.buffer(row_panel, panel), self.buffer_stride, None
         else:
             stride = self.ci
-            begin = b.offset(self.c, (self.i0 + i) * stride + (self.j0 + panel * block.width))
+            begin = b.offset(self.c, (self.i0 + i) * stride + (self.j0 + j))
             mask = first_lanes(b, block.lanes, width % block.lanes or block.lanes)
         add = w.p.accumulate and not w.buffered and w.plan.chunks == 1
 
-        def store(added: bool) -> None:
+        def store(added: bool, finished: bool = False) -> None:
             for r, row in enumerate(sums):
                 for v, x in enumerate(row):
                     at, keep = r * stride + v * block.lanes, mask if v == len(row) - 1 else None
-                    b.store(begin, at, b.load(begin, at, block.lanes, keep) + x if added else x, keep)
+                    total = b.load(begin, at, block.lanes, keep) + x if added else x
+                    if finished:
+                        w.finish(self.c, self.batch, self.i0 + i + r, self.j0 + j + v * block.lanes, total, keep, "j")
+                    else:
+                        b.store(begin, at, total, keep)
 
         if first is None or add:
-            store(add)
-            return
-        with b.when(first):
+            store(add, w.direct)
+        elif w.direct:
+            assert last is not None
+            with b.when(last):
+                store(True, True)
+            with b.otherwise():
+                self.first_or_more(first, store)
+        else:
+            self.first_or_more(first, store)
+
+    def first_or_more(self, first: Value, store: Callable[[bool], None]) -> None:
+        """Store sums of the first step of k as they are, and add later ones."""
+        with self.b.when(first):
             store(False)
-        with b.otherwise():
+        with self.b.otherwise():
             store(True)
 
     @property

@@ -304,8 +304,8 @@ class Evaluator:
     def store(self, n: Node, flat: Affine, x: Value, mask: Value | None) -> None:
         """Write elements of a buffer."""
         base, step = self.index(flat)
-        assert step == 1 or self.lanes == 1, "stores run along the last block"
-        if mask is not None and x.type.kind in ("i8", "u8"):  # LLVM 22 writes four bytes if one lane holds
+        narrow = mask is not None and x.type.kind in ("i8", "u8")  # LLVM 22 writes four bytes if one lane holds
+        if narrow or (step != 1 and self.lanes > 1):
             self.b.scatter(self.operands.pointer(n), self.lanes_of(flat), x, mask)
         else:
             self.b.store(self.operands.pointer(n), base, x, mask)

@@ -14,6 +14,7 @@ from .column import LARGEST, Column, column_product
 from .contract import Product, matmul
 from .conv import Convolution, convolve, weight_gradient
 from .draws import draws
+from .epilogue import Fused
 from .kernel import Recipe
 from .pool import Pool, Window, max_pool, max_pool_gradient
 from .scatter import add_rows
@@ -32,7 +33,7 @@ def own(n: Node) -> View:
     return View(n, 0, strides_of(n.shape))
 
 
-def _matmul(n: Node, views: list[View], target: Target) -> Lowered | None:
+def _matmul(n: Node, views: list[View], target: Target, epilogue: Fused | None = None) -> Lowered | None:
     kind = KIND.get(n.aval.dtype)
     if kind not in ("f32", "f64", "bf16") or not n.aval.size:
         return None
@@ -49,7 +50,9 @@ def _matmul(n: Node, views: list[View], target: Target) -> Lowered | None:
         kind, x.shape[:-2], m, y.shape[-1], k,
         _matrix(a.strides), _matrix(b.strides), _matrix(c),
     )  # fmt: skip
-    return Lowered(matmul(spec, target), {"a": a, "b": b, "c": own(n)})
+    if epilogue is None:
+        return Lowered(matmul(spec, target), {"a": a, "b": b, "c": own(n)})
+    return Lowered(matmul(spec, target, epilogue), {"a": a, "b": b, "c": own(epilogue.main), **epilogue.views})
 
 
 def _matrix(strides: tuple[int, ...]) -> tuple[tuple[int, ...], int, int]:
@@ -65,7 +68,7 @@ def _column(kind: str, n: Node, shape: tuple[int, ...], a: View, b: View, target
     return Lowered(column_product(spec, target), {"a": a, "x": b, "c": own(n)})
 
 
-def _conv(n: Node, views: list[View], target: Target) -> Lowered | None:
+def _conv(n: Node, views: list[View], target: Target, epilogue: Fused | None = None) -> Lowered | None:
     """A convolution; of an input with an adjoint, it is the gradient of a weight."""
     kind = KIND.get(n.aval.dtype)
     if kind not in ("f32", "f64") or not n.aval.size:
@@ -94,7 +97,9 @@ def _conv(n: Node, views: list[View], target: Target) -> Lowered | None:
         kind, x_shape, w_shape, attrs["stride"], attrs["padding"], attrs["dilation"], attrs["lhs_dilation"],
         attrs["groups"], x.strides, w.strides, out,
     )  # fmt: skip
-    return Lowered(convolve(spec, target), {"x": x, "w": w, "out": own(n)})
+    if epilogue is None:
+        return Lowered(convolve(spec, target), {"x": x, "w": w, "out": own(n)})
+    return Lowered(convolve(spec, target, epilogue), {"x": x, "w": w, "out": own(epilogue.main), **epilogue.views})
 
 
 def _swapped(x: tuple[int, ...]) -> tuple[int, ...]:
@@ -161,7 +166,7 @@ def _random(n: Node, views: list[View], target: Target) -> Lowered | None:
     return Lowered(recipe, {"key": views[0], "out": own(n)})
 
 
-Lowerer = Callable[[Node, "list[View]", Target], "Lowered | None"]
+Lowerer = Callable[..., "Lowered | None"]
 
 LOWERERS: dict[str, Lowerer] = {
     "matmul": _matmul, "conv": _conv, "add_rows": _add_rows, "max_pool": _max_pool, "window_argmax": _window_argmax,
@@ -170,10 +175,12 @@ LOWERERS: dict[str, Lowerer] = {
 }  # fmt: skip
 
 
-def lower(n: Node, roots: Roots, target: Target) -> Lowered | None:
-    """The recipe of an op as a whole; None if NumPy has to compute it."""
+def lower(n: Node, roots: Roots, target: Target, epilogue: Fused | None = None) -> Lowered | None:
+    """The recipe of an op as a whole, with what follows it; None if NumPy has to compute it."""
     lowerer: Any = LOWERERS.get(n.op.name)
     if lowerer is None or any(type(x.aval) is tuple for x in (n, *n.inputs)):
         return None
     views = [roots.view(x) for x in n.inputs]
-    return None if any(v is None for v in views) else lowerer(n, views, target)
+    if any(v is None for v in views):
+        return None
+    return lowerer(n, views, target) if epilogue is None else lowerer(n, views, target, epilogue)

@@ -8,21 +8,24 @@ in a way that one pass allows; so there are never cycles. Kinds of groups:
   its row.
 * ``reduce``: reductions over other axes, all over the same axes of the same shape.
 * ``whole``: an op that has kernels of its own, or that NumPy computes; the results of a loop belong to its group.
+  What follows a product or a convolution element by element joins it, as its epilogue.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from ..graph.graph import Graph
 from ..graph.node import ITEM, Node
 from .index import Affine, Straddle, Unaligned, strides_of
+from .kinds import takes_epilogue
 from .roots import Roots, unflattened
 
 MEMBERS = 64  # roots in a group
 OPS = 1024  # ops in them together: the time to compile a kernel grows faster than they do
 HOLDING = frozenset({"scan", "while_loop", "cond", "switch", "each"})  # ops with graphs in their attributes
+FOLLOWING = 12  # additions in an epilogue
 NUMBERS = 1024  # roots in a group of single numbers
 
 
@@ -39,6 +42,11 @@ class Group:
         self.axes: tuple[int, ...] = ()
         self.ops = 0
         self.why = ""  # it begins: what kept its first root from joining the group before
+
+    @property
+    def fused(self) -> bool:
+        """Whether an epilogue follows an op that is computed as a whole."""
+        return self.kind == "whole" and len(self.nodes) > 1 and self.nodes[1].op is not ITEM
 
     def add(self, n: Node) -> None:
         """Take in a root."""
@@ -61,10 +69,10 @@ def row_reduction(n: Node) -> int:
 
 
 class Grouping:
-    """The groups of a graph in order: ``groups``."""
+    """The groups of a graph in order: ``groups``. ``pinned``: roots that must not be written before the end."""
 
-    def __init__(self, graph: Graph, roots: Roots) -> None:
-        self.roots = roots
+    def __init__(self, graph: Graph, roots: Roots, pinned: Container[int] = ()) -> None:
+        self.roots, self.pinned = roots, pinned
         self.groups: list[Group] = []
         self.readers: dict[int, list[int]] = {}  # the groups that read a root, by its seq
         self.numbers: list[int] = []  # the groups of single numbers
@@ -160,6 +168,8 @@ class Grouping:
     def _choose(self, n: Node, role: str, first: int) -> int:
         """The group to join: the latest one that it reads from, else the latest that reads the same; -1 for none."""
         self.why = "nothing before it reads or makes the same" if first < 0 else ""
+        if first >= 0 and self._follows(n, role, self.groups[first]):
+            return first
         reads = self.roots.reads[n.seq][1]
         size = math.prod(self.roots.domain(n))
         sources = {x.seq for x, _ in reads if 2 * x.aval.size >= size}
@@ -172,6 +182,21 @@ class Grouping:
             if not full and self._fits(n, role, group):
                 return i
         return -1
+
+    def _follows(self, n: Node, role: str, group: Group) -> bool:
+        """Whether a root can be computed in the epilogue of a product: from its elements, one by one."""
+        from ..codegen.epilogue import blocks_of
+
+        product, *members = group.nodes
+        if group.kind != "whole" or role != "point" or n.seq in self.pinned or not takes_epilogue(product):
+            return False
+        sizes, reads = self.roots.reads[n.seq]
+        weight = sum(self.roots.weight[m.seq] for m in (*members, n))
+        if math.prod(sizes) != product.aval.size or weight > FOLLOWING:
+            return False
+        if any(x.seq in group.seqs and flat != full(sizes) for x, flat in reads):
+            return False
+        return blocks_of(self.roots, product, [*members, n]) is not None
 
     def _fits(self, n: Node, role: str, group: Group) -> bool:
         if group.kind == "reduce":

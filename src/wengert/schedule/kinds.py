@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -45,6 +46,23 @@ def role(n: Node) -> str:
     if n.op.name in _PICKING and _picks_simply(n):
         return "point"
     return "whole"
+
+
+def takes_epilogue(n: Node) -> bool:
+    """Whether the kernel of an op can go on with its results: products, and convolutions with channels last."""
+    if (
+        n.op is None
+        or n.op is ITEM
+        or n.op.name not in ("matmul", "conv")
+        or KIND.get(n.aval.dtype) not in ("f32", "f64")
+    ):
+        return False
+    rank = len(n.shape)
+    last = n.attrs.get("order", tuple(range(rank)))[-1]
+    if n.op.name == "matmul":
+        return n.shape[-1] > 1 and last >= rank - 2
+    kernel, sizes = n.inputs[1].shape[2:], [k for i, k in enumerate(n.shape[:-1]) if i]
+    return last == 1 and n.shape[-1] > 1 and math.prod(kernel) <= math.prod(sizes)
 
 
 def is_number(n: Node) -> bool:

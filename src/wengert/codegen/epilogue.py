@@ -1,0 +1,174 @@
+"""What follows a product or a convolution element by element, computed where its results still are in registers."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..graph.node import Node
+from ..schedule.groups import Group, full
+from ..schedule.index import Straddle, Unaligned
+from ..schedule.kinds import KIND
+from ..schedule.roots import Roots, View, unflattened
+from .evaluate import Blocks, Evaluator, Operands, merged_runs
+from .kernel import Place
+from .loop import I64, Builder, Type, Value, pointer
+from .nest import signature
+
+SHORT = 12  # additions that are done to a whole block in registers; longer epilogues go over a buffer
+
+
+class _Named(Operands):
+    """Operands that are parameters of a kernel already, by name; without names, they are collected."""
+
+    def __init__(self, b: Builder, names: dict[int, str] | None = None) -> None:
+        super().__init__(b)
+        self.names = names
+
+    def pointer(self, n: Node) -> Value:
+        """The parameter that points at a node's buffer."""
+        return super().pointer(n) if self.names is None else getattr(self.b, self.names[n.seq])
+
+
+def memory_order(n: Node) -> tuple[int, ...]:
+    """For each axis of the result in memory, which one of the op's own it is."""
+    return n.attrs.get("order", tuple(range(len(n.shape))))
+
+
+def blocks_of(roots: Roots, product: Node, members: Sequence[Node]) -> Blocks | None:
+    """Loops that the members can be computed in: each within one axis of the product, vectors within one of them."""
+    sizes = list(product.shape)
+    known = len(roots.kept)
+    try:
+        while True:
+            try:
+                for n in members:
+                    roots.follow(n, unflattened(sizes, roots.domain(n)), sizes)
+                break
+            except Straddle as cut:
+                sizes[cut.atom : cut.atom + 1] = [sizes[cut.atom] // cut.inner, cut.inner]
+    except Unaligned:
+        return None
+    if len(roots.kept) != known:
+        return None
+    walls, inner = set(), 0
+    for size in product.shape:
+        walls.add(inner)
+        inner += _atoms(sizes[inner:], size)
+    seen = _Body(roots, product, members, Blocks(sizes, [[a] for a in range(len(sizes))])).seen()
+    runs = merged_runs(sizes, seen, walls)
+    split = len(runs) != len(product.shape)
+    whole = runs[-1][0] == max(walls) and not (split and min(_sides(product)) <= _DOTS)
+    return Blocks(sizes, runs) if whole else None
+
+
+_DOTS = 6  # products of so few rows or columns may have their vectors along either
+
+
+def _sides(product: Node) -> list[int]:
+    order = memory_order(product)
+    return [product.shape[order.index(i)] for i in range(len(order))][-2:]
+
+
+def _atoms(sizes: Sequence[int], size: int) -> int:
+    """How many atoms an axis is made of."""
+    count, product = 1, sizes[0]
+    while product < size:
+        product *= sizes[count]
+        count += 1
+    return count
+
+
+class _Body:
+    """The members' values where a vector of the product is."""
+
+    def __init__(self, roots: Roots, product: Node, members: Sequence[Node], blocks: Blocks) -> None:
+        self.roots, self.product, self.members, self.blocks = roots, product, members, blocks
+
+    def emit(
+        self, b: Builder, operands: Operands, x: Value, index: Sequence[Value], axis: int, mask: Value | None
+    ) -> tuple[Evaluator, dict[int, Value]]:
+        """The values by seq; ``index``: of the product in memory; the vector lies along ``axis`` of it."""
+        e = Evaluator(self.roots, b, operands, self.blocks)
+        e.lanes = x.lanes
+        self._place(e, index, axis)
+        values = {self.product.seq: x}
+        e.local = lambda n, flat: values.get(n.seq)
+        for n in self.members:
+            coords = unflattened(self.blocks.sizes, self.roots.domain(n))
+            values[n.seq] = b.splat(e.expression(n, coords, mask), x.lanes)
+        return e, values
+
+    def _place(self, e: Evaluator, index: Sequence[Value], axis: int) -> None:
+        """Set the variables of the blocks from the product's indices."""
+        block = 0
+        for d, (i, size) in enumerate(zip(index, self.product.shape, strict=True)):
+            own, count = [], 1
+            while count < size or not own:
+                own.append(block)
+                count *= self.blocks.counts[block]
+                block += 1
+            for later, b in enumerate(own):
+                inner = 1
+                for c in own[later + 1 :]:
+                    inner *= self.blocks.counts[c]
+                at = i // inner if inner > 1 else i
+                e.variables[b] = at % self.blocks.counts[b] if later else at
+            if d == axis and e.lanes > 1:
+                e.vector_block = own[-1]
+
+    def dry(self) -> tuple[Evaluator, Operands]:
+        """What the members need, found by writing them for nothing."""
+        b = Builder("dry", i=I64)
+        operands = _Named(b)
+        x = b.const(0, Type(KIND[self.product.aval.dtype], 1))
+        e, _ = self.emit(b, operands, x, [b.i for _ in self.product.shape], -1, None)
+        return e, operands
+
+    def seen(self) -> set[Any]:
+        """The indices that come up."""
+        return self.dry()[0].seen | {full(self.blocks.sizes)}
+
+
+class Fused:
+    """The epilogue of a group that begins with a product. Equal ones have equal code (see `kernel.Epilogue`)."""
+
+    def __init__(self, group: Group, roots: Roots, stored: set[int]) -> None:
+        product, *members = group.nodes
+        blocks = blocks_of(roots, product, members)
+        assert blocks is not None, "members join where they can be computed"
+        self.key = signature(group, roots, stored, {})[0]
+        self.name = hashlib.sha256(repr(self.key).encode()).hexdigest()[:16]
+        wanted = [n for n in group.nodes if n.seq in stored]
+        kind = product.aval.dtype
+        same = [n for n in wanted if n.aval.dtype == kind]
+        self.main = product if product in wanted else (same or [product])[0]  # what the kernel itself stores
+        self.others = [n for n in wanted if n is not self.main]
+        self.short = sum(roots.weight[n.seq] for n in members) <= SHORT
+        self.body = _Body(roots, product, members, blocks)
+        self.order = memory_order(product)
+        read = self.body.dry()[1].nodes
+        self.nodes = list({n.seq: n for n in (*read, *self.others)}.values())
+        self.names = {n.seq: f"e{i}" for i, n in enumerate(self.nodes)}
+        self.operands: Mapping[str, Type] = {self.names[n.seq]: pointer(KIND[n.aval.dtype]) for n in self.nodes}
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Fused) and self.key == other.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    @property
+    def views(self) -> dict[str, View]:
+        """The buffers that its operands are."""
+        return {self.names[n.seq]: View(n, 0, ()) for n in self.nodes}
+
+    def __call__(self, b: Builder, x: Value, place: Place) -> Value:
+        """Store all results but the main one, which is given back."""
+        index = [place.index[i] for i in self.order]
+        e, values = self.body.emit(b, _Named(b, self.names), x, index, self.order.index(place.axis), place.mask)
+        flat = full(e.blocks.sizes)
+        for n in self.others:
+            e.store(n, flat, values[n.seq], place.mask)
+        return values[self.main.seq]
