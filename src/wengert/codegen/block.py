@@ -54,8 +54,8 @@ def key_of(v: Any) -> int:
     return id(v) if isinstance(v, Temp) else v.root.seq
 
 
-class Block:
-    """The steps of a graph in order: lists of `Use`, or a `HostStep`.
+class Scheduled:
+    """What is computed by one kernel, in which order, and which values have memory.
 
     ``written``: for an output (by seq) the input whose memory it replaces. ``shared``: whether loops may share
     the work of an iteration out among threads.
@@ -67,6 +67,13 @@ class Block:
         self.groups = Grouping(graph, self.roots, written).groups
         self.inplace = _in_place(self, written)
         self.stored = _stored(self)
+
+
+class Block(Scheduled):
+    """The steps of a scheduled graph in order: lists of `Use`, or a `HostStep`."""
+
+    def __init__(self, graph: Graph, written: dict[int, Node], target: Target, shared: bool = True) -> None:
+        super().__init__(graph, written, target, shared)
         self._share_tapes()
         self.steps = [self._step(g) for g in self.groups]
         self._keep_tapes()
@@ -164,7 +171,7 @@ def _host_function(n: Node) -> Any:
     return n.op.kernel([x.aval for x in n.inputs], n.attrs)
 
 
-def _stored(p: Block) -> set[int]:
+def _stored(p: Scheduled) -> set[int]:
     """The roots that get memory: outputs, and what another group reads."""
     out = {n.seq for n in p.graph.outputs}
     for g in p.groups:
@@ -179,13 +186,13 @@ def _stored(p: Block) -> set[int]:
     return out
 
 
-def _in_place(p: Block, written: dict[int, Node]) -> dict[int, Node]:
+def _in_place(p: Scheduled, written: dict[int, Node]) -> dict[int, Node]:
     """Which outputs can be written over the inputs that they replace: nobody needs the old value any more."""
     place_of = {n.seq: i for i, g in enumerate(p.groups) for n in g.nodes}
     last_read: dict[int, int] = {}
     for i, g in enumerate(p.groups):
         for n in g.nodes:
-            for x in _read_roots(p, n):
+            for x in read_roots(p, n):
                 last_read[x.seq] = i
     kept = {n.seq for n in p.graph.outputs}
     out: dict[int, Node] = {}
@@ -205,7 +212,7 @@ def _is_left_to_numpy(n: Node) -> bool:
     return n.op is not ITEM and n.op.name not in control.NAMES and n.op.name not in whole.LOWERERS
 
 
-def _may_replace(p: Block, group: Group, seq: int, old: Node) -> bool:
+def _may_replace(p: Scheduled, group: Group, seq: int, old: Node) -> bool:
     """Whether a group may write a root over an input: element by element, after it has read it."""
     if group.kind != "rows":
         return False
@@ -220,7 +227,8 @@ def _may_replace(p: Block, group: Group, seq: int, old: Node) -> bool:
     return True
 
 
-def _read_roots(p: Block, n: Node) -> list[Node]:
+def read_roots(p: Scheduled, n: Node) -> list[Node]:
+    """The roots that a root is computed from."""
     if p.roots.role[n.seq] == "whole":
         return [v.root for v in (p.roots.view(x) for x in n.inputs) if v is not None]
     return [x for x, _ in p.roots.reads[n.seq][1]]

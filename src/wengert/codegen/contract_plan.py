@@ -160,6 +160,7 @@ _PAGE = 4096
 _CONFLICT = 1024  # rows at multiples of this share few sets of the first-level cache
 _COPY, _TURN, _GATHER = 0.4, 0.5, 1.5  # cycles to pack an element within a kernel, as measured
 _AWAY = 1.0  # more if it is done before, through memory
+_LINE, _FAR_LINE = 64, 4.0  # bytes of a line, and cycles that one costs which is read for a few elements
 _STORE_TURNED = 1.0  # cycles to store an element by a transpose
 _SMALL_CHUNK = 256
 
@@ -178,18 +179,22 @@ def _plan(q: Problem, target: Target, mapped_a: bool, mapped_b: bool) -> Plan:
     batch = math.prod(q.batch)
     chunk = _chunk(q, batch)
     far = 0 if y_packed else q.y.k * size
+    if far >= _PAGE and q.j * q.k * size > target.l2 and q.i < target.vector_registers - 1:
+        block = Block(q.i, (target.vector_registers - 1) // (q.i + 1), lanes)  # memory is read once, straight on
     once = far >= _PAGE and q.i <= block.rows
     kc = _STREAMS if once and chunk > 2 * _STREAMS else _depth(chunk, target, size, far)
     # If y stays in the cache, a tile has all columns, and packs its own rows of x where they are used.
     whole = x_packed and q.j * q.k * size <= target.l2 // 2
     rows, columns = _tile(q, block, target, kc, size, batch * max(-(-q.k // chunk), 1), whole)
     if once:  # long stretches of few rows of y
-        columns = max(columns, -(-q.j // (16 * block.width)) * block.width)
+        columns = max(columns, -(-min(-(-q.j // 4), _STRETCH) // block.width) * block.width)
     most = 4 * target.l2 // size // max(q.k, 1) if chunk >= q.k else 0  # rows or columns that a tile may pack
     pack_x = ("tile" if columns >= q.j and rows <= most else "temp") if x_packed else ""
     pack_y = ("tile" if columns <= most else "temp") if y_packed else ""
     cycles = sweep_cycles(block, q.i, q.j) * q.k
     cycles += q.i * q.k * _pack_cycles(q.x, q.k, pack_x) + q.j * q.k * _pack_cycles(q.y, q.k, pack_y)
+    if not pack_x and q.x.k * size >= _PAGE and q.i * q.k * size > target.l2:
+        cycles += q.k * -(-q.i // block.rows) * (block.rows * size / _LINE + 1) * _FAR_LINE
     if q.c[2] != 1:
         cycles += q.i * q.j * _STORE_TURNED * (1 if turn else 2)
     return Plan(
@@ -263,6 +268,7 @@ def _chunk(q: Problem, batch: int) -> int:
 
 
 _STREAMS = 32  # rows of y to read side by side, where each is read once: what prefetching hardware can follow
+_STRETCH = 384  # columns of y that are read side by side there
 _SIDES = 320  # rows and columns of a tile that is large enough
 
 

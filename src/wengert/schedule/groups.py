@@ -26,6 +26,7 @@ MEMBERS = 64  # roots in a group
 OPS = 1024  # ops in them together: the time to compile a kernel grows faster than they do
 HOLDING = frozenset({"scan", "while_loop", "cond", "switch", "each"})  # ops with graphs in their attributes
 FOLLOWING = 12  # additions in an epilogue
+RECOMPUTED = "recomputed"  # key in `Graph.derived`: what must not be computed before its readers want it
 NUMBERS = 1024  # roots in a group of single numbers
 
 
@@ -73,6 +74,7 @@ class Grouping:
 
     def __init__(self, graph: Graph, roots: Roots, pinned: Container[int] = ()) -> None:
         self.roots, self.pinned = roots, pinned
+        self.late: Container[int] = graph.derived.get(RECOMPUTED, ())
         self.groups: list[Group] = []
         self.readers: dict[int, list[int]] = {}  # the groups that read a root, by its seq
         self.numbers: list[int] = []  # the groups of single numbers
@@ -136,6 +138,8 @@ class Grouping:
             return
         _, reads = self.roots.reads[n.seq]
         first = max((self.place.get(x.seq, -1) for x, _ in reads), default=-1)
+        if n.seq in self.late:
+            first = len(self.groups) - 1
         chosen = self._choose(n, role, first)
         if chosen < 0:
             self._append(self._new(n, role))
