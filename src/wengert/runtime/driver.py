@@ -14,7 +14,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..codegen.plan import Launch, needs_barrier
 from ..codegen.target import host
 from . import llvm, pool
 from .cache import get_object
@@ -123,14 +122,18 @@ def address() -> int:
     return _library().address("wengert_drive")
 
 
-def records(launches: Sequence[Launch], addresses: dict[str, int]) -> np.ndarray:
-    """The words that tell the driver what to run; ``addresses``: of kernels' entries, by function name."""
-    words: list[int] = []
-    waits = needs_barrier(launches)
-    for x, wait in zip(launches, waits, strict=True):
-        assert 0 < len(x.places) <= OPERANDS, "operands of a kernel"
-        tiles = 0 if x.kernel.collective else x.kernel.tiles
-        words += [addresses[x.kernel.function.name], tiles, int(wait), len(x.places)]
-        for p in x.places:
-            words += [p.slot, p.offset]
-    return np.array(words, np.int64)
+def linked(words: np.ndarray, addresses: Sequence[int]) -> np.ndarray:
+    """Records as the driver reads them, of records with the numbers of kernels in place of ``addresses``."""
+    out = words.copy()
+    for at in starts(words):
+        out[at] = addresses[words[at]]
+    return out
+
+
+def starts(words: np.ndarray) -> list[int]:
+    """Where the records begin."""
+    counts, out, at = words.tolist(), [], 0
+    while at < len(counts):
+        out.append(at)
+        at += 4 + 2 * counts[at + 3]
+    return out
