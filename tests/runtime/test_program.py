@@ -23,9 +23,10 @@ from wengert.runtime import blueprint, cache, fingerprint, program, scheduling
 def unedited(monkeypatch):
     """Whoever runs the tests may edit the library meanwhile."""
     monkeypatch.setattr(fingerprint, "LOADED", float("inf"))
-    fingerprint._source.cache_clear()
+    find = fingerprint._source
+    find.cache_clear()
     yield
-    fingerprint._source.cache_clear()
+    find.cache_clear()
 
 
 @pytest.fixture
