@@ -21,8 +21,9 @@ from .cache import get_object
 ARENA, SCRATCH, EACH, RECORDS, END, FIRST = range(6)  # slots; EACH: bytes of scratch memory a thread
 OPERANDS = 4096  # of a kernel, at most: groups of single numbers have many (see schedule/groups.py)
 
+_BARRIER = "declare void @wengert_barrier(ptr, i32)"
 _IR = f"""
-declare void @wengert_barrier(ptr, i32)
+{_BARRIER}
 define void @wengert_drive(ptr %table, i32 %thread, i32 %threads, ptr %barrier) nounwind {{
 entry:
   %args = alloca [{OPERANDS} x ptr], align 16
@@ -113,13 +114,17 @@ done:
 
 
 @functools.cache
-def _library() -> llvm.Library:
-    return llvm.load([get_object(_IR, host(), "driver")], ["wengert_drive"], pool.symbols())
+def _library(alone: bool) -> llvm.Library:
+    """The driver; for one thread ``alone`` there is nobody to wait for, and no need of the pool's code."""
+    if not alone:
+        return llvm.load([get_object(_IR, host(), "driver")], ["wengert_drive"], pool.symbols())
+    text = _IR.replace(_BARRIER, _BARRIER.replace("declare", "define internal") + " alwaysinline {\n  ret void\n}")
+    return llvm.load([get_object(text, host(), "driver.alone")], ["wengert_drive"])
 
 
-def address() -> int:
-    """The driver as a plan: ``void drive(table, thread, threads, barrier)``."""
-    return _library().address("wengert_drive")
+def address(alone: bool) -> int:
+    """The driver as a plan: ``void drive(table, thread, threads, barrier)``, for one thread only or for several."""
+    return _library(alone).address("wengert_drive")
 
 
 def linked(words: np.ndarray, addresses: Sequence[int]) -> np.ndarray:

@@ -104,7 +104,7 @@ class Program:
         """
         arrays = [np.zeros(a.shape, a.dtype) for a in self.avals]
         self.table[FIRST : FIRST + len(arrays)] = [a.ctypes.data for a in arrays]
-        run = make_caller(driver.address(), limit=1, keep=self)
+        run = make_caller(driver.address(True), limit=1, keep=self)
         pointer = self.table.ctypes.data
         times: list[float] = []
         for words in [s for s in self.steps if not isinstance(s, HostCall)]:
@@ -126,7 +126,7 @@ class Program:
             return ArraySpec(aval.dtype, aval.shape, FIRST + i, i >= self.first_made or i in writes)
 
         head = make_array_caller(
-            driver.address(), [spec(i) for i in given], table=self.table, fixed=[(h, spec(i)) for h, i in fixed],
+            driver.address(self.limit == 1), [spec(i) for i in given], table=self.table, fixed=[(h, spec(i)) for h, i in fixed],
             limit=self.limit, release_gil=self.limit > 1, keep=self,
         )  # fmt: skip
         return head if self.native else _Interleaved(self, head, given, fixed)
@@ -170,7 +170,7 @@ class _Interleaved:
     def __init__(self, program: Program, head: Any, given: Sequence[int], fixed: Sequence[tuple[Any, int]]) -> None:
         self.program, self.head, self.given, self.fixed = program, head, given, fixed
         self.pointer = program.table.ctypes.data
-        self.run = make_caller(driver.address(), limit=program.limit, keep=program)
+        self.run = make_caller(driver.address(program.limit == 1), limit=program.limit, keep=program)
 
     def __call__(self, *arrays: Any) -> Any:
         program = self.program
