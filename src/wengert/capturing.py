@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +13,7 @@ from .errors import TraceError
 from .graph.capture import AttributeSlot, Capture, EntrySlot, HeldSlot
 from .graph.graph import Graph
 from .graph.handle import Handle, node_of, symbol, wrap
-from .graph.node import Node, Sink
+from .graph.node import NO_ATTRS, Node, Sink
 from .graph.trace import using
 from .guards import Guards, Names
 
@@ -127,12 +127,12 @@ def _close(state: Capture, inputs: list[Node], found: list[Any]) -> Captured:
     ends += [node for _, node in written]
     ends += [node_of(g) for _, g in gradients if g is not None]
     slots = state.slots()
-    reached = Graph(tuple(inputs), tuple(ends), start=0).nodes
-    hidden = [n for n in reached if n.op is None and n.seq in slots]
+    hidden = _own_leaves(Graph(tuple(inputs), tuple(ends), start=0).nodes, slots)
+    ends = [hidden.get(n.seq, n) for n in ends]
     numbers = [(s, n) for s, n in state.numbers]
-    order = (*inputs, *hidden, *[n for _, n in numbers], *[n for _, n in state.draws])
+    order = (*inputs, *hidden.values(), *[n for _, n in numbers], *[n for _, n in state.draws])
     out.graph = Graph(order, tuple(ends), "step", start=0)
-    out.slots = [slots[n.seq] for n in hidden]
+    out.slots = [slots[seq] for seq in hidden]
     out.numbers = [s for s, _ in numbers]
     out.draws = [g for g, _ in state.draws]
     out.results = results
@@ -147,3 +147,18 @@ def _close(state: Capture, inputs: list[Node], found: list[Any]) -> Captured:
     sinks = {id(n.sink) for n in inputs if n.sink is not None}
     out.eager = "a gradient is delivered to an argument" if any(id(s) in sinks for s, _ in gradients) else ""
     return out
+
+
+def _own_leaves(nodes: Sequence[Node], slots: dict[int, Any]) -> dict[int, Node]:
+    """Leaves in place of those of tensors from outside, by seq: a graph that held the latter would pin their values."""
+    own = {
+        n.seq: Node(None, (), NO_ATTRS, None, n.aval, n.requires_grad, n.code, n.lasti, n.scope)
+        for n in nodes
+        if n.op is None and n.seq in slots
+    }
+    for seq, n in own.items():
+        n.seq = seq  # which stands for the place in the order
+    for n in nodes:
+        if n.inputs and any(x.seq in own for x in n.inputs):
+            n.inputs = tuple([own.get(x.seq, x) for x in n.inputs])
+    return own

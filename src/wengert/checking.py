@@ -95,16 +95,16 @@ def close(a: np.ndarray, b: np.ndarray, least: float = 1e-6) -> bool:
 def first_difference(step: Any, values: list[np.ndarray]) -> tuple[str, str, str]:
     """The first op of the traced graph whose compiled value is not NumPy's."""
     from .optimize.pipeline import simplify
+    from .runtime.eager import Native
     from .runtime.program import Program
+    from .runtime.scheduling import Schedule
 
     flat = simplify(step.captured.graph)
     nodes: list[Node] = [n for n in flat.nodes if n.op is not None and type(n.aval) is not tuple]
     every = Graph(flat.inputs, tuple(nodes), "check")
     expected = every.numpy(*values)
-    program = Program(every, {})
-    outs = [np.empty(n.shape, n.aval.dtype) for n in nodes]
-    run = program.caller([*every.inputs, *nodes], [], {n.seq for n in nodes})
-    run(*[np.asarray(v, order="C") for v in values], *outs)
+    blueprint = Schedule(every, passes=False).blueprint()
+    outs = Native(Program(blueprint, every.in_avals, every.out_avals))(*[np.asarray(v, order="C") for v in values])
     for n, a, b in zip(nodes, expected, outs, strict=True):
         if not close(np.asarray(a), b):
             seen = f"{n.name} {n.aval} made at {n.origin}: compiled {_some(b)}, eager {_some(np.asarray(a))}"

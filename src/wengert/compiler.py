@@ -1,18 +1,19 @@
 """``wg.compile``: a function, up to a whole training step, as one native program.
 
 The function runs once on symbols (`capturing`), which gives a closed graph with all state as hidden inputs and
-outputs; the passes of `optimize` rewrite it, and `runtime.program` makes it run. One program is kept for each
+outputs; `runtime.program` finds the program that was made of such a graph before, or has it made. One is kept for each
 structure of arguments, shapes, dtypes and modes.
 """
 
 from __future__ import annotations
 
+import collections
 import functools
 import sys
 import threading
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,8 +25,11 @@ from .errors import ArgumentError, message
 from .graph.alias import is_pinned, move_to_copy, owned_base
 from .graph.capture import AttributeSlot, EntrySlot, GradSlot, HeldSlot
 from .graph.handle import Handle, wrap
-from .graph.node import Node, Sink
+from .graph.node import Sink
 from .tensor import Tensor
+
+if TYPE_CHECKING:
+    from .runtime.scheduling import Schedule
 
 
 class RecompileWarning(UserWarning):
@@ -33,111 +37,94 @@ class RecompileWarning(UserWarning):
 
 
 class Step:
-    """A captured function with its program: what a call of `Compiled` runs. Without ``link``, it is only planned."""
+    """A captured function with its program: what a call of `Compiled` runs.
 
-    def __init__(self, captured: Captured, link: bool = True) -> None:
-        from .optimize.pipeline import optimise
+    Values are known by their numbers (see `runtime.program.Program`). The inputs are the arguments, then hidden
+    tensors, numbers, and random keys.
+    """
+
+    def __init__(self, captured: Captured) -> None:
         from .runtime.eager import Native
-        from .runtime.program import Program
+        from .runtime.program import Program, compiled
 
         self.captured = captured
-        self.passes: list[Any] = []
-        checks: list[Any] = []
-        graph = optimise(captured.graph, self.passes, checks)
-        self.graph = graph
-        n_args = len(graph.inputs) - len(captured.slots) - len(captured.numbers) - len(captured.draws)
-        cuts = [n_args, n_args + len(captured.slots), len(graph.inputs) - len(captured.draws)]
-        self.args = graph.inputs[: cuts[0]]
-        self.hidden = graph.inputs[cuts[0] : cuts[1]]
-        number_nodes, key_nodes = graph.inputs[cuts[1] : cuts[2]], graph.inputs[cuts[2] :]
-        first = len({r for r in captured.results if type(r) is Output})
-        self.result_nodes = graph.outputs[:first]
-        self.written = list(zip(captured.written, graph.outputs[first : first + len(captured.written)], strict=True))
-        self.grad_nodes = graph.outputs[first + len(captured.written) :]
-        self.program = Program(graph, self._replaced(), link=link)
-        self.numbers = np.zeros(max(len(number_nodes), 1), np.float64)
-        self.keys = np.zeros((max(len(key_nodes), 1), 2), np.uint64)
-        self.own = [(self.numbers[i : i + 1].reshape(()), n) for i, n in enumerate(number_nodes)]
-        self.own += [(self.keys[i], n) for i, n in enumerate(key_nodes)]
-        self._sort_outputs()
+        inputs, slots = len(captured.graph.inputs), len(captured.slots)
+        self.n_args = inputs - slots - len(captured.numbers) - len(captured.draws)
+        hidden = range(self.n_args, self.n_args + slots)
+        self.old = {identity(s): i for s, i in zip(captured.slots, hidden, strict=True)}
+        self.program = p = compiled(captured.graph, replaced(captured), looks=True)
+        first = _result_count(captured)
+        last = first + len(captured.written)
+        self.results = p.outputs[:first]
+        self.written = list(zip(captured.written, range(first, last), strict=True))
+        self.grad_values = p.outputs[last:]
+        self.numbers = np.zeros(max(len(captured.numbers), 1), np.float64)
+        self.keys = np.zeros((max(len(captured.draws), 1), 2), np.uint64)
+        numbers = range(hidden.stop, hidden.stop + len(captured.numbers))
+        self.own = [(self.numbers[k : k + 1].reshape(()), i) for k, i in enumerate(numbers)]
+        self.own += [(self.keys[k], i) for k, i in enumerate(range(numbers.stop, inputs))]
         self.changed = [s.index for s in captured.written if isinstance(s, ArgumentSlot)]
         self.touched = {id(s.handle) for s in captured.written if isinstance(s, HeldSlot)}
         self.writes = bool(self.changed or self.touched or captured.eager)
-        self.checks: Any = checks[0] if checks and checks[0].all else None
-        if link:
-            self.look: Any = None if self.checks is None else Native(self.checks.graph)
-            self._bind()
-
-    def _replaced(self) -> dict[int, Node]:
-        """For each new value of a tensor the input that is its old value."""
-        old = {identity(s): n for s, n in zip(self.captured.slots, self.hidden, strict=True)}
-        out: dict[int, Node] = {}
-        for slot, node in self.written:
-            if isinstance(slot, HeldSlot | EntrySlot) and identity(slot) in old and node.seq not in out:
-                out[node.seq] = old[identity(slot)]
-        taken: set[int] = set()
-        return {k: n for k, n in out.items() if n.seq not in taken and not taken.add(n.seq)}
-
-    def _sort_outputs(self) -> None:
-        """Which outputs are written in place, which get fresh arrays, which are copies of something."""
-        p = self.program
-        made: dict[int, Node] = {}
-        for n in (*self.result_nodes, *self.grad_nodes, *[n for _, n in self.written]):
-            if n.op is not None and n.seq not in p.inplace:
-                made[n.seq] = n
-        self.fresh = list(made.values())
-        self.where = {n.seq: i for i, n in enumerate(self.fresh)}
+        self.looks: Any = p.looks
+        if self.looks is not None:
+            avals = [p.avals[i] for i in self.looks.places]
+            self.look = Native(Program.of_checks(self.looks, avals))
+        self._bind()
 
     def _bind(self) -> None:
         """Resolve the hidden tensors and make the caller."""
-        captured = self.captured
-        inplace = {n.seq for n in self.program.inplace.values()}
-        self.fixed: list[tuple[Any, Node]] = list(self.own)
+        captured, p = self.captured, self.program
+        replaced = {p.outputs[i] for i in p.replaced}
+        self.fixed: list[tuple[Any, int]] = list(self.own)
         self.given_slots: list[Any] = []
-        given: list[Node] = list(self.args)
+        given = list(range(self.n_args))
         self.donated: list[Handle] = []
-        for slot, node in zip(captured.slots, self.hidden, strict=True):
+        for i, slot in enumerate(captured.slots, self.n_args):
             if isinstance(slot, GradSlot):
                 self.given_slots.append(slot)
-                given.append(node)
+                given.append(i)
                 continue
             handle = slot.get()
-            if node.seq in inplace:
+            if i in replaced:
                 self.donated.append(handle)
-            self.fixed.append((handle, node))
+            self.fixed.append((handle, i))
         self.owners = {id(s.owner): (s.owner, s.owner.state) for s in captured.slots if isinstance(s, EntrySlot)}
         self.groups = {id(s.owner): (s.owner, s.owner.param_groups) for s in captured.numbers}
         self.sources = [(s.owner.param_groups[s.group], s.key, s.index) for s in captured.numbers]
-        writes = inplace | {n.seq for n in self.fresh}
-        self.run = self.program.caller([*given, *self.fresh], self.fixed, writes)
+        self.run = p.caller([*given, *p.made], self.fixed, replaced)
         self.lock = threading.Lock()
         self._plan_delivery()
 
     def _plan_delivery(self) -> None:
         """Sort out once how outputs get to where they belong."""
         captured, p = self.captured, self.program
-        own = {identity(s): n for s, n in zip(captured.slots, self.hidden, strict=True)}
         self.copies = [
-            (slot, node)
-            for slot, node in self.written
-            if node.seq not in p.inplace or own.get(identity(slot)) is not p.inplace[node.seq]
+            (slot, p.outputs[at])
+            for slot, at in self.written
+            if at not in p.replaced or self.old.get(identity(slot)) != p.outputs[at]
         ]
-        grads = iter(self.grad_nodes)
+        grads = iter(self.grad_values)
         self.grads = [(sink, next(grads) if there else None) for sink, there in captured.grads]
         # The first to ask for a fresh array gets it, the others get copies.
         first: set[int] = set()
         self.owned: list[bool] = []
-        for n in [*self.result_nodes, *[n for _, n in self.grads if n is not None]]:
-            self.owned.append(n.seq in self.where and n.seq not in first)
-            first.add(n.seq)
+        for i in [*self.results, *self.grad_values]:
+            self.owned.append(i in p.made and i not in first)
+            first.add(i)
         # Gradients are written to where the last ones are, if nobody else refers to those.
-        found = [n.seq for _, n in self.grads if n is not None]
-        sinks = {n.seq: sink for sink, n in self.grads if n is not None and found.count(n.seq) == 1}
-        results = {n.seq for n in self.result_nodes}
+        counts = collections.Counter(self.grad_values)
+        sinks = {i: sink for sink, i in self.grads if i is not None and counts[i] == 1 and i not in self.results}
         self.shapes: list[tuple[Any, Any, Sink | None, list[Any]]] = [
-            (n.shape, n.aval.dtype, sinks.get(n.seq) if n.seq not in results else None, [None]) for n in self.fresh
+            (p.avals[i].shape, p.avals[i].dtype, sinks.get(i), [None]) for i in p.made
         ]
         self.single = captured.structure is tree.LEAF
+
+    def scheduled(self) -> Schedule:
+        """The graph, kernels and memory behind the program, which it does not keep."""
+        from .runtime.scheduling import Schedule
+
+        return Schedule(self.captured.graph, replaced(self.captured))
 
     # -- running ---------------------------------------------------------------------------
 
@@ -167,7 +154,7 @@ class Step:
         """Run if the arrays are such as native code takes; the fresh outputs, or None and nothing has happened."""
         captured = self.captured
         self._follow_owners()
-        if self.checks is not None:
+        if self.looks is not None:
             self._check(arrays)
         with self.lock:
             self._refresh()
@@ -187,9 +174,11 @@ class Step:
 
     def _check(self, arrays: Sequence[Any]) -> None:
         """Raise if an index is out of range or a divisor zero, before anything is written."""
-        n, slots = len(self.args), self.captured.slots
-        given = [arrays[i] if i < n else slots[i - n].get() for i in self.checks.places]
-        self.checks.look(self.look(*[getattr(x, "_value", x) for x in given]))
+        from .optimize.checks import look
+
+        n, slots = self.n_args, self.captured.slots
+        given = [arrays[i] if i < n else slots[i - n].get() for i in self.looks.places]
+        look(self.looks.checks, self.look(*[getattr(x, "_value", x) for x in given]), self.captured.graph)
 
     def _follow_owners(self) -> None:
         """Look tensors and options up again where an optimizer has got others, as by loading a state dictionary."""
@@ -229,9 +218,8 @@ class Step:
         for s in self.given_slots:
             h = s.get()
             h._value = np.require(h._value, requirements=["C", "A"])
-        plain = [
-            np.array(getattr(x, "_value", x), n.aval.dtype, order="C") for x, n in zip(arrays, self.args, strict=True)
-        ]
+        avals = self.program.avals[: self.n_args]
+        plain = [np.array(getattr(x, "_value", x), a.dtype, order="C") for x, a in zip(arrays, avals, strict=True)]
         outs = self.attempt(plain)
         if outs is None:
             raise RuntimeError(message("compile", "the program does not take its arguments"))
@@ -239,25 +227,25 @@ class Step:
 
     def _deliver(self, arrays: Sequence[Any], outs: list[Any]) -> Any:
         """Put outputs where they belong; the result. All is read before anything is written."""
-        where, owned = self.where, iter(self.owned)
-        results = [wrap(self._array(n, next(owned), arrays, outs)) for n in self.result_nodes]
-        grads = [None if n is None else self._array(n, next(owned), arrays, outs) for _, n in self.grads]
+        owned, first_made = iter(self.owned), self.program.first_made
+        results = [wrap(self._array(i, next(owned), arrays, outs)) for i in self.results]
+        grads = [None if i is None else self._array(i, next(owned), arrays, outs) for _, i in self.grads]
         if self.copies:
             self._copy(arrays, outs)
-        for (sink, node), value in zip(self.grads, grads, strict=True):
-            if node is None:
+        for (sink, i), value in zip(self.grads, grads, strict=True):
+            if i is None:
                 sink.grad = None
             elif sink.grad is None or sink.grad._value is not value:
                 sink.grad = wrap(value)
-                if node.seq in where:
-                    self.shapes[where[node.seq]][3][0] = sink.grad
+                if i in self.program.made:
+                    self.shapes[i - first_made][3][0] = sink.grad
         leaves = [self.leaf(r, results, arrays) for r in self.captured.results]
         return leaves[0] if self.single else tree.unflatten(self.captured.structure, leaves)
 
     def _copy(self, arrays: Sequence[Any], outs: list[Any]) -> None:
         """Outputs that could not be written in place go to where they belong."""
-        where = self.where
-        values = [outs[where[n.seq]] if n.seq in where else np.array(self._known(n, arrays)) for _, n in self.copies]
+        p = self.program
+        values = [outs[i - p.first_made] if i in p.made else np.array(self._known(i, arrays)) for _, i in self.copies]
         for (slot, _), value in zip(self.copies, values, strict=True):
             if isinstance(slot, AttributeSlot):
                 slot.set(wrap(np.array(value)))
@@ -278,26 +266,41 @@ class Step:
             return x if isinstance(x, Handle) else wrap(x)
         return r
 
-    def _array(self, n: Node, owned: bool, arrays: Sequence[Any], outs: list[Any]) -> Any:
-        """The value of an output, in memory of its own."""
+    def _array(self, i: int, owned: bool, arrays: Sequence[Any], outs: list[Any]) -> Any:
+        """The value with a number, in memory of its own."""
+        p = self.program
         if owned:
-            return outs[self.where[n.seq]]
-        i = self.where.get(n.seq)
-        return np.array(outs[i] if i is not None else self._known(n, arrays))
+            return outs[i - p.first_made]
+        return np.array(outs[i - p.first_made] if i in p.made else self._known(i, arrays))
 
-    def _known(self, n: Node, arrays: Sequence[Any]) -> Any:
-        """An output that is an input, a constant, or was written in place."""
-        if n.op is None and n.data is not None:
-            return n.data
-        n = self.program.inplace.get(n.seq, n)
-        for m, x in zip(self.args, arrays, strict=True):
-            if m is n:
-                return getattr(x, "_value", x)
-        for x, m in self.fixed:
-            if m is n:
-                return getattr(x, "_value", x)
-        slots = [s for s, m in zip(self.captured.slots, self.hidden, strict=True) if m is n]
-        return slots[0].get()._value
+    def _known(self, i: int, arrays: Sequence[Any]) -> Any:
+        """The value of an input or a constant."""
+        slots = self.captured.slots
+        if i < self.n_args:
+            x = arrays[i]
+        elif i < self.n_args + len(slots):
+            x = slots[i - self.n_args].get()
+        elif i < self.program.first_made:
+            x = next(x for x, number in self.own if number == i)
+        else:
+            x = self.program.known(i)
+        return getattr(x, "_value", x)
+
+
+def _result_count(captured: Captured) -> int:
+    return len({r for r in captured.results if type(r) is Output})
+
+
+def replaced(captured: Captured) -> list[tuple[int, int]]:
+    """The outputs, by position, that are the new values of tensors, and which inputs are the old ones."""
+    graph = captured.graph
+    n_args = len(graph.inputs) - len(captured.slots) - len(captured.numbers) - len(captured.draws)
+    old = {identity(s): i for i, s in enumerate(captured.slots, n_args)}
+    return [
+        (at, old[identity(s)])
+        for at, s in enumerate(captured.written, _result_count(captured))
+        if isinstance(s, HeldSlot | EntrySlot) and identity(s) in old
+    ]
 
 
 _empty = np.empty
@@ -486,7 +489,7 @@ def explain(compiled: Compiled) -> str:
 
     if compiled.latest is None:
         raise ArgumentError(message("explain", "the function has not been called yet"))
-    return describe(compiled.latest)
+    return describe(getattr(compiled.latest, "forward", compiled.latest))
 
 
 def plan(f: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -500,6 +503,7 @@ def plan(f: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     True
     """
     from .planning import Plan
+    from .runtime.scheduling import Schedule
 
-    function = f.function if isinstance(f, Compiled) else f
-    return Plan(Step(capture(function, args, kwargs), link=False))
+    captured = capture(f.function if isinstance(f, Compiled) else f, args, kwargs)
+    return Plan(Schedule(captured.graph, replaced(captured)))

@@ -14,6 +14,7 @@ import functools
 import itertools
 import os
 import threading
+import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
@@ -21,6 +22,8 @@ from typing import Any
 import numpy as np
 
 from .errors import ArgumentError, DTypeError, message
+
+LOADED = time.time()  # source files that were written later are not what runs here
 
 
 class Detour(Exception):

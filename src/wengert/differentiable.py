@@ -73,21 +73,16 @@ class DifferentiableStep:
 
     def __init__(self, captured: Captured) -> None:
         from .compiler import Step
-        from .optimize.pipeline import optimise
-        from .runtime.program import Program
+        from .runtime.program import compiled
 
         self.captured = captured
         outs = self.outs = sorted({r for r in captured.results if type(r) is Output})
         self.halves = Halves(captured.graph, outs, _changed(captured))
         more = len(self.halves.forward.outputs) - len(captured.graph.outputs)
         self.forward = Step(_extended(captured, self.halves.forward, outs, more))
-        self.graph, self.program, self.passes = self.forward.graph, self.forward.program, self.forward.passes
-        self.fresh = self.forward.fresh
-        graph = optimise(self.halves.backward)
-        self.adjoints = Program(graph, {})
-        self.gradients = graph.outputs
-        self.run = self.adjoints.caller([*graph.inputs, *_made(graph)], [], {n.seq for n in _made(graph)})
-        self.backward_graph = graph
+        self.program = self.forward.program
+        self.adjoints = compiled(self.halves.backward)
+        self.run = self.adjoints.caller(range(len(self.adjoints.avals)))
 
     def __call__(self, arrays: Sequence[Any]) -> Any:
         """Run forward; the results know how to run backward."""
@@ -115,20 +110,18 @@ class DifferentiableStep:
         halves = self.halves
         gs = [g] if len(self.outs) == 1 else full_tuple(g, shapes)
         seeds = [gs[i] for i in halves.outs]
-        made = _made(self.backward_graph)
-        outs = [np.empty(n.shape, n.aval.dtype) for n in made]
+        p = self.adjoints
+        inputs, made = p.avals[: p.first_made], p.avals[p.first_made :]
+        outs = [np.empty(a.shape, a.dtype) for a in made]
         given = [np.require(x, requirements=["C", "A"]) for x in (*kept, *seeds)]
         if self.run(*given, *outs) is not True:
-            given = [
-                np.array(x, n.aval.dtype, order="C") for x, n in zip(given, self.backward_graph.inputs, strict=True)
-            ]
+            given = [np.array(x, a.dtype, order="C") for x, a in zip(given, inputs, strict=True)]
             if self.run(*given, *outs) is not True:
                 raise RuntimeError("the backward program does not take its arguments")
-        by_seq = {n.seq: o for n, o in zip(made, outs, strict=True)}
-        known = {n.seq: x for n, x in zip(self.backward_graph.inputs, given, strict=True)}
+        values = [*given, *outs, *p.constants]
         out: list[Any] = [None] * n_inputs
-        for i, n in zip(halves.wrt, self.gradients, strict=True):
-            out[i] = by_seq[n.seq] if n.seq in by_seq else known.get(n.seq, n.data)
+        for i, number in zip(halves.wrt, p.outputs, strict=True):
+            out[i] = values[number]
         return out
 
 
@@ -138,11 +131,6 @@ def _changed(captured: Captured) -> set[int]:
     written = {identity(s) for s in captured.written}
     arguments = {i for i in range(n_args) if identity(ArgumentSlot(i)) in written}
     return arguments | {n_args + i for i, s in enumerate(captured.slots) if identity(s) in written}
-
-
-def _made(graph: Graph) -> list[Node]:
-    """The outputs that a program computes, once each."""
-    return list({n.seq: n for n in graph.outputs if n.op is not None}.values())
 
 
 def _only(graph: Graph, outs: Sequence[int]) -> Graph:

@@ -14,6 +14,7 @@ from .graph.aval import Aval
 
 if TYPE_CHECKING:
     from .compiler import Step
+    from .runtime.scheduling import Schedule
 
 
 @functools.cache
@@ -82,12 +83,12 @@ class Plan:
     read and written. ``seconds``: estimated on one thread, from rates measured once on this machine.
     """
 
-    def __init__(self, step: Step) -> None:
-        program = step.program
-        self.costs = [Cost(g, s) for g, s in zip(program.groups, program.steps, strict=True) if s != []]
-        self.arena = program.layout.size
-        self.scratch = program.each
-        self.results = sum(n.aval.nbytes for n in step.fresh)
+    def __init__(self, schedule: Schedule) -> None:
+        block = schedule.block
+        self.costs = [Cost(g, s) for g, s in zip(block.groups, block.steps, strict=True) if s != []]
+        self.arena = schedule.layout.size
+        self.scratch = schedule.scratch
+        self.results = sum(n.aval.nbytes for n in schedule.external[len(schedule.graph.inputs) :])
         self.flops = sum(c.flops for c in self.costs)
         self.moved = sum(c.moved for c in self.costs)
         self.seconds = sum(c.seconds for c in self.costs)
@@ -135,15 +136,19 @@ def _size(n: float) -> str:
 
 
 def describe(step: Step) -> str:
-    """The text of `wengert.explain`."""
-    plan = Plan(step)
+    """The text of `wengert.explain`. The schedule is made anew: a program that comes from a file has none."""
+    from .runtime.program import Program
+
+    schedule = step.scheduled()
+    plan = Plan(schedule)
     rows = ["passes"]
-    rows += [f"  {name:18} {before:6} -> {after:6} ops" for name, before, after in step.passes]
+    rows += [f"  {name:18} {before:6} -> {after:6} ops" for name, before, after in schedule.log]
     rows += ["", str(plan).split("\n\n")[0], "", "steps"]
     rows += [
         f"{'':>4} {'kind':7} {'tiles':>6} {'MFLOP':>9} {'moved':>10} {'about us':>9} {'took us':>9}  what, where, why"
     ]
-    measured = iter([t for segment in step.program.measure() for t in segment])
+    program = Program(schedule.blueprint(), schedule.graph.in_avals, schedule.graph.out_avals)
+    measured = iter(program.measure([x.kernel.endless for x in schedule.launches]))
     for i, c in enumerate(plan.costs):
         took = sum(next(measured) for _ in c.launches)
         kind = c.group.kind if c.native else "NumPy"

@@ -29,7 +29,7 @@ def step(q: Any, k: Any, v: Any, weight: Any, causal: bool, count: int, mask: An
 
 
 def ops_of(compiled: Any) -> list[str]:
-    return [n.op.name for n in compiled.latest.graph.nodes if n.op is not None]
+    return [n.op.name for n in compiled.latest.scheduled().graph.nodes if n.op is not None]
 
 
 CASES = [

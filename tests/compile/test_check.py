@@ -45,6 +45,7 @@ def test_a_wrong_rule_is_found(monkeypatch):
     """A rule that turns tanh into its argument is noticed, and tanh's line named."""
     from wengert.optimize import rewrite, simplify
 
+    monkeypatch.setenv("WENGERT_CACHE", "0")  # which knows the library as its files are
     broken = {k: list(v) for k, v in simplify.rules().items()}
     broken["tanh"] = [lambda rw, op, xs, attrs, like: xs[0]]
     monkeypatch.setattr(pipeline, "PASSES", (("broken", lambda g: rewrite.Rewriter(broken).run(g)),))
@@ -56,6 +57,7 @@ def test_a_wrong_rule_is_found(monkeypatch):
 def test_a_wrong_kernel_is_named_with_its_line(monkeypatch):
     from wengert.codegen import evaluate
 
+    monkeypatch.setenv("WENGERT_CACHE", "0")
     right = evaluate.emit
     monkeypatch.setattr(evaluate, "emit", lambda b, op, *xs, **attrs: right(b, op, *xs, **attrs) * 2.0
                         if op.name == "cosh" else right(b, op, *xs, **attrs))  # fmt: skip

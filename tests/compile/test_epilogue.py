@@ -19,7 +19,7 @@ def r(*shape: int, dtype: Any = np.float32) -> Any:
 
 def groups(compiled: Any) -> list[list[str]]:
     """The ops of each group's roots."""
-    return [[n.op.name for n in g.nodes] for g in compiled.latest.program.groups]
+    return [[n.op.name for n in g.nodes] for g in compiled.latest.scheduled().block.groups]
 
 
 def check(f: Callable[..., Any], *args: Any, tol: float = 2e-5) -> list[list[str]]:
@@ -103,7 +103,7 @@ def test_parameters_are_not_written_before_the_end() -> None:
     compiled(x)
     np.testing.assert_allclose(w.detach().numpy(), before - 0.1 * x.numpy().sum(0)[:, None], rtol=1e-5, atol=1e-5)
     assert all(len(g) == 1 for g in groups(compiled) if g[0] == "matmul")
-    assert compiled.latest.program.inplace
+    assert compiled.latest.program.replaced
 
 
 def test_equal_bits_for_any_number_of_threads() -> None:

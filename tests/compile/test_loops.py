@@ -27,7 +27,7 @@ def check(f, *args, tol=1e-12, native=True):
     compiled = wg.compile(f)
     for _ in range(2):
         close(compiled(*args), f(*args), tol)
-    assert compiled.latest.program.block.native == native
+    assert compiled.latest.program.native == native
     return compiled
 
 
@@ -136,7 +136,7 @@ def test_while_with_products_counts_and_flags():
     for n in (0, 1, 4, 63, 64, 65, 300):  # the tape grows while it runs
         close(compiled(w, x, wg.tensor(n)), f(w, x, wg.tensor(n)), 1e-12)
         close(gradient(w, x, wg.tensor(n)), eager(w, x, wg.tensor(n)), 1e-11)
-    assert gradient.latest.program.block.native
+    assert gradient.latest.program.native
 
 
 def test_optimisation_within_a_gradient():
@@ -156,7 +156,7 @@ def test_optimisation_within_a_gradient():
 
     decay = rand(3, seed=2) - 1
     check(loss, decay)
-    assert check(wg.func.grad(loss), decay, tol=1e-10).latest.program.block.tapes  # the adjoint goes on from it
+    assert check(wg.func.grad(loss), decay, tol=1e-10).latest.scheduled().block.tapes  # the adjoint goes on from it
     check(wg.func.vmap(loss), rand(4, 3, seed=3) - 1, tol=1e-10)
 
 
@@ -246,7 +246,7 @@ def test_what_never_changes_leaves_the_loop():
     def body_of(f, *args):
         compiled = wg.compile(f)
         compiled(*args)
-        (loop,) = (n for n in compiled.latest.graph.nodes if n.op is not None and n.op.name == "scan")
+        (loop,) = (n for n in compiled.latest.scheduled().graph.nodes if n.op is not None and n.op.name == "scan")
         names = [n.op.name for n in loop.attrs["body"].nodes if n.op is not None]
         return [name for name in names if name not in ("reshape", "permute")]
 
@@ -264,7 +264,7 @@ def test_the_reverse_sweep_computes_nothing_twice():
         return (wg.scan(lambda h, x: ((h @ w + x @ u).tanh(), None), x[0], x)[0] ** 2).sum()
 
     compiled = check(wg.func.grad(f), rand(3, 3), rand(6, 2, 3, seed=1), rand(3, 3, seed=2))
-    graph = compiled.latest.graph
+    graph = compiled.latest.scheduled().graph
     forward, backward = (n for n in graph.nodes if n.op is not None and n.op.name == "scan")
     names = [ops(g) for g in (forward.attrs["body"], backward.attrs["body"], graph)]
     assert [x.count("matmul") for x in names] == [1, 1, 2]  # the last: x @ u and the gradient of w, for all steps
@@ -306,6 +306,6 @@ def test_recurrent_networks_train_as_in_eager_mode(name):
     y = wg.randn(*a(x)[0].shape)
     for _ in range(3):
         np.testing.assert_allclose(compiled(x, y).item(), eager(x, y).item(), rtol=2e-6)
-    assert compiled.latest.program.block.native
+    assert compiled.latest.program.native
     for (k, p), (_, q) in zip(a.state_dict().items(), b.state_dict().items(), strict=True):
         np.testing.assert_allclose(q.numpy(), p.numpy(), rtol=1e-4, atol=1e-5, err_msg=k)

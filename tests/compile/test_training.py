@@ -231,3 +231,29 @@ def test_all_numbers_of_an_optimizer_may_change(name):
                         opt.param_groups[0][key] *= 0.9 + 0.01 * k
             np.testing.assert_allclose(compiled(x, y).item(), eager(x, y).item(), rtol=1e-5)
     same_state(a, b, 1e-5)
+
+
+def test_the_first_call_writes_in_place_too():
+    """The trace lets go of the tensors that it saw: were their values held, each would move to a copy first."""
+    net = nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5), nn.Linear(5, 1))
+    optimizer = wg.optim.Adam(net.parameters())
+
+    @wg.compile
+    def step(x):
+        optimizer.zero_grad()
+        loss = net(x).square().mean()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    x = wg.randn(6, 4)
+    held = (net[0].weight * net[0].weight).sum()  # a live graph, which needs its value
+    tensors = [*net.parameters(), *net.buffers()]
+    before = [t._value for t in tensors]
+    copies = [v.copy() for v in before]
+    step(x)
+    moved = [t._value is not v for t, v in zip(tensors, before, strict=True)]
+    assert moved == [True] + [False] * (len(tensors) - 1)
+    assert all((t.detach().numpy() != v).any() for t, v in zip(tensors[:2], copies, strict=False))
+    held.backward()
+    np.testing.assert_array_equal(before[0], copies[0])

@@ -7,6 +7,7 @@ index that a network computes (by ``argmax``, say) is not looked at, and kernels
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,30 +27,55 @@ LARGEST = 1 << 22  # elements that are looked at, together, for one check
 
 
 class Check(NamedTuple):
-    """An index into ``size`` elements along ``axis``, or a divisor (size 0), of the node ``by``."""
+    """An index into ``size`` elements along ``axis``, or a divisor (size 0), of the op ``name``.
+
+    ``source``: the number of the node in the graph as traced that it comes from; -1 if there is none.
+    """
+
+    name: str
+    source: int
+    axis: int
+    size: int
+
+    def raise_if(self, low: int, high: int, traced: Graph) -> None:
+        """Raise if a least and a largest value do not go."""
+        origin = traced.nodes[self.source].origin if self.source >= 0 else "an unknown line"
+        if not self.size and low <= 0 <= high:
+            cure = "Divide floating numbers to get inf or NaN"
+            raise ArgumentError(message(self.name, "integer division by zero", f"made at {origin}", cure))
+        if self.size and (low < -self.size or high >= self.size):
+            raise out_of_range(f"{self.name} at {origin}", np.array([low, high]), self.size, self.axis)
+
+
+def look(checks: Sequence[Check], found: Sequence[Any], traced: Graph) -> None:
+    """Raise if what the graph of `Checks` computed shows something wrong.
+
+    Raises:
+        IndexRangeError, ArgumentError: as the op in eager mode.
+    """
+    values = iter(found)
+    for c in checks:
+        first = int(next(values))
+        c.raise_if(first, int(next(values)) if c.size else first, traced)
+
+
+class _Wanted(NamedTuple):
+    """A check of the ``values`` that the node ``by`` reads."""
 
     by: Node
     values: Node
     axis: int
     size: int
 
-    def raise_if(self, low: int, high: int) -> None:
-        """Raise if a least and a largest value do not go."""
-        if not self.size and low <= 0 <= high:
-            cure = "Divide floating numbers to get inf or NaN"
-            raise ArgumentError(message(self.by.name, "integer division by zero", f"made at {self.by.origin}", cure))
-        if self.size and (low < -self.size or high >= self.size):
-            raise out_of_range(f"{self.by.name} at {self.by.origin}", np.array([low, high]), self.size, self.axis)
 
-
-def _of(n: Node) -> Check | None:
+def _of(n: Node) -> _Wanted | None:
     name = n.op.name if n.op is not None else ""
     if name in ("take_rows", "gather", "put_rows", "add_rows", "scatter_add"):
         axis = n.attrs.get("axis", n.attrs.get("dim", 0))
         size = n.attrs["n"] if "n" in n.attrs else n.inputs[0].shape[axis]
-        return Check(n, n.inputs[1], axis, size)
+        return _Wanted(n, n.inputs[1], axis, size)
     if name in _DIVIDING and n.aval.dtype not in dt.INEXACT_NP:
-        return Check(n, n.inputs[1], 0, 0)
+        return _Wanted(n, n.inputs[1], 0, 0)
     return None
 
 
@@ -69,7 +95,7 @@ class Checks:
 
     def __init__(self, graph: Graph) -> None:
         given = {n.seq: i for i, n in enumerate(graph.inputs)}
-        found: dict[tuple[int, int], Check] = {}
+        found: dict[tuple[int, int], _Wanted] = {}
         for n in graph.nodes:
             check = _of(n)
             if check is not None and check.values.aval.size and _is_cheap(check.values, set(given)):
@@ -89,16 +115,10 @@ class Checks:
         self.places = [given[n.seq] for n in used]
         self.graph = Graph(tuple(used), outputs, "checks")
 
-    def look(self, found: tuple[Any, ...]) -> None:
-        """Raise if the graph's results show something wrong.
-
-        Raises:
-            IndexRangeError, ArgumentError: as the op in eager mode.
-        """
-        values = iter(found)
-        for c in self.all:
-            first = int(next(values))
-            c.raise_if(*(first, int(next(values))) if c.size else (first, first))
+    def named(self, traced: Graph) -> tuple[Check, ...]:
+        """The checks without their nodes; ``traced``: the graph that the user's function became."""
+        places = {(n.code, n.lasti): i for i, n in reversed([*enumerate(traced.nodes)])}
+        return tuple([Check(c.by.name, places.get((c.by.code, c.by.lasti), -1), c.axis, c.size) for c in self.all])
 
 
-__all__ = ["Checks"]
+__all__ = ["Check", "Checks", "look"]

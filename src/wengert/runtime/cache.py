@@ -1,4 +1,4 @@
-"""Object code kept in memory and on disk, so that equal IR is compiled once.
+"""What was compiled, kept on disk: object code, in memory too, so that equal IR is compiled once, and whole programs.
 
 Files lie in ``$XDG_CACHE_HOME/wengert`` (``~/.cache/wengert``), named by what they were compiled from. Each is
 written under another name and renamed, and begins with the hash of its content, so that a reader sees a whole
@@ -23,7 +23,8 @@ from . import llvm
 
 _FORMAT = b"wengert object 1\n"
 _DIGEST_BYTES = 32
-_SUFFIX, _UNFINISHED = ".o", ".tmp"
+OBJECT, PROGRAM = ".o", ".program"  # endings of files
+_UNFINISHED = ".tmp"
 _DEFAULT_LIMIT = 1 << 30
 _ABANDONED_SECONDS = 3600  # an unfinished file this old has no writer any more
 _MEMORY_ENTRIES = 512
@@ -45,11 +46,10 @@ def get_object(ir_text: str, target: Target, name: str) -> bytes:
     with llvm.LOCK:  # another thread may be compiling the same
         code = _memory.get(key)
         if code is None:
-            path = _path(key)
-            code = None if os.environ.get("WENGERT_DUMP") else _read(path)
+            code = None if os.environ.get("WENGERT_DUMP") else read(key, OBJECT)
             if code is None:
                 code = llvm.compile_ir(ir_text, target, name)
-                _write(path, code)
+                write(key, OBJECT, code)
             while len(_memory) >= _MEMORY_ENTRIES:
                 del _memory[next(iter(_memory))]
             _memory[key] = code
@@ -80,9 +80,9 @@ def directory() -> Path | None:
         return None
 
 
-def _path(key: str) -> Path | None:
+def _path(key: str, ending: str) -> Path | None:
     kept = directory()
-    return None if kept is None else kept / f"{key}{_SUFFIX}"
+    return None if kept is None else kept / f"{key}{ending}"
 
 
 def _limit() -> int:
@@ -92,8 +92,9 @@ def _limit() -> int:
     return int(text)
 
 
-def _read(path: Path | None) -> bytes | None:
-    """The object in a file, or None if there is none that is whole."""
+def read(key: str, ending: str) -> bytes | None:
+    """What a file holds, or None if there is none that is whole."""
+    path = _path(key, ending)
     if path is None:
         return None
     try:
@@ -109,9 +110,10 @@ def _read(path: Path | None) -> bytes | None:
     return code
 
 
-def _write(path: Path | None, code: bytes) -> None:
-    """Keep an object, if the disk allows it."""
+def write(key: str, ending: str, code: bytes) -> None:
+    """Keep something, if the disk allows it."""
     global _unmeasured
+    path = _path(key, ending)
     limit = _limit()
     content = _FORMAT + hashlib.sha256(code).digest() + code
     if path is None or len(content) > limit:
@@ -137,13 +139,13 @@ def _write(path: Path | None, code: bytes) -> None:
 
 
 def _prune(kept: Path, limit: int) -> None:
-    """Remove the objects used longest ago until ``limit`` bytes are left, and what dead processes left."""
+    """Remove the files used longest ago until ``limit`` bytes are left, and what dead processes left."""
     files: list[tuple[float, int, str]] = []
     with contextlib.suppress(OSError), os.scandir(kept) as entries:
         for entry in entries:
             with contextlib.suppress(OSError):  # another process may have removed it
                 status = entry.stat()
-                if entry.name.endswith(_SUFFIX):
+                if entry.name.endswith((OBJECT, PROGRAM)):
                     files.append((status.st_mtime, status.st_size, entry.path))
                 elif entry.name.endswith(_UNFINISHED) and status.st_mtime < time.time() - _ABANDONED_SECONDS:
                     os.unlink(entry.path)

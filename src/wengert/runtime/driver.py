@@ -14,7 +14,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..codegen.plan import Launch, needs_barrier
 from ..codegen.target import host
 from . import llvm, pool
 from .cache import get_object
@@ -22,8 +21,9 @@ from .cache import get_object
 ARENA, SCRATCH, EACH, RECORDS, END, FIRST = range(6)  # slots; EACH: bytes of scratch memory a thread
 OPERANDS = 4096  # of a kernel, at most: groups of single numbers have many (see schedule/groups.py)
 
+_BARRIER = "declare void @wengert_barrier(ptr, i32)"
 _IR = f"""
-declare void @wengert_barrier(ptr, i32)
+{_BARRIER}
 define void @wengert_drive(ptr %table, i32 %thread, i32 %threads, ptr %barrier) nounwind {{
 entry:
   %args = alloca [{OPERANDS} x ptr], align 16
@@ -114,23 +114,31 @@ done:
 
 
 @functools.cache
-def _library() -> llvm.Library:
-    return llvm.load([get_object(_IR, host(), "driver")], ["wengert_drive"], pool.symbols())
+def _library(alone: bool) -> llvm.Library:
+    """The driver; for one thread ``alone`` there is nobody to wait for, and no need of the pool's code."""
+    if not alone:
+        return llvm.load([get_object(_IR, host(), "driver")], ["wengert_drive"], pool.symbols())
+    text = _IR.replace(_BARRIER, _BARRIER.replace("declare", "define internal") + " alwaysinline {\n  ret void\n}")
+    return llvm.load([get_object(text, host(), "driver.alone")], ["wengert_drive"])
 
 
-def address() -> int:
-    """The driver as a plan: ``void drive(table, thread, threads, barrier)``."""
-    return _library().address("wengert_drive")
+def address(alone: bool) -> int:
+    """The driver as a plan: ``void drive(table, thread, threads, barrier)``, for one thread only or for several."""
+    return _library(alone).address("wengert_drive")
 
 
-def records(launches: Sequence[Launch], addresses: dict[str, int]) -> np.ndarray:
-    """The words that tell the driver what to run; ``addresses``: of kernels' entries, by function name."""
-    words: list[int] = []
-    waits = needs_barrier(launches)
-    for x, wait in zip(launches, waits, strict=True):
-        assert 0 < len(x.places) <= OPERANDS, "operands of a kernel"
-        tiles = 0 if x.kernel.collective else x.kernel.tiles
-        words += [addresses[x.kernel.function.name], tiles, int(wait), len(x.places)]
-        for p in x.places:
-            words += [p.slot, p.offset]
-    return np.array(words, np.int64)
+def linked(words: np.ndarray, addresses: Sequence[int]) -> np.ndarray:
+    """Records as the driver reads them, of records with the numbers of kernels in place of ``addresses``."""
+    out = words.copy()
+    for at in starts(words):
+        out[at] = addresses[words[at]]
+    return out
+
+
+def starts(words: np.ndarray) -> list[int]:
+    """Where the records begin."""
+    counts, out, at = words.tolist(), [], 0
+    while at < len(counts):
+        out.append(at)
+        at += 4 + 2 * counts[at + 3]
+    return out

@@ -10,17 +10,19 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..graph.aval import Aval
 from ..graph.graph import Graph
 from ..graph.handle import symbol
-from ..graph.node import Node
 from ..graph.trace import tracing
 from ..ops.base import OPS
 from .driver import ARENA, SCRATCH
+
+if TYPE_CHECKING:
+    from .program import Program
 
 HEAVY = 1 << 15  # elements of the largest array, from which on kernels pay
 KEPT = 256  # ops with their shapes whose kernels are kept loaded
@@ -34,14 +36,14 @@ class _Shared(threading.local):
     def __init__(self) -> None:
         self.arena = self.scratch = np.empty(0, np.uint8)
 
-    def lend(self, program: Any) -> None:
+    def lend(self, program: Program) -> None:
         """Let a program use it."""
-        from .program import _aligned
+        from .program import aligned
 
-        if self.arena.nbytes < program.layout.size:
-            self.arena = _aligned(program.layout.size)
+        if self.arena.nbytes < program.arena.nbytes:
+            self.arena = aligned(program.arena.nbytes)
         if self.scratch.nbytes < program.scratch.nbytes:
-            self.scratch = _aligned(program.scratch.nbytes)
+            self.scratch = aligned(program.scratch.nbytes)
         program.table[ARENA], program.table[SCRATCH] = self.arena.ctypes.data, self.scratch.ctypes.data
 
 
@@ -49,44 +51,32 @@ _SHARED = _Shared()
 
 
 class Native:
-    """A graph as a function of arrays, run by kernels. ``nodes``: those that it computes, each once."""
+    """A program as a function of arrays."""
 
-    def __init__(self, graph: Graph) -> None:
-        from ..optimize.pipeline import optimise
-        from .program import Program
-
-        self.graph = optimise(graph)
-        self.program = Program(self.graph, {})
-        self.nodes = list({n.seq: n for n in self.graph.outputs if n.op is not None}.values())
-        place = {n.seq: i for i, n in enumerate(self.nodes)}
-        self.places = [place.get(n.seq, -1) for n in self.graph.outputs]
-        self.specs = [(n.shape, n.aval.dtype) for n in self.nodes]
-        written = {n.seq for n in self.nodes}
-        self.run = self.program.caller([*self.graph.inputs, *self.nodes], [], written)
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.inputs = program.avals[: program.first_made]
+        self.specs = [(a.shape, a.dtype) for a in program.avals[program.first_made :]]
+        self.run = program.caller(range(len(program.avals)))
         self.lock = threading.Lock()
-
-    @property
-    def native(self) -> bool:
-        """Whether no step is left to NumPy."""
-        return len(self.program.segments) == 1
 
     def __call__(self, *arrays: Any) -> tuple[Any, ...]:
         """The outputs, in memory of their own."""
         outs = [np.empty(shape, dtype) for shape, dtype in self.specs]
         with self.lock:
-            _SHARED.lend(self.program)
+            if self.program.native:  # NumPy's steps look into the program's own memory
+                _SHARED.lend(self.program)
             if self.run(*arrays, *outs) is not True:
-                plain = [np.array(x, n.aval.dtype, order="C") for x, n in zip(arrays, self.graph.inputs, strict=True)]
+                plain = [np.array(x, a.dtype, order="C") for x, a in zip(arrays, self.inputs, strict=True)]
                 if self.run(*plain, *outs) is not True:
                     raise RuntimeError("kernels do not take these arrays")
-        ends = zip(self.places, self.graph.outputs, strict=True)
-        return tuple([outs[i] if i >= 0 else self._known(n, arrays) for i, n in ends])
+        first = len(arrays)
+        return tuple([outs[i - first] if i in self.program.made else self._known(i, arrays)
+                      for i in self.program.outputs])  # fmt: skip
 
-    def _known(self, n: Node, arrays: Sequence[Any]) -> Any:
+    def _known(self, number: int, arrays: Sequence[Any]) -> Any:
         """An output that is an input or a constant."""
-        if n.data is not None:
-            return np.array(n.data)
-        return np.array(next(x for x, m in zip(arrays, self.graph.inputs, strict=True) if m is n))
+        return np.array(arrays[number] if number < len(arrays) else self.program.known(number))
 
 
 def is_heavy(graph: Graph) -> bool:
@@ -96,8 +86,10 @@ def is_heavy(graph: Graph) -> bool:
 
 def native(graph: Graph) -> Native | None:
     """A graph's function on kernels; None if it has ops that only NumPy computes."""
-    found = Native(graph)
-    return found if found.native else None
+    from .program import compiled
+
+    program = compiled(graph)
+    return Native(program) if program.native else None
 
 
 # -- single ops ------------------------------------------------------------------------------------

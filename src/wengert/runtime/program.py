@@ -1,7 +1,8 @@
-"""A scheduled graph in memory: buffers, native segments, and what NumPy computes between them."""
+"""A blueprint in memory: buffers, native steps, and what NumPy computes between them."""
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -9,158 +10,126 @@ from typing import Any
 
 import numpy as np
 
-from ..codegen.block import Block, HostStep, Temp
-from ..codegen.lower import module_text
-from ..codegen.plan import Launch, Place, entry, scratch_bytes
-from ..codegen.target import Target, host
 from ..config import STATE
+from ..graph.aval import Aval
 from ..graph.graph import Graph
-from ..graph.node import Node
-from ..schedule.roots import View
-from . import driver, llvm, pool
-from .cache import get_object
+from ..ops.base import OPS
+from . import cache, driver, llvm, pool
+from .blueprint import Array, Blueprint, Host, Looks, decode, encode
 from .call import ArraySpec, make_array_caller, make_caller
 from .driver import ARENA, EACH, END, FIRST, RECORDS, SCRATCH
+from .fingerprint import fingerprint
 
-SMALL_WORK = 4_000_000  # additions and bytes moved, below which waking threads costs more than they bring
+
+def compiled(graph: Graph, replaced: Sequence[tuple[int, int]] = (), looks: bool = False) -> Program:
+    """The program of a graph, made before or now; the arguments are those of `scheduling.Schedule`.
+
+    ``WENGERT_DUMP`` and ``WENGERT_CHECK`` want to see passes and kernels, and so have everything made anew.
+    """
+    replaced = tuple(replaced)
+    watched = any(os.environ.get(f"WENGERT_{name}", "0") not in ("", "0") for name in ("DUMP", "CHECK"))
+    key = None if watched or cache.directory() is None else fingerprint(graph, replaced, looks)
+    content = None if key is None else cache.read(key, cache.PROGRAM)
+    blueprint = None if content is None else decode(content)
+    if blueprint is None:
+        from .scheduling import Schedule
+
+        blueprint = Schedule(graph, replaced, looks).blueprint()
+        content = None if key is None else encode(blueprint)
+        if key is not None and content is not None:
+            cache.write(key, cache.PROGRAM, content)
+            blueprint = decode(content) or blueprint  # what runs is what is read later
+    return Program(blueprint, graph.in_avals, graph.out_avals)
 
 
 class Program:
-    """A compiled graph. ``slots``: where in the table each external buffer's address goes, by seq of its node."""
+    """A compiled graph. Values have numbers, as the blueprint says, and slots of the driver's table behind those of it.
 
-    def __init__(self, graph: Graph, written: dict[int, Node], target: Target | None = None, link: bool = True) -> None:
-        """``written``: for an output (by seq) the input whose memory it replaces. Without ``link``, only planned."""
-        self.graph = graph
-        self.target = target or host()
-        self.block = Block(graph, written, self.target)
-        self.roots, self.groups, self.steps = self.block.roots, self.block.groups, self.block.steps
-        self.inplace = self.block.inplace
-        self._lay_out()
-        self._collect()
-        if link:
-            self._link()
+    ``avals``: of the inputs and of what is made for outside. ``made``: the numbers of the latter, ``outputs``: of the
+    results; those at the positions ``replaced`` are inputs that are written over.
+    """
 
-    # -- memory ----------------------------------------------------------------------------
+    def __init__(self, blueprint: Blueprint, inputs: Sequence[Aval], outputs: Sequence[Aval]) -> None:
+        self.outputs, self.replaced, self.constants = blueprint.outputs, blueprint.replaced, blueprint.constants
+        self.looks = blueprint.looks
+        self.first_made = len(inputs)
+        self.made = range(len(inputs), len(inputs) + blueprint.made)
+        of_outputs = dict(zip(self.outputs, outputs, strict=True))
+        self.avals = [*inputs, *[of_outputs[i] for i in self.made]]
+        self.limit = max(os.cpu_count() or 1, 1) if blueprint.wide else 1
+        self._lay_out(blueprint)
+        self._link(blueprint)
 
-    def _lay_out(self) -> None:
-        external = [*self.graph.inputs]
-        seen = {n.seq for n in external}
-        for n in self.graph.outputs:
-            if n.seq not in seen and n.seq not in self.inplace and n.op is not None:
-                seen.add(n.seq)
-                external.append(n)
-        self.constants: dict[int, np.ndarray] = {}
-        self.slots: dict[int, int] = {n.seq: FIRST + i for i, n in enumerate(external)}
-        self.external = external
-        for step in self.steps:
-            for _, x in self.block.buffers(step):
-                if not isinstance(x, Temp) and x.op is None and x.data is not None:
-                    self._constant(x)
-        self.layout = self.block.lay_out(self.slots)
+    @staticmethod
+    def of_checks(looks: Looks, inputs: Sequence[Aval]) -> Program:
+        """The program that looks at inputs: whole numbers come out."""
+        count = len(looks.blueprint.outputs)
+        return Program(looks.blueprint, inputs, [Aval((), np.dtype(np.int64))] * count)
 
-    def _constant(self, n: Node) -> None:
-        if n.seq not in self.slots:
-            self.slots[n.seq] = FIRST + len(self.external) + len(self.constants)
-            self.constants[n.seq] = np.asarray(n.data, order="C")
-
-    def _place(self, v: Any) -> Place:
-        if isinstance(v, Temp):
-            return Place(ARENA, self.layout.offsets[id(v)], v.nbytes)
-        n = v.root
-        size = n.aval.dtype.itemsize
-        if n.seq in self.slots:
-            return Place(self.slots[n.seq], v.offset * size, n.aval.nbytes)
-        return Place(ARENA, self.layout.offsets[n.seq] + v.offset * size, n.aval.nbytes)
-
-    # -- code ------------------------------------------------------------------------------
-
-    def _collect(self) -> None:
-        """The steps as segments: lists of launches, with NumPy's steps between them."""
-        segments: list[Any] = []
-        launches: list[Launch] = []
-        for step in self.steps:
-            if isinstance(step, HostStep):
-                segments += [launches, step]
-                launches = []
-            else:
-                launches += [Launch(k, tuple([self._place(v) for v in vs]), tuple(ws)) for k, vs, ws in step]
-        self.planned = [*segments, launches]
-        native = [s for s in self.planned if not isinstance(s, HostStep)]
-        self.each = scratch_bytes([x for s in native for x in s])
-        self.launches = [x for s in native for x in s]
-        shared = [x.kernel for x in self.launches if x.kernel.tiles > 1 or x.kernel.collective]
-        work = sum(k.flops + k.bytes for k in shared)
-        self.limit = 1 if work < SMALL_WORK else max(os.cpu_count() or 1, 1)
-
-    def _link(self) -> None:
-        """Memory and machine code."""
-        self.arena = _aligned(self.layout.size)
-        self.scratch = _aligned(self.each * self.limit)
-        self.table = np.zeros(FIRST + len(self.external) + len(self.constants), np.uintp)
+    def _lay_out(self, blueprint: Blueprint) -> None:
+        self.arena = aligned(blueprint.arena)
+        self.scratch = aligned(blueprint.scratch * self.limit)
+        self.table = np.zeros(FIRST + len(self.avals) + len(self.constants), np.uintp)
         self.table[ARENA], self.table[SCRATCH] = self.arena.ctypes.data, self.scratch.ctypes.data
-        for seq, value in self.constants.items():
-            self.table[self.slots[seq]] = value.ctypes.data
-        self.table[EACH] = self.each
-        addresses = self._load({x.kernel.function.name: x.kernel.function for x in self.launches})
-        self.segments: list[Any] = [
-            s if isinstance(s, HostStep) else driver.records(s, addresses) for s in self.planned
-        ]
-        self.enter(self.segments[0])
+        self.table[EACH] = blueprint.scratch
+        for i, value in enumerate(self.constants):
+            self.table[FIRST + len(self.avals) + i] = value.ctypes.data
 
-    def _load(self, functions: dict[str, Any]) -> dict[str, int]:
-        """Addresses of the kernels' entries."""
-        if not functions:
-            return {}
-        entries = {name: entry(f) for name, f in functions.items()}
-        objects = [get_object(module_text([e], self.target), self.target, name) for name, e in entries.items()]
-        collective = any(x.kernel.collective for x in self.launches)
-        self.library = llvm.load(objects, [e.name for e in entries.values()], pool.symbols() if collective else None)
-        return {name: self.library.address(e.name) for name, e in entries.items()}
+    def _link(self, b: Blueprint) -> None:
+        addresses: list[int] = []
+        if b.names:
+            self.library = llvm.load(b.objects, b.names, pool.symbols() if b.waits else None)
+            addresses = [self.library.address(name) for name in b.names]
+        self.steps: list[Any] = [HostCall(s) if isinstance(s, Host) else driver.linked(s, addresses) for s in b.steps]
+        self.enter(self.steps[0])
+
+    @property
+    def native(self) -> bool:
+        """Whether no step is left to NumPy."""
+        return len(self.steps) == 1
+
+    def known(self, number: int) -> Any:
+        """The constant of that number."""
+        return self.constants[number - len(self.avals)]
 
     def enter(self, records: np.ndarray) -> None:
-        """Make a segment the one that the driver runs."""
+        """Make records those that the driver runs."""
         self.table[RECORDS] = records.ctypes.data
         self.table[END] = records.ctypes.data + records.nbytes
 
-    def measure(self, seconds: float = 0.002) -> list[list[float]]:
-        """Seconds of each launch of each native segment, on one thread and on buffers of zeros.
+    def measure(self, endless: Sequence[bool], seconds: float = 0.002) -> list[float]:
+        """Seconds of each launch, on one thread and on buffers of zeros.
 
-        NaN for loops that depend on data: on zeros they might never end.
+        NaN for loops that depend on data, which ``endless`` tells of: on zeros they might never end.
         """
-        kernels = iter([x.kernel for x in self.launches])
-        arrays = [np.zeros(n.shape, n.aval.dtype) for n in self.external]
-        for n, a in zip(self.external, arrays, strict=True):
-            self.table[self.slots[n.seq]] = a.ctypes.data
-        run = make_caller(driver.address(), limit=1, keep=self)
+        arrays = [np.zeros(a.shape, a.dtype) for a in self.avals]
+        self.table[FIRST : FIRST + len(arrays)] = [a.ctypes.data for a in arrays]
+        run = make_caller(driver.address(True), limit=1, keep=self)
         pointer = self.table.ctypes.data
-        out: list[list[float]] = []
-        for s in self.segments:
-            times: list[float] = []
-            at = 0
-            while not isinstance(s, HostStep) and at < len(s):
-                record = s[at : at + 4 + 2 * int(s[at + 3])]
-                self.enter(record)
-                endless = next(kernels).endless
-                times.append(float("nan") if endless else _best_time(lambda: run(pointer), seconds))
-                at += len(record)
-            if not isinstance(s, HostStep):
-                out.append(times)
-        self.enter(self.segments[0])
-        return out
+        times: list[float] = []
+        for words in [s for s in self.steps if not isinstance(s, HostCall)]:
+            for at, end in itertools.pairwise([*driver.starts(words), len(words)]):
+                self.enter(words[at:end])
+                skip = endless[len(times)]
+                times.append(float("nan") if skip else _best_time(lambda: run(pointer), seconds))
+        self.enter(self.steps[0])
+        return times
 
-    def caller(self, given: Sequence[Node], fixed: Sequence[tuple[Any, Node]], writes: set[int]) -> Any:
-        """What runs the program on arrays of ``given`` nodes, and on the tensors fixed for others."""
+    def caller(self, given: Sequence[int], fixed: Sequence[tuple[Any, int]] = (), writes: Sequence[int] = ()) -> Any:
+        """What runs the program on arrays of ``given`` values, and on the tensors fixed for others.
 
-        def spec(n: Node) -> ArraySpec:
-            return ArraySpec(n.aval.dtype, n.shape, self.slots[n.seq], n.seq in writes)
+        Values that are made are written; ``writes``: others that are.
+        """
+
+        def spec(i: int) -> ArraySpec:
+            aval = self.avals[i]
+            return ArraySpec(aval.dtype, aval.shape, FIRST + i, i >= self.first_made or i in writes)
 
         head = make_array_caller(
-            driver.address(), [spec(n) for n in given], table=self.table, fixed=[(h, spec(n)) for h, n in fixed],
+            driver.address(self.limit == 1), [spec(i) for i in given], table=self.table, fixed=[(h, spec(i)) for h, i in fixed],
             limit=self.limit, release_gil=self.limit > 1, keep=self,
         )  # fmt: skip
-        if len(self.segments) == 1:
-            return head
-        return _Interleaved(self, head, given, fixed)
+        return head if self.native else _Interleaved(self, head, given, fixed)
 
 
 def _best_time(f: Callable[[], Any], seconds: float) -> float:
@@ -174,62 +143,66 @@ def _best_time(f: Callable[[], Any], seconds: float) -> float:
     return best
 
 
-class _Interleaved:
-    """Runs native segments and NumPy's steps in turns."""
+class HostCall:
+    """A step of NumPy's."""
 
-    def __init__(self, program: Program, head: Any, given: Sequence[Node], fixed: Sequence[tuple[Any, Node]]) -> None:
+    def __init__(self, step: Host) -> None:
+        self.ins, self.outs, self.source = step.ins, step.outs, step.source
+        if step.source < 0:
+            avals = [Aval(x.shape, x.dtype) for x in step.ins]
+            self.run = _op(step.op).kernel(avals, step.attrs)
+
+
+def _op(op: Any) -> Any:
+    if type(op) is not str:
+        return op
+    found = OPS.get(op)
+    if found is None:
+        from ..optimize.internal import INTERNAL
+
+        found = INTERNAL[op]
+    return found
+
+
+class _Interleaved:
+    """Runs native steps and NumPy's in turns."""
+
+    def __init__(self, program: Program, head: Any, given: Sequence[int], fixed: Sequence[tuple[Any, int]]) -> None:
         self.program, self.head, self.given, self.fixed = program, head, given, fixed
         self.pointer = program.table.ctypes.data
-        self.run = make_caller(driver.address(), limit=program.limit, keep=program)
+        self.run = make_caller(driver.address(program.limit == 1), limit=program.limit, keep=program)
 
     def __call__(self, *arrays: Any) -> Any:
-        self.program.enter(self.program.segments[0])
+        program = self.program
+        program.enter(program.steps[0])
         done = self.head(*arrays)
         if done is not True:
             return done
-        values = {n.seq: getattr(a, "_value", a) for n, a in zip(self.given, arrays, strict=True)}
-        values |= {n.seq: getattr(h, "_value", h) for h, n in self.fixed}
-        tuples: dict[int, Any] = {}
-        for step in self.program.segments[1:]:
-            if isinstance(step, HostStep):
-                self._host(step, values, tuples)
+        values = {FIRST + i: getattr(a, "_value", a) for i, a in zip(self.given, arrays, strict=True)}
+        values |= {FIRST + i: getattr(h, "_value", h) for h, i in self.fixed}
+        values |= {FIRST + len(program.avals) + i: c for i, c in enumerate(program.constants)}
+        found: dict[int, Any] = {}
+        for number, step in enumerate(program.steps[1:], 1):
+            if isinstance(step, HostCall):
+                if step.source < 0:
+                    found[number] = STATE.quiet(step.run, *[self._array(x, values) for x in step.ins])
+                result = found[number if step.source < 0 else step.source]
+                for which, end in step.outs:
+                    self._array(end, values)[...] = result if which < 0 else result[which]
             elif len(step):
-                self.program.enter(step)
+                program.enter(step)
                 self.run(self.pointer)
         return True
 
-    def _host(self, step: HostStep, values: dict[int, Any], tuples: dict[int, Any]) -> None:
-        n = step.node
-        if step.run is None:
-            self._array(View(n, 0, ()), n, values)[...] = tuples[n.inputs[0].seq][n.attrs["index"]]
-            return
-        views = [(self.program.roots.view(x), x) for x in n.inputs]
-        found = STATE.quiet(step.run, *[self._array(v, x, values) for v, x in views])
-        if type(n.aval) is tuple:
-            tuples[n.seq] = found
-            for item in step.items:
-                self._array(View(item, 0, ()), item, values)[...] = found[item.attrs["index"]]
-        else:
-            self._array(View(n, 0, ()), n, values)[...] = found
-
-    def _array(self, v: Any, n: Node, values: dict[int, Any]) -> Any:
+    def _array(self, x: Array, values: dict[int, Any]) -> Any:
         """A value as an array in its place."""
-        root, p = v.root, self.program
-        dtype = root.aval.dtype
-        if root.seq in values:
-            whole = values[root.seq]
-        elif root.seq in p.constants:
-            whole = p.constants[root.seq]
-        else:
-            at = p.layout.offsets[root.seq]
-            whole = p.arena[at : at + root.aval.nbytes].view(dtype).reshape(root.shape)
-        if root is n:
-            return whole
-        flat = whole.reshape(-1)[v.offset :] if v.offset else whole.reshape(-1)
-        return np.lib.stride_tricks.as_strided(flat, n.shape, [s * dtype.itemsize for s in v.strides])
+        if x.slot == ARENA:
+            return np.ndarray(x.shape, x.dtype, self.program.arena, x.offset, x.strides)
+        flat = values[x.slot].reshape(-1)[x.offset // x.dtype.itemsize :]
+        return np.lib.stride_tricks.as_strided(flat, x.shape, x.strides)
 
 
-def _aligned(size: int) -> np.ndarray:
+def aligned(size: int) -> np.ndarray:
     """Bytes of memory that begin at a multiple of 64."""
     raw = np.empty(size + 64, np.uint8)
     start = -raw.ctypes.data % 64

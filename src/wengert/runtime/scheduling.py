@@ -1,0 +1,172 @@
+"""From a graph as traced to a blueprint: the passes, kernels, memory, and the order in which all runs.
+
+A start with a full cache does without all this, so nothing else at run time imports this module early.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..codegen.block import Block, HostStep, Temp
+from ..codegen.lower import module_text
+from ..codegen.plan import Launch, Place, entry, needs_barrier, scratch_bytes
+from ..codegen.target import host
+from ..graph.graph import Graph
+from ..graph.node import ITEM, Node
+from ..ops.base import OPS
+from ..optimize.checks import Checks
+from ..optimize.internal import INTERNAL
+from ..optimize.pipeline import optimise
+from ..schedule.index import strides_of
+from ..schedule.roots import View
+from .blueprint import Array, Blueprint, Host, Looks
+from .cache import get_object
+from .driver import ARENA, FIRST, OPERANDS
+
+SMALL_WORK = 4_000_000  # additions and bytes moved, below which waking threads costs more than they bring
+
+
+class Schedule:
+    """A graph as it will run. ``replaced``: outputs (by position) and the inputs that they may be written over.
+
+    ``looks``: also find out what must hold of the inputs. Without ``passes`` the graph stays as it is.
+    """
+
+    def __init__(
+        self, traced: Graph, replaced: Sequence[tuple[int, int]] = (), looks: bool = False, passes: bool = True
+    ) -> None:
+        self.log: list[tuple[str, int, int]] = []
+        found: list[Checks] = []
+        self.graph = optimise(traced, self.log, found if looks else None) if passes else traced
+        self.checks = found[0] if found and found[0].all else None
+        self.traced = traced
+        self.target = host()
+        self.block = Block(self.graph, self._written(replaced), self.target)
+        self._lay_out()
+        self._collect()
+
+    def _written(self, replaced: Sequence[tuple[int, int]]) -> dict[int, Node]:
+        """For an output the input that is its old value; each once."""
+        old: dict[int, Node] = {}
+        for i, j in replaced:
+            old.setdefault(self.graph.outputs[i].seq, self.graph.inputs[j])
+        taken: set[int] = set()
+        return {k: n for k, n in old.items() if n.seq not in taken and not taken.add(n.seq)}
+
+    # -- memory ----------------------------------------------------------------------------
+
+    def _lay_out(self) -> None:
+        external = [*self.graph.inputs]
+        seen = {n.seq for n in external}
+        for n in self.graph.outputs:
+            if n.seq not in seen and n.seq not in self.block.inplace and n.op is not None:
+                seen.add(n.seq)
+                external.append(n)
+        self.constants: dict[int, np.ndarray] = {}
+        self.external = external
+        self.slots: dict[int, int] = {n.seq: FIRST + i for i, n in enumerate(external)}
+        for n in self.graph.outputs:
+            self._constant(n)
+        for step in self.block.steps:
+            for _, x in self.block.buffers(step):
+                self._constant(x)
+        self.layout = self.block.lay_out(self.slots)
+
+    def _constant(self, n: Any) -> None:
+        if not isinstance(n, Temp) and n.op is None and n.data is not None and n.seq not in self.slots:
+            self.slots[n.seq] = FIRST + len(self.slots)
+            self.constants[n.seq] = np.asarray(n.value, order="C")
+
+    def _place(self, v: Any) -> Place:
+        if isinstance(v, Temp):
+            return Place(ARENA, self.layout.offsets[id(v)], v.nbytes)
+        n = v.root
+        size = n.aval.dtype.itemsize
+        if n.seq in self.slots:
+            return Place(self.slots[n.seq], v.offset * size, n.aval.nbytes)
+        return Place(ARENA, self.layout.offsets[n.seq] + v.offset * size, n.aval.nbytes)
+
+    # -- steps -----------------------------------------------------------------------------
+
+    def _collect(self) -> None:
+        """The steps as lists of launches, with NumPy's between them."""
+        self.steps: list[Any] = [[]]
+        for step in self.block.steps:
+            if isinstance(step, HostStep):
+                self.steps += [step, []]
+            else:
+                self.steps[-1] += [Launch(k, tuple([self._place(v) for v in vs]), tuple(ws)) for k, vs, ws in step]
+        self.launches: list[Launch] = [x for s in self.steps if isinstance(s, list) for x in s]
+        self.scratch = scratch_bytes(self.launches)
+
+    def blueprint(self) -> Blueprint:
+        """All of it as data, kernels compiled."""
+        functions = {x.kernel.function.name: entry(x.kernel.function) for x in self.launches}
+        number = {name: i for i, name in enumerate(functions)}
+        shared = [x.kernel for x in self.launches if x.kernel.tiles > 1 or x.kernel.collective]
+        ends = [self.block.inplace.get(n.seq, n) for n in self.graph.outputs]
+        return Blueprint(
+            outputs=tuple([self.slots[n.seq] - FIRST for n in ends]),
+            replaced=tuple([i for i, n in enumerate(self.graph.outputs) if n.seq in self.block.inplace]),
+            made=len(self.external) - len(self.graph.inputs),
+            constants=tuple(self.constants.values()),
+            names=tuple([f.name for f in functions.values()]),
+            objects=tuple([get_object(module_text([f], self.target), self.target, n) for n, f in functions.items()]),
+            steps=self._host_steps(number),
+            arena=self.layout.size,
+            scratch=self.scratch,
+            wide=sum(k.flops + k.bytes for k in shared) >= SMALL_WORK,
+            waits=any(x.kernel.collective for x in self.launches),
+            looks=self._looks(),
+        )
+
+    def _host_steps(self, number: dict[str, int]) -> tuple[Any, ...]:
+        out: list[Any] = []
+        places: dict[int, int] = {}
+        for step in self.steps:
+            if isinstance(step, HostStep):
+                places[step.node.seq] = len(out)
+                out.append(self._host(step, places))
+            else:
+                out.append(_records(step, number))
+        return tuple(out)
+
+    def _host(self, step: HostStep, places: dict[int, int]) -> Host:
+        n = step.node
+        if n.op is ITEM:
+            end = (n.attrs["index"], self._array(View(n, 0, strides_of(n.shape)), n))
+            return Host(n.op.name, {}, (), (end,), places[n.inputs[0].seq])
+        ins = tuple([self._array(self.block.roots.view(x), x) for x in n.inputs])
+        own = ((x.attrs["index"], x) for x in step.items) if type(n.aval) is tuple else ((-1, n),)
+        outs = tuple([(i, self._array(View(x, 0, strides_of(x.shape)), x)) for i, x in own])
+        known = OPS.get(n.op.name) is n.op or INTERNAL.get(n.op.name) is n.op
+        return Host(n.op.name if known else n.op, n.attrs, ins, outs)
+
+    def _array(self, view: Any, n: Node) -> Array:
+        """A value, or a view of one, in its place."""
+        size = n.aval.dtype.itemsize
+        place = self._place(view)
+        strides = strides_of(n.shape) if view.root is n else view.strides
+        return Array(place.slot, place.offset, n.aval.dtype, n.shape, tuple([s * size for s in strides]))
+
+    def _looks(self) -> Looks | None:
+        """The program of the checks."""
+        if self.checks is None:
+            return None
+        return Looks(Schedule(self.checks.graph).blueprint(), tuple(self.checks.places), self.checks.named(self.traced))
+
+
+def _records(launches: Sequence[Launch], number: dict[str, int]) -> np.ndarray:
+    """The words that tell the driver what to run, with kernels by number."""
+    words: list[int] = []
+    waits = needs_barrier(launches)
+    for x, wait in zip(launches, waits, strict=True):
+        assert 0 < len(x.places) <= OPERANDS, "operands of a kernel"
+        tiles = 0 if x.kernel.collective else x.kernel.tiles
+        words += [number[x.kernel.function.name], tiles, int(wait), len(x.places)]
+        for p in x.places:
+            words += [p.slot, p.offset]
+    return np.array(words, np.int64)
