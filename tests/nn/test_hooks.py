@@ -59,9 +59,10 @@ class Several(nn.Module):
         return x * n + z, n, y.sin()
 
 
-def test_several_inputs_and_outputs() -> None:
+@pytest.mark.parametrize("register", ["register_full_backward_hook", "register_backward_hook"])
+def test_several_inputs_and_outputs(register: str) -> None:
     m, seen = Several(), []
-    m.register_full_backward_hook(lambda m, into, out: seen.append((into, out)))
+    getattr(m, register)(lambda m, into, out: seen.append((into, out)))
     x, y, z = (wg.tensor(v, requires_grad=True) for v in (1.0, 2.0, 3.0))
     a, n, b = m(x, 4, y, z=z)
     assert n == 4

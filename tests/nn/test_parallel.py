@@ -143,6 +143,18 @@ def test_other_old_names() -> None:
     assert wg.equal(old(logs, target), nn.NLLLoss(ignore_index=1)(logs, target))
 
 
+def test_attention_needs_no_choice_of_a_kernel() -> None:
+    from wengert.nn.attention import SDPBackend, sdpa_kernel
+
+    q = wg.randn(2, 5, 4)
+    want = F.scaled_dot_product_attention(q, q, q, is_causal=True)
+    for backends in (SDPBackend.MATH, [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION]):
+        with sdpa_kernel(backends, set_priority=True):
+            assert wg.equal(F.scaled_dot_product_attention(q, q, q, is_causal=True), want)
+    with pytest.raises(TypeError, match="takes SDPBackend members: str"), sdpa_kernel(["math"]):  # type: ignore[list-item]
+        pass
+
+
 def test_memory_formats_change_nothing() -> None:
     net = nn.Sequential(nn.Conv2d(1, 2, 3))
     assert nn.utils.convert_conv2d_weight_memory_format(net, wg.channels_last) is net

@@ -135,6 +135,10 @@ class Hooks:
         """
         return RemovableHandle(self._backward_hooks, (hook, False), prepend)
 
+    def register_backward_hook(self, hook: Hook) -> RemovableHandle:
+        """`register_full_backward_hook`. (PyTorch's gives the gradients of the module's last operation only.)"""
+        return self.register_full_backward_hook(hook)
+
     # --- with states ---------------------------------------------------------------------------------
 
     def _state_hook(self, kind: str, hook: Hook) -> RemovableHandle:
