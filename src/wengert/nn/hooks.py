@@ -136,7 +136,7 @@ class Hooks:
         return RemovableHandle(self._backward_hooks, (hook, False), prepend)
 
     def register_backward_hook(self, hook: Hook) -> RemovableHandle:
-        """`register_full_backward_hook`. (PyTorch's gives the gradients of the module's last operation only.)"""
+        """As `register_full_backward_hook`; PyTorch's gives the gradients of the module's last operation only."""
         return self.register_full_backward_hook(hook)
 
     # --- with states ---------------------------------------------------------------------------------
