@@ -46,7 +46,7 @@ examples: $(call with,data+audio+video)  ## train all examples in full, and prin
 test: $(call with,test)  ## all tests, the examples of the docstrings, the code of the README
 	$(PYTEST)
 
-quick: $(call with,test)  ## the tests not marked slow: about two minutes on two cores
+quick: $(call with,test)  ## the tests not marked slow: under a minute on two cores
 	$(PYTEST) -m 'not slow'
 
 fuzz: $(call with,test)  ## random programs, compiled and not, for MINUTES (10) from seed START on

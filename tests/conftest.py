@@ -1,5 +1,6 @@
 """What every test gets: one thread, a fixed seed, and Hypothesis' profiles."""
 
+import gc
 import os
 import signal
 
@@ -23,6 +24,12 @@ def pytest_configure() -> None:
     """A run in the background inherits an ignored SIGINT, and so would the programs that the tests interrupt."""
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_finish() -> None:
+    """Ten thousand collected tests live to the end: a full collection, which many tests ask for, need not walk them."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

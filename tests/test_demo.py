@@ -18,6 +18,7 @@ from wengert.utils.safetensors import load_file
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
 
+@pytest.mark.slow
 def test_few_epochs_are_not_enough_and_say_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert demo.main(["--epochs", "2", "--out", str(tmp_path / "out")]) == 1
     text = capsys.readouterr()
@@ -53,6 +54,7 @@ def test_training_stops_early(
     assert "no better validation loss for 1 epochs" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_same_seed_same_network(tmp_path: Path) -> None:
     for name in ("a", "b"):
         demo.main(["--epochs", "1", "--seed", "3", "--out", str(tmp_path / name)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import graphlib
 import importlib.metadata
 import subprocess
@@ -106,22 +107,24 @@ def imported_modules(statement: ast.stmt, module: str) -> Iterator[str]:
                 yield submodule if submodule in MODULES else base
 
 
-def imports(module: str) -> Iterator[tuple[int, str]]:
+@functools.cache
+def imports(module: str) -> list[tuple[int, str]]:
     """Line and target of each import of the project's own modules."""
-    tree = ast.parse(MODULES[module].read_bytes())
-    for statement in statements_run_on_import(tree.body):
-        for target in imported_modules(statement, module):
-            yield statement.lineno, target
+    return [
+        (statement.lineno, target)
+        for statement in statements_run_on_import(ast.parse(MODULES[module].read_bytes()).body)
+        for target in imported_modules(statement, module)
+    ]
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_imports_only_from_layers_above(module: str) -> None:
-    name = layer_name(module)
-    assert name in LAYER_OF, f"{name} has no place in LAYERS"
+def test_imports_only_from_layers_above() -> None:
+    homeless = {layer_name(module) for module in MODULES} - LAYER_OF.keys()
+    assert not homeless, f"no place in LAYERS: {homeless}"
     wrong = [
-        f"{MODULES[module].relative_to(ROOT)}:{line} imports {target}"
+        f"{path.relative_to(ROOT)}:{line} imports {target}"
+        for module, path in MODULES.items()
         for line, target in imports(module)
-        if LAYER_OF[layer_name(target)] > LAYER_OF[name]
+        if LAYER_OF[layer_name(target)] > LAYER_OF[layer_name(module)]
     ]
     assert not wrong, "an import from a layer below:\n" + "\n".join(wrong)
 
@@ -131,6 +134,7 @@ def test_imports_have_no_cycles() -> None:
     graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, which shows the cycle
 
 
+@pytest.mark.slow
 def test_files_are_not_too_large() -> None:
     report = subprocess.run(
         [sys.executable, ROOT / "tools" / "size.py", SOURCE], capture_output=True, text=True, check=False

@@ -18,7 +18,7 @@ from .graph.capture import HeldSlot
 from .graph.handle import Handle
 
 _SIMPLE = (int, float, bool, str, type(None))
-_TABLES = ("_parameters", "_buffers", "_modules", "_forward_pre_hooks", "_forward_hooks")
+_TABLES = ("_parameters", "_buffers", "_modules", "_forward_pre_hooks", "_forward_hooks", "_backward_hooks")
 
 
 def _is_simple(value: Any) -> bool:

@@ -44,7 +44,10 @@ def drawn(f: Any, key: tuple[int, int], kind: str, start: int, n: int) -> Any:
     return out
 
 
-@pytest.mark.parametrize(("name", "kind"), DRAWS)
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [pytest.param(name, kind, marks=[pytest.mark.slow] if "16" in kind else []) for name, kind in DRAWS],
+)
 @pytest.mark.parametrize("anywhere", [False, True])
 @TARGETS
 def test_draws_are_those_of_eager_mode(name: str, kind: str, anywhere: bool, target: Target) -> None:

@@ -38,7 +38,7 @@ CASES = [
     pytest.param(40, 24, True, wg.float64, id="causal, more queries than keys"),
     pytest.param(24, 40, True, wg.float64, id="causal, more keys than queries"),
     pytest.param(33, 17, False, wg.float32, id="no mask"),
-    pytest.param(300, 270, False, wg.float64, id="several blocks without a mask"),
+    pytest.param(300, 270, False, wg.float64, id="several blocks without a mask", marks=pytest.mark.slow),
     pytest.param(1, 1, True, wg.float32, id="one"),
 ]
 
@@ -104,6 +104,7 @@ def test_second_derivatives() -> None:
     np.testing.assert_allclose(wg.compile(product)(x).numpy(), product(x).numpy(), rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_the_matrix_of_weights_is_never_there() -> None:
     n, count, t, c = 2, 8, 512, 64
     arguments = [wg.randn(n, t, c) for _ in range(4)]
@@ -112,6 +113,7 @@ def test_the_matrix_of_weights_is_never_there() -> None:
     assert planned.peak < whole / 2
 
 
+@pytest.mark.slow
 def test_threads_do_not_change_a_bit() -> None:
     wg.manual_seed(4)
     arguments = [wg.randn(4, 96, 64) for _ in range(4)]

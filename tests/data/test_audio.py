@@ -340,7 +340,7 @@ def test_decibels() -> None:
     ],
 )
 def test_gradients_reach_the_waveform(make: Any) -> None:
-    x = wg.tensor(NOISE[0, :2, :60], requires_grad=True)
+    x = wg.tensor(NOISE[0, :2, :40], requires_grad=True)
     assert wg.testing.gradcheck(make(), (x,))
 
 

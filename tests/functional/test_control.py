@@ -688,6 +688,7 @@ def test_checkpointing_changes_no_number(n, checkpoint, reverse):
     same(saving, plain, 0.3, normal(n), 1.2)
 
 
+@pytest.mark.slow
 def test_long_scans_have_bounded_memory():
     x = wg.tensor(np.full(64, 0.5), requires_grad=True)
 

@@ -104,6 +104,7 @@ def test_eager_and_traced_build_the_same_ops():
     assert eager == [n.name for n in traced.nodes if not n.is_leaf]
 
 
+@pytest.mark.slow
 def test_a_chain_of_100000_ops_is_differentiated_and_freed():
     x = wg.tensor(1.0, requires_grad=True)
     y = x

@@ -13,6 +13,12 @@ from wengert import models
 from wengert.testing.golden import formula
 
 GOLDEN = json.loads(Path(__file__).with_name("golden.json").read_text())
+# Among networks of one family the first to tell of a fault; the others take seconds to make.
+QUICK = ("vgg11", "resnet18", "vit_b_16", "resnet18(num_classes=4)")
+
+
+def marks(name: str) -> list[pytest.MarkDecorator]:
+    return [] if name in QUICK or name.startswith("VisionTransformer") else [pytest.mark.slow]
 
 
 @pytest.fixture
@@ -23,7 +29,7 @@ def unfilled(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("unfilled")
-@pytest.mark.parametrize("name", GOLDEN["counts"])
+@pytest.mark.parametrize("name", [pytest.param(name, marks=marks(name)) for name in GOLDEN["counts"]])
 def test_states_and_sizes(name: str) -> None:
     net = getattr(models, name)()
     assert sum(p.numel() for p in net.parameters()) == GOLDEN["counts"][name]
@@ -32,7 +38,9 @@ def test_states_and_sizes(name: str) -> None:
 
 
 @pytest.mark.usefixtures("unfilled")
-@pytest.mark.parametrize(("text", "shape", "wanted"), GOLDEN["outputs"], ids=[row[0] for row in GOLDEN["outputs"]])
+@pytest.mark.parametrize(
+    ("text", "shape", "wanted"), [pytest.param(*row, id=row[0], marks=marks(row[0])) for row in GOLDEN["outputs"]]
+)
 def test_outputs(text: str, shape: list[int], wanted: list[float]) -> None:
     called = eval(text, dict(vars(models))).double().eval()
     state = {name: (v.dtype, formula(name, tuple(v.shape))) for name, v in called.state_dict().items()}

@@ -35,7 +35,10 @@ CASES: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+SLOW = ("AlexNet", "VGG", "ResNet", "plain net", "LeNet of colours")
+
+
+@pytest.mark.parametrize("name", [pytest.param(c, marks=pytest.mark.slow) if c in SLOW else c for c in CASES])
 def test_every_parameter_learns(name: str) -> None:
     make, shape, count = CASES[name]
     wg.manual_seed(0)
@@ -72,6 +75,7 @@ def count(net: Any) -> int:
     return sum(p.numel() for p in net.parameters())
 
 
+@pytest.mark.slow
 def test_published_sizes() -> None:
     """The numbers of parameters that papers and model cards name."""
     assert count(LeNet()) == 61_706  # LeCun et al. 1998: 60,000, with fewer connections in the second convolution
@@ -112,7 +116,7 @@ def trained(net: Any, loss: Any, steps: int, lr: float = 0.01) -> float:
     return value.item()
 
 
-@pytest.mark.parametrize("kind", ["rnn", "lstm", "gru"])
+@pytest.mark.parametrize("kind", ["rnn", *(pytest.param(k, marks=pytest.mark.slow) for k in ("lstm", "gru"))])
 def test_language_model(kind: str) -> None:
     wg.manual_seed(0)
     net = models.RNNLanguageModel(5, 6, 12, kind, num_layers=2)
@@ -133,6 +137,7 @@ def test_language_model(kind: str) -> None:
         models.RNNLanguageModel(5, 6, 12, "cnn")
 
 
+@pytest.mark.slow
 def test_transformer_reverses() -> None:
     wg.manual_seed(0)
     net = models.Seq2SeqTransformer(6, 6, 16, 2, 1, 1, 32, dropout=0.0, max_length=8, norm_first=True)
@@ -149,7 +154,7 @@ def test_transformer_reverses() -> None:
     assert wg.allclose(net(source, target, mask)[:, :3], net(filled, later, mask)[:, :3], atol=1e-5)
 
 
-@pytest.mark.parametrize("crf", [False, True])
+@pytest.mark.parametrize("crf", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_tagger(crf: bool) -> None:
     wg.manual_seed(0)
     net = models.LSTMTagger(6, 3, 8, 8, crf)

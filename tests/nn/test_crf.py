@@ -95,6 +95,7 @@ def test_batch_first_is_the_same() -> None:
     assert wg.equal(crf(emissions, tags.clamp(0)), crf(emissions, tags.clamp(0), wg.ones(4, 3, dtype=wg.bool)))
 
 
+@pytest.mark.slow
 def test_derivatives() -> None:
     crf = layer()
     emissions, tags, mask = batch()

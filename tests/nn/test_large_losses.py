@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import gc
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -70,6 +72,132 @@ def test_linear_cross_entropy() -> None:
     )
     with pytest.raises(ValueError, match="label_smoothing must be between 0 and 1"):
         nn.LinearCrossEntropyLoss(4, 3, label_smoothing=2)
+
+
+PIECES = [
+    nn.LinearCrossEntropyOptions(batch_chunk_size=2),
+    nn.LinearCrossEntropyOptions(chunking_method="aspect_ratio:2", acc_policy="accurate"),
+    nn.LinearCrossEntropyOptions(batch_chunk_size=99, acc_dtype=wg.float64),
+]
+CASES: list[dict[str, Any]] = [
+    {},
+    {"bias": True, "ignore_index": 1, "weight": True},
+    {"bias": True, "label_smoothing": 0.2, "weight": True, "ignore_index": 0},
+    {"outputs": (2, 3), "bias": True, "weight": True},
+    {"probable": True, "weight": True, "label_smoothing": 0.1},
+    {"probable": True, "outputs": (2,)},
+]
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("options", PIECES, ids=["rows", "ratio", "one"])
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_pieces_are_the_whole(case: dict[str, Any], options: Any, reduction: str) -> None:
+    outputs = (4, *case.get("outputs", ()))
+    x = wg.randn(7, 3, dtype=wg.float64, requires_grad=True)
+    w = wg.randn(*outputs, 3, dtype=wg.float64, requires_grad=True)
+    b = wg.randn(*outputs, dtype=wg.float64, requires_grad=True) if case.get("bias") else None
+    target = wg.randint(0, 4, (7, *outputs[1:]))
+    if case.get("probable"):
+        target = wg.randn(7, *outputs, dtype=wg.float64).softmax(1)
+    settings = {k: v for k, v in case.items() if k in ("label_smoothing", "ignore_index")}
+    if case.get("weight"):
+        settings["weight"] = wg.tensor([0.5, 1.0, 2.0, 0.0], dtype=wg.float64)
+    leaves, found = [t for t in (x, w, b) if t is not None], []
+    for given in (None, options):
+        loss = F.linear_cross_entropy(x, w, target, linear_bias=b, reduction=reduction, options=given, **settings)
+        gradients = wg.autograd.grad(loss.sin().sum(), leaves, create_graph=True)
+        second = wg.autograd.grad(sum(g.sin().sum() for g in gradients), leaves)
+        found.append([loss, *gradients, *second])
+    for whole, pieces in zip(*found, strict=True):
+        np.testing.assert_allclose(pieces.detach().numpy(), whole.detach().numpy(), rtol=1e-9, atol=1e-12)
+
+
+def test_pieces_never_hold_all_logits() -> None:
+    """256 rows of 4096 classes are 8 MB of float64 logits; 16 pieces keep half a megabyte of them."""
+    x, w = (wg.randn(n, 8, dtype=wg.float64, requires_grad=True) for n in (256, 4096))
+    target = wg.randint(0, 4096, (256,))
+
+    def peak(options: Any) -> int:
+        F.linear_cross_entropy(x, w, target, options=options).backward()  # what is compiled and kept is not measured
+        gc.collect()
+        tracemalloc.start()
+        F.linear_cross_entropy(x, w, target, options=options).backward()
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return found
+
+    whole, pieces = peak(None), peak(nn.LinearCrossEntropyOptions(batch_chunk_size=16))
+    assert pieces < whole / 3 and pieces < 6e6 < whole
+
+
+def test_pieces_compile_and_are_rounded_once() -> None:
+    x, w, target = wg.randn(9, 5), wg.randn(6, 5), wg.tensor([0, 5, 1, 2, 3, 4, 4, -100, 1])
+    options = nn.LinearCrossEntropyOptions(batch_chunk_size=4)
+    want = F.linear_cross_entropy(x, w, target)
+    assert wg.allclose(wg.compile(lambda x, w: F.linear_cross_entropy(x, w, target, options=options))(x, w), want)
+    half = F.linear_cross_entropy(x.bfloat16(), w.bfloat16(), target, options=nn.LinearCrossEntropyOptions())
+    assert half.dtype == wg.bfloat16 and half.item() == pytest.approx(want.item(), rel=2e-2)
+    empty = F.linear_cross_entropy(x[:0], w, target[:0], reduction="none", options=options)
+    assert empty.shape == (0,)
+    assert F.linear_cross_entropy(x[:0], w, target[:0], options=options).isnan()
+    one = F.linear_cross_entropy(x[0], w, target[0], options=options)
+    assert one.item() == pytest.approx(F.cross_entropy(w @ x[0], target[0]).item(), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("batch", "features", "classes", "settings", "rows"),
+    [
+        (1024, 64, 4096, {}, 8),  # 16 are a power of two, and two times less
+        (1024, 64, 4096, {"chunking_method": "aspect_ratio"}, 16),
+        (1000, 64, 4000, {"chunking_method": "aspect_ratio:4"}, 4),
+        (1024, 64, 4096, {"batch_chunk_size": 100}, 100),
+        (50, 64, 4096, {"batch_chunk_size": 100, "chunking_method": None}, 50),
+        (50, 64, 4096, {"chunking_method": None}, 50),
+        (3, 64, 4096, {"chunking_method": "aspect_ratio:8"}, 1),
+        (100, 64, 10, {}, 64),
+    ],
+)
+def test_rows_of_a_piece(batch: int, features: int, classes: int, settings: dict[str, Any], rows: int) -> None:
+    assert nn.LinearCrossEntropyOptions(**settings).rows(batch, features, classes) == rows
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: nn.LinearCrossEntropyOptions(acc_policy="fast"), "invalid acc_policy: 'fast'"),  # type: ignore[arg-type]
+        (lambda: nn.LinearCrossEntropyOptions(chunking_method="rows"), "invalid chunking_method: 'rows'"),
+        (lambda: nn.LinearCrossEntropyOptions(chunking_method="aspect_ratio:0"), "invalid chunking_method"),
+        (lambda: nn.LinearCrossEntropyOptions(batch_chunk_size=0), "batch_chunk_size must be a positive int"),
+        (lambda: nn.LinearCrossEntropyOptions(acc_dtype=wg.int32), "acc_dtype must be a floating dtype"),
+        (
+            lambda: nn.LinearCrossEntropyOptions(batch_chunk_size=3, chunking_method="aspect_ratio").rows(64, 4, 8),
+            "two sizes of pieces: 3 and 'aspect_ratio', which gives 32",
+        ),
+        (lambda: F.linear_cross_entropy(wg.ones(2, 3, 4), wg.ones(5, 4), wg.zeros(2).long()), "1 or 2 dimensions"),
+        (lambda: F.linear_cross_entropy(wg.ones(2, 3), wg.ones(3), wg.zeros(2).long()), "at least 2 dimensions"),
+        (lambda: F.linear_cross_entropy(wg.ones(2, 3), wg.ones(5, 4), wg.zeros(2).long()), "equally many in_features"),
+        (
+            lambda: F.linear_cross_entropy(wg.ones(2, 3), wg.ones(5, 3), wg.zeros(2).long(), linear_bias=wg.ones(4)),
+            r"linear_bias must have the shape \(5,\): \(4,\)",
+        ),
+        (lambda: F.linear_cross_entropy(wg.ones(3), wg.ones(5, 2, 3), wg.zeros(2).long()), "needs an input"),
+        (
+            lambda: F.linear_cross_entropy(wg.ones(2, 3), wg.ones(5, 3), wg.ones(2, 5), ignore_index=0),
+            "ignore_index cannot be specified",
+        ),
+        (
+            lambda: F.linear_cross_entropy(
+                wg.ones(2, 3), wg.ones(5, 3), wg.zeros(3).long(), options=nn.LinearCrossEntropyOptions()
+            ),
+            "equally many rows",
+        ),
+        (lambda: nn.LinearCrossEntropyLoss(4, 3, weight=wg.ones(2)), "the weight must have the shape"),
+    ],
+)
+def test_linear_cross_entropy_refuses(call: Any, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        call()
 
 
 def test_cross_map_norm() -> None:

@@ -11,7 +11,7 @@ import pytest
 import wengert as wg
 from wengert import nn
 from wengert.nn import utils
-from wengert.nn.utils import parametrize
+from wengert.nn.utils import parametrizations, parametrize
 
 INF = float("inf")
 
@@ -156,3 +156,20 @@ def test_parametrizations_are_checked() -> None:
         parametrize.register_parametrization(nn.Linear(2, 2), "scale", Wider())
     with pytest.raises(ValueError, match=r"Linear\.weight is not parametrized"):
         parametrize.remove_parametrizations(nn.Linear(2, 2), "weight")
+
+
+@pytest.mark.parametrize("norm", [parametrizations.orthogonal, parametrizations.weight_norm])
+def test_parametrizations_are_shared(norm: Any) -> None:
+    one, other = norm(nn.Linear(3, 3)), nn.Linear(3, 3)
+    assert parametrize.type_before_parametrizations(one) is nn.Linear
+    assert parametrize.transfer_parametrizations_and_params(one, other) is other
+    assert type(other).__name__ == "ParametrizedLinear" and wg.equal(one.weight, other.weight)
+    assert list(other.state_dict()) == list(one.state_dict())
+    entries = [dict(m.parametrizations.weight.named_parameters()) for m in (one, other)]
+    assert all(entries[0][name] is entries[1][name] for name in entries[0])
+    bare = nn.Module()
+    parametrize.transfer_parametrizations_and_params(one, bare, "weight")
+    assert wg.equal(bare.weight, one.weight)
+    plain = nn.Linear(3, 3)
+    assert parametrize.transfer_parametrizations_and_params(nn.Linear(3, 3), plain) is plain
+    assert parametrize.type_before_parametrizations(plain) is nn.Linear and not parametrize.is_parametrized(plain)

@@ -107,7 +107,13 @@ def test_schedules(case: dict[str, Any]) -> None:
     assert [group["momentum"] for group in optimizer.param_groups] == pytest.approx(case["momenta"], rel=1e-12)
 
 
-@pytest.mark.parametrize("case", GOLDEN["rosenbrock"], ids=lambda case: case["optimizer"])
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, id=case["optimizer"], marks=[pytest.mark.slow] if case["calls"] > 100 else [])
+        for case in GOLDEN["rosenbrock"]
+    ],
+)
 def test_lbfgs_on_rosenbrocks_function(case: dict[str, Any]) -> None:
     p = nn.Parameter(wg.tensor([-1.2, 1.0, 0.5], dtype=wg.float64))
     optimizer = eval(case["optimizer"], {"optim": optim, "params": [p]})

@@ -106,3 +106,28 @@ def test_bilinear(agree):
     )
     agree("F.bilinear(x, y, w, b)", x=normal(3), y=normal(2), w=normal(5, 3, 2), b=normal(5))
     agree("F.bilinear(x, y, w)", x=normal(0, 3), y=normal(0, 2), w=normal(5, 3, 2))
+
+
+def test_conv_tbc(agree):
+    agree("F.conv_tbc(x, w, b, 1)", ("float32",), x=normal(6, 2, 3), w=normal(3, 3, 4), b=normal(4))
+    agree("F.conv_tbc(x, w, b)", x=normal(3, 2, 3), w=normal(3, 3, 1), b=normal(1))
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_gradients_of_convolutions(rank):
+    import torch
+
+    import wengert as wg
+
+    x, w = normal(2, 4, *(7, 6, 5)[:rank]), normal(6, 2, *(3, 2, 3)[:rank])
+    options = {"stride": 2, "padding": 1, "groups": 2}
+    found = []
+    for lib in (wg, torch):
+        make = lib.tensor
+        g = make(np.cos(np.arange(2 * 6 * 4 * (4 if rank > 1 else 1) * (3 if rank > 2 else 1)))).reshape(
+            2, 6, *(4, 4, 3)[:rank]
+        )
+        of_input, of_weight = (getattr(lib.nn.grad, f"conv{rank}d_{part}") for part in ("input", "weight"))
+        found.append([of_input(x.shape, make(w), g, **options), of_weight(make(x), w.shape, g, **options)])
+    for ours, theirs in zip(*found, strict=True):
+        np.testing.assert_allclose(ours.numpy(), theirs.numpy(), rtol=1e-10, atol=1e-10)

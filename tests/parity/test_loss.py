@@ -276,3 +276,46 @@ def test_ctc_that_is_impossible(agree, r):
     n = np.array([[1, 2, 3], [1, 1, 2], [2, 2, 0]])
     agree(CTC.format(more=more + ", zero_infinity=True"), x=normal(4, 3, 5), n=n)
     agree(CTC.format(more=more).replace("x,", "const,"), const=normal(4, 3, 5), n=n)
+
+
+LINEAR = [
+    ("n", (4,), "F.linear_cross_entropy(x, w, n, reduction={r!r})"),
+    ("n", (4,), "F.linear_cross_entropy(x, w, n, linear_bias=b, weight=constw, ignore_index=1, reduction={r!r})"),
+    ("n", (4,), "F.linear_cross_entropy(x, w, n, label_smoothing=0.3, weight=constw, reduction={r!r})"),
+    ("n", (4, 2), "F.linear_cross_entropy(x, w, n, linear_bias=b, reduction={r!r})"),
+    ("t", (4,), "F.linear_cross_entropy(x, w, t.softmax(1), linear_bias=b, weight=constw, reduction={r!r})"),
+    ("t", (4, 2), "F.linear_cross_entropy(x, w, t.softmax(1), label_smoothing=0.1, reduction={r!r})"),
+]
+
+
+@pytest.mark.parametrize("r", REDUCTIONS)
+@pytest.mark.parametrize(("kind", "outputs", "text"), LINEAR)
+def test_linear_cross_entropy(agree, kind, outputs, text, r):
+    used = {"x": normal(5, 3), "w": normal(*outputs, 3), "b": normal(*outputs), "constw": unit(4)}
+    used |= {"n": ints(4, 5, *outputs[1:])} if kind == "n" else {"t": normal(5, *outputs, seed=3)}
+    agree(text.format(r=r), ("float32",), **used)
+
+
+def test_linear_cross_entropy_of_one_row(agree):
+    agree("F.linear_cross_entropy(x, w, n)", x=normal(3), w=normal(4, 3), n=np.array(2))
+    agree("F.linear_cross_entropy(x, w, t.softmax(0))", x=normal(3), w=normal(4, 3), t=normal(4))
+
+
+@pytest.mark.parametrize("settings", [{"batch_chunk_size": 2}, {"acc_policy": "accurate"}, {}])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_linear_cross_entropy_in_pieces(settings, dtype):
+    import torch
+
+    import wengert as wg
+
+    found = []
+    for lib in (wg, torch):
+        kind, make = getattr(lib, dtype), lib.tensor
+        x, w = (make(normal(*s)).to(kind).requires_grad_() for s in ((9, 6), (20, 6)))
+        options = lib.nn.LinearCrossEntropyOptions(**settings)
+        layer = lib.nn.functional.linear_cross_entropy(x, w, make(ints(20, 9)), options=options)
+        layer.backward()
+        found.append([t.detach().float().numpy() for t in (layer, x.grad, w.grad)])
+    tolerance = 2e-5 if dtype == "float32" else 3e-2
+    for ours, theirs in zip(*found, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=tolerance, atol=tolerance * np.abs(theirs).max())

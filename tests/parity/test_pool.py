@@ -59,6 +59,12 @@ WILD[1, 0, 3] = np.inf
         ("F.adaptive_max_pool2d(x, (5, 3), True)", (2, 3, 7, 8)),
         ("F.adaptive_max_pool2d(x, (None, 2))", (3, 7, 8)),
         ("F.adaptive_max_pool3d(x, (2, 3, 4), return_indices=True)", (2, 3, 3, 4, 5)),
+        ("F.max_pool1d_with_indices(x, 3, stride=2)", (2, 3, 7)),
+        ("F.max_pool2d_with_indices(x, (3, 2), (2, 1), (1, 0), ceil_mode=True)", (2, 3, 7, 8)),
+        ("F.max_pool3d_with_indices(x, 2)", (2, 3, 3, 4, 5)),
+        ("F.adaptive_max_pool1d_with_indices(x, 3)", (2, 3, 7)),
+        ("F.adaptive_max_pool2d_with_indices(x, (5, 3), False)", (2, 3, 7, 8)),
+        ("F.adaptive_max_pool3d_with_indices(x, output_size=(2, 3, 4))", (2, 3, 3, 4, 5)),
     ],
 )
 def test_pool(agree, text, shape):
@@ -91,6 +97,8 @@ def test_integers(agree):
         ("F.fractional_max_pool2d(x, 2, (3, 4), None, True, const)", (2, 3, 7, 8), (2, 3, 2)),
         ("F.fractional_max_pool2d(x, (2, 3), None, (0.5, 0.4), _random_samples=const)", (3, 7, 8), (1, 3, 2)),
         ("F.fractional_max_pool2d(x, 3, (1, 5), None, True, const)", (2, 3, 7, 8), (2, 3, 2)),
+        ("F.fractional_max_pool2d_with_indices(x, 2, (3, 4), _random_samples=const)", (2, 3, 7, 8), (2, 3, 2)),
+        ("F.fractional_max_pool3d_with_indices(x, 2, (3, 4, 2), None, False, const)", (2, 3, 5, 7, 4), (2, 3, 3)),
         ("F.fractional_max_pool3d(x, 2, (3, 4, 2), None, True, const)", (2, 3, 5, 7, 4), (2, 3, 3)),
         (
             "F.fractional_max_pool3d(x, (1, 2, 2), None, (0.5, 0.7, 0.6), True, const)",

@@ -147,6 +147,7 @@ def events(directory: Path) -> list[Any]:
     return found
 
 
+@pytest.mark.slow
 def test_tensorboard(tmp_path: Path) -> None:
     logs, run = tmp_path / "logs", tmp_path / "run"
     runner = trainer(callbacks=[train.TensorBoardLogger(logs, every=5)], directory=run)

@@ -363,7 +363,21 @@ def bilinear(input1: Any, input2: Any, weight: Any, bias: Any = None) -> Any:
     return out if bias is None else out + bias
 
 
+def conv_tbc(input: Any, weight: Any, bias: Any, pad: int = 0) -> Any:
+    """`conv1d` with the time first: ``input`` (T, N, C) and ``weight`` (K, C, D) give (T + 2·pad - K + 1, N, D).
+
+    >>> import wengert as wg
+    >>> wg.nn.functional.conv_tbc(wg.ones(4, 1, 2), wg.ones(3, 2, 1), wg.zeros(1)).flatten().tolist()
+    [6.0, 6.0]
+    """
+    for name, x in (("input", input), ("weight", weight)):
+        if len(x.aval.shape) != 3:
+            raise ShapeError(message("conv_tbc", f"the {name} must have 3 dimensions", str(x.aval)))
+    y = conv1d(permute(input, (1, 2, 0)), permute(weight, (2, 1, 0)), bias, padding=pad)
+    return permute(y, (2, 0, 1))
+
+
 __all__ = [
-    "bilinear", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d",
+    "bilinear", "conv1d", "conv2d", "conv3d", "conv_tbc", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d",
     "fold", "unfold",
 ]  # fmt: skip

@@ -18,6 +18,7 @@ from .distance import cosine_similarity, pairwise_distance, pdist
 from .front import expand_to
 from .loss_classes import cross_entropy, multi_margin_loss, multilabel_margin_loss, nll_loss
 from .loss_ctc import ctc_loss
+from .loss_linear import linear_cross_entropy
 from .loss_parts import chosen_reduction, expanded, not_negative, pair, reduced, same_size, tensors, weighted
 
 # -- regression ----------------------------------------------------------------------------------
@@ -464,10 +465,10 @@ def triplet_margin_loss(
 
 __all__ = [
     "binary_cross_entropy", "binary_cross_entropy_with_logits", "cosine_embedding_loss", "cosine_similarity",
-    "cross_entropy", "ctc_loss", "gaussian_nll_loss", "hinge_embedding_loss", "huber_loss", "kl_div",
-    "l1_loss", "margin_ranking_loss", "mse_loss", "multi_margin_loss", "multilabel_margin_loss",
-    "multilabel_soft_margin_loss", "nll_loss", "pairwise_distance", "pdist", "poisson_nll_loss",
-    "smooth_l1_loss", "soft_margin_loss", "triplet_margin_loss", "triplet_margin_with_distance_loss",
+    "cross_entropy", "ctc_loss", "gaussian_nll_loss", "hinge_embedding_loss", "huber_loss", "kl_div", "l1_loss",
+    "linear_cross_entropy", "margin_ranking_loss", "mse_loss", "multi_margin_loss", "multilabel_margin_loss",
+    "multilabel_soft_margin_loss", "nll_loss", "pairwise_distance", "pdist", "poisson_nll_loss", "smooth_l1_loss",
+    "soft_margin_loss", "triplet_margin_loss", "triplet_margin_with_distance_loss",
 ]  # fmt: skip
 
 # What PyTorch offers as torch.name too (with the same arguments); none of them is a method of Tensor.

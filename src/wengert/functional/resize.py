@@ -548,7 +548,12 @@ def channel_shuffle(input: Any, groups: int) -> Any:
     return reshape(permute(y, (0, 2, 1, *range(3, len(shape) + 1))), shape)
 
 
+def native_channel_shuffle(input: Any, groups: int) -> Any:
+    """`channel_shuffle` under the name that PyTorch gives its kernel."""
+    return channel_shuffle(input, groups)
+
+
 __all__ = [
-    "affine_grid", "channel_shuffle", "grid_sample", "interpolate", "pad", "pixel_shuffle", "pixel_unshuffle",
-    "upsample", "upsample_bilinear", "upsample_nearest",
+    "affine_grid", "channel_shuffle", "grid_sample", "interpolate", "native_channel_shuffle", "pad", "pixel_shuffle",
+    "pixel_unshuffle", "upsample", "upsample_bilinear", "upsample_nearest",
 ]  # fmt: skip

@@ -2,16 +2,49 @@
 
 from __future__ import annotations
 
+import contextlib
+import enum
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from .. import api
-from ..errors import ArgumentError, message
+from ..errors import ArgumentError, DTypeError, message
 from ..tensor import Tensor
 from . import functional as F
 from . import init
 from .linear import Linear, check_size
 from .module import Module
 from .parameter import Parameter
+
+
+class SDPBackend(enum.IntEnum):
+    """What PyTorch computes `nn.functional.scaled_dot_product_attention` with."""
+
+    ERROR = -1
+    MATH = 0
+    FLASH_ATTENTION = 1
+    EFFICIENT_ATTENTION = 2
+    CUDNN_ATTENTION = 3
+    OVERRIDEABLE = 4
+
+
+@contextlib.contextmanager
+def sdpa_kernel(backends: SDPBackend | Sequence[SDPBackend], set_priority: bool = False) -> Iterator[None]:
+    """The context in which PyTorch's programs choose a kernel. There is one here, which computes what all of them do.
+
+    Raises:
+        DTypeError: something else than backends is given.
+
+    >>> import wengert as wg
+    >>> from wengert.nn.attention import SDPBackend, sdpa_kernel
+    >>> with sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.MATH]):
+    ...     wg.nn.functional.scaled_dot_product_attention(*wg.ones(3, 1, 2, 4)).shape
+    wengert.Size([1, 2, 4])
+    """
+    for backend in [backends] if isinstance(backends, SDPBackend) else backends:
+        if not isinstance(backend, SDPBackend):
+            raise DTypeError(message("sdpa_kernel", "takes SDPBackend members", type(backend).__name__))
+    yield
 
 
 class MultiheadAttention(Module):

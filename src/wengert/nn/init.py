@@ -8,14 +8,40 @@ Sources: Glorot & Bengio 2010 (Xavier), He et al. 2015 (Kaiming), Saxe et al. 20
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import math
 import warnings
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from typing import Any, Concatenate, ParamSpec
 
 from .. import api, linalg
 from ..config import no_grad
 from ..errors import ArgumentError, ShapeError, message
 from ..tensor import Tensor
+
+P = ParamSpec("P")
+_SKIPPED: ContextVar[bool] = ContextVar("skipped", default=False)
+
+
+@contextlib.contextmanager
+def skipped() -> Iterator[None]:
+    """A context in which the functions below leave their tensors as they are; behind `nn.utils.skip_init`."""
+    token = _SKIPPED.set(True)
+    try:
+        yield
+    finally:
+        _SKIPPED.reset(token)
+
+
+def _unless_skipped(fill: Callable[Concatenate[Tensor, P], Tensor]) -> Callable[Concatenate[Tensor, P], Tensor]:
+    @functools.wraps(fill)
+    def filled(tensor: Tensor, *args: P.args, **kwargs: P.kwargs) -> Tensor:
+        return tensor if _SKIPPED.get() else fill(tensor, *args, **kwargs)
+
+    return filled
+
 
 _LINEAR = frozenset(
     [
@@ -54,18 +80,21 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     return math.sqrt(2.0 / (1.0 + slope**2))
 
 
+@_unless_skipped
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Any = None) -> Tensor:
     """Fill from the uniform distribution over [a, b)."""
     with no_grad():
         return tensor.uniform_(a, b, generator=generator)
 
 
+@_unless_skipped
 def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Any = None) -> Tensor:
     """Fill from the normal distribution."""
     with no_grad():
         return tensor.normal_(mean, std, generator=generator)
 
 
+@_unless_skipped
 def trunc_normal_(
     tensor: Tensor,
     mean: float = 0.0,
@@ -92,6 +121,7 @@ def trunc_normal_(
         return tensor.clamp_(a, b)
 
 
+@_unless_skipped
 def constant_(tensor: Tensor, val: float) -> Tensor:
     """Fill with one value."""
     with no_grad():
@@ -108,6 +138,7 @@ def zeros_(tensor: Tensor) -> Tensor:
     return constant_(tensor, 0.0)
 
 
+@_unless_skipped
 def eye_(tensor: Tensor) -> Tensor:
     """Make a matrix the identity (as far as it is square)."""
     if tensor.ndim != 2:
@@ -118,6 +149,7 @@ def eye_(tensor: Tensor) -> Tensor:
         return tensor.copy_(api.eye(*tensor.shape, dtype=tensor.dtype))
 
 
+@_unless_skipped
 def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
     """Make a convolution's weight pass its input on: ones in the middle of each channel's own window.
 
@@ -143,6 +175,7 @@ def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
     return tensor
 
 
+@_unless_skipped
 def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Any = None) -> Tensor:
     """Normal values in a matrix, of which the fraction ``sparsity`` of each column is zero (rounded up).
 
@@ -228,6 +261,7 @@ def kaiming_normal_(
     return normal_(tensor, 0.0, _kaiming_std(tensor, a, mode, nonlinearity), generator)
 
 
+@_unless_skipped
 def orthogonal_(tensor: Tensor, gain: float = 1, generator: Any = None) -> Tensor:
     """A (semi-)orthogonal matrix times ``gain``; the dimensions after the first count as one.
 
@@ -254,3 +288,24 @@ def orthogonal_(tensor: Tensor, gain: float = 1, generator: Any = None) -> Tenso
         # QR alone is not uniform over the orthogonal matrices: fix the signs (Mezzadri 2007).
         q = q * api.sign(api.diagonal(r))
         return tensor.copy_((q.t() if rows < columns else q).reshape(tensor.shape)).mul_(gain)
+
+
+def _old_name(fill: Any) -> Any:
+    """The function under the name that it had before PyTorch 0.4."""
+
+    @functools.wraps(fill)
+    def filled(*args: Any, **kwargs: Any) -> Any:
+        warnings.warn(
+            f"nn.init.{old} is now deprecated in favor of nn.init.{old}_.", category=FutureWarning, stacklevel=2
+        )
+        return fill(*args, **kwargs)
+
+    old = filled.__name__ = filled.__qualname__ = fill.__name__.removesuffix("_")
+    filled.__doc__ = f"Deprecated: the old name of `{fill.__name__}`."
+    return filled
+
+
+uniform, normal, constant, eye, dirac = map(_old_name, (uniform_, normal_, constant_, eye_, dirac_))
+xavier_uniform, xavier_normal = _old_name(xavier_uniform_), _old_name(xavier_normal_)
+kaiming_uniform, kaiming_normal = _old_name(kaiming_uniform_), _old_name(kaiming_normal_)
+orthogonal, sparse = _old_name(orthogonal_), _old_name(sparse_)

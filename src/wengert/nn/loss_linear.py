@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from .. import api
 from ..errors import ArgumentError, IndexRangeError, ShapeError, message
+from ..functional.loss_linear import LinearCrossEntropyOptions
 from ..tensor import Tensor
 from . import functional as F
 from .container import ModuleList, Sequential
@@ -125,7 +126,7 @@ class LinearCrossEntropyLoss(_WeightedLoss):
         num_classes: C.
         out_features: further sizes d₁ … of the loss, so that logits are (N, C, d₁, …).
         bias: whether the layer has a bias.
-        reduction, weight, ignore_index, label_smoothing: of `CrossEntropyLoss`.
+        reduction, weight, ignore_index, label_smoothing, options: of `nn.functional.linear_cross_entropy`.
 
     Shape:
         input (N, in_features) or (in_features); target (N, d₁, …) of classes, or (N, C, d₁, …) of probabilities.
@@ -139,26 +140,31 @@ class LinearCrossEntropyLoss(_WeightedLoss):
         self, in_features: int, num_classes: int, *, out_features: Sequence[int] = (), bias: bool = False,
         device: Any = None, dtype: Any = None, reduction: str = "mean", weight: Tensor | None = None,
         ignore_index: int | None = None, label_smoothing: float = 0.0,
+        options: LinearCrossEntropyOptions | None = None,
     ) -> None:  # fmt: skip
         super().__init__(weight, reduction=reduction)
         if not 0.0 <= label_smoothing <= 1.0:
             wanted = "label_smoothing must be between 0 and 1"
             raise ArgumentError(message("LinearCrossEntropyLoss", wanted, str(label_smoothing)))
         self.num_classes, self.out_features = num_classes, tuple(out_features)
-        self.ignore_index, self.label_smoothing = ignore_index, label_smoothing
+        if weight is not None and tuple(weight.shape) != (num_classes,):
+            wanted = f"the weight must have the shape {(num_classes,)}"
+            raise ShapeError(message("LinearCrossEntropyLoss", wanted, str(tuple(weight.shape))))
+        self.ignore_index, self.label_smoothing, self.options = ignore_index, label_smoothing, options
         size = math.prod(self.out_features, start=num_classes)
         self.linear = Linear(in_features, size, bias, device=device, dtype=dtype)
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        logits = self.linear(input).unflatten(-1, (self.num_classes, *self.out_features))
-        ignored = -100 if self.ignore_index is None else self.ignore_index
-        return F.cross_entropy(
-            logits, target, self.weight, ignore_index=ignored, reduction=self.reduction,
-            label_smoothing=self.label_smoothing,
+        outputs, bias = (self.num_classes, *self.out_features), self.linear.bias
+        return F.linear_cross_entropy(
+            input, self.linear.weight.reshape(*outputs, self.linear.in_features), target,
+            linear_bias=None if bias is None else bias.reshape(outputs), weight=self.weight,
+            reduction=self.reduction, ignore_index=self.ignore_index, label_smoothing=self.label_smoothing,
+            options=self.options,
         )  # fmt: skip
 
     def extra_repr(self) -> str:
-        names = ("reduction", "ignore_index", "label_smoothing")
+        names = ("reduction", "ignore_index", "label_smoothing", "options")
         return (
             f"in_features={self.linear.in_features}, num_classes={self.num_classes}, "
             f"out_features={self.out_features}, bias={self.linear.bias is not None}, "
@@ -166,4 +172,9 @@ class LinearCrossEntropyLoss(_WeightedLoss):
         )
 
 
-__all__ = ["AdaptiveLogSoftmaxOutput", "AdaptiveLogSoftmaxWithLoss", "LinearCrossEntropyLoss"]
+__all__ = [
+    "AdaptiveLogSoftmaxOutput",
+    "AdaptiveLogSoftmaxWithLoss",
+    "LinearCrossEntropyLoss",
+    "LinearCrossEntropyOptions",
+]

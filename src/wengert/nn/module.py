@@ -10,13 +10,14 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Self
 
+from .. import api
 from ..config import CHANGES, STATE, no_grad
 from ..dtypes import bfloat16, float16, float32, float64
 from ..errors import ArgumentError, message
 from ..tensor import Tensor
 from . import state
 from .convert import converter
-from .hooks import RemovableHandle
+from .hooks import Hooks, state_hooks
 from .parameter import Buffer, Parameter, is_lazy
 
 _TABLES = ("_parameters", "_buffers", "_modules")
@@ -49,7 +50,7 @@ class Table(dict[str, Any]):
         CHANGES()
 
 
-class Module:
+class Module(Hooks):
     """Base class of all layers and networks.
 
     Assign layers and parameters in ``__init__``, compute in ``forward``.
@@ -78,8 +79,6 @@ class Module:
     _buffers: dict[str, Tensor | None]
     _modules: dict[str, Module | None]
     _non_persistent_buffers_set: set[str]
-    _forward_pre_hooks: OrderedDict[int, tuple[Callable[..., Any], bool]]
-    _forward_hooks: OrderedDict[int, tuple[Callable[..., Any], bool]]
     _scope_name: str
 
     def __init__(self) -> None:
@@ -92,6 +91,8 @@ class Module:
             _non_persistent_buffers_set=set(),
             _forward_pre_hooks=OrderedDict(),
             _forward_hooks=OrderedDict(),
+            _backward_hooks=OrderedDict(),
+            _state_hooks={},
             _scope_name=type(self).__name__,
         )
 
@@ -114,51 +115,11 @@ class Module:
         outer = thread.scope
         thread.scope = (*outer, self._scope_name)
         try:
-            if self._forward_pre_hooks or self._forward_hooks:
+            if self._forward_pre_hooks or self._forward_hooks or self._backward_hooks:
                 return self._call_with_hooks(args, kwargs)
             return self.forward(*args, **kwargs)
         finally:
             thread.scope = outer
-
-    def _call_with_hooks(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        for hook, with_kwargs in tuple(self._forward_pre_hooks.values()):
-            if with_kwargs:
-                changed = hook(self, args, kwargs)
-                if changed is not None:
-                    args, kwargs = self._checked_pair(changed)
-            else:
-                changed = hook(self, args)
-                if changed is not None:
-                    args = changed if isinstance(changed, tuple) else (changed,)
-        output = self.forward(*args, **kwargs)
-        for hook, with_kwargs in tuple(self._forward_hooks.values()):
-            changed = hook(self, args, kwargs, output) if with_kwargs else hook(self, args, output)
-            if changed is not None:
-                output = changed
-        return output
-
-    def _checked_pair(self, changed: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        if isinstance(changed, tuple) and len(changed) == 2:
-            return changed
-        raise ArgumentError(
-            message(
-                type(self).__name__,
-                "a forward pre-hook with kwargs must return None or a tuple (args, kwargs)",
-                type(changed).__name__,
-            )
-        )
-
-    def register_forward_pre_hook(
-        self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
-    ) -> RemovableHandle:
-        """Call ``hook(module, args)`` before ``forward``; a result other than None replaces the arguments."""
-        return RemovableHandle(self._forward_pre_hooks, (hook, with_kwargs), prepend)
-
-    def register_forward_hook(
-        self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
-    ) -> RemovableHandle:
-        """Call ``hook(module, args, output)`` after ``forward``; a result other than None replaces it."""
-        return RemovableHandle(self._forward_hooks, (hook, with_kwargs), prepend)
 
     # --- registration --------------------------------------------------------------------------------
 
@@ -286,7 +247,7 @@ class Module:
             table = own["_buffers"]
             if name in table:
                 return table[name]
-        elif name in _TABLES or name in ("_scope_name", "_forward_hooks", "_forward_pre_hooks", "training"):
+        elif name in _TABLES or name.endswith("_hooks") or name in ("_scope_name", "training"):
             raise AttributeError(_before_init("anything", type(self).__name__))
         raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
 
@@ -386,6 +347,26 @@ class Module:
             module = found
         return module
 
+    def set_submodule(self, target: str, module: Module, strict: bool = False) -> None:
+        """Put a module at a path such as ``"encoder.layers.0"``.
+
+        Args:
+            target: the path; what holds the module must be there.
+            module: the new one.
+            strict: whether there must have been a module at the path.
+
+        Raises:
+            AttributeError: nothing, or no module, is where one should be.
+        """
+        path, _, name = target.rpartition(".")
+        if not name or not isinstance(module, Module):
+            wanted = "needs the path of a module" if not name else "needs a module"
+            raise ArgumentError(message("set_submodule", wanted, repr(target) if not name else type(module).__name__))
+        parent = self.get_submodule(path)
+        if strict or hasattr(parent, name):
+            parent.get_submodule(name)
+        setattr(parent, name, module)
+
     def get_parameter(self, target: str) -> Parameter:
         """The parameter at a path such as ``"encoder.layers.0.weight"``."""
         return self._get_member(target, "_parameters", "an nn.Parameter")
@@ -440,9 +421,16 @@ class Module:
         if not isinstance(state_dict, Mapping):
             raise TypeError(f"Expected state_dict to be dict-like, got {type(state_dict)}.")
         plan = state.plan_load(self, state_dict)
-        state.raise_if_unfit(self, plan, strict)
+        keys = state.IncompatibleKeys(plan.missing, plan.unexpected)
+        hooks: list[tuple[Module, Callable[..., Any]]] = []
+        self.apply(lambda module: hooks.extend((module, hook) for hook in state_hooks(module, "loaded")))
+        state.raise_if_unfit(self, plan, strict and not hooks)
         state.write(plan, assign)
-        return state.IncompatibleKeys(plan.missing, plan.unexpected)
+        for module, hook in hooks:
+            hook(module, keys)
+        if hooks:
+            state.raise_if_unfit(self, plan, strict)
+        return keys
 
     # --- modes, gradients, dtypes --------------------------------------------------------------------
 
@@ -479,16 +467,16 @@ class Module:
         fn(self)
         return self
 
-    def _apply(self, fn: Callable[[Tensor], Tensor]) -> Self:
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Replace every parameter, gradient and buffer by ``fn`` of it. Parameters stay the same objects."""
         with no_grad():
             # A shared tensor is converted once: converting twice would split what is shared.
-            for param in self.parameters():
+            for param in self.parameters(recurse):
                 param.data = fn(param.data)
                 if param.grad is not None:
                     param.grad = fn(param.grad)
             done: dict[int, Tensor] = {}
-            for module in self.modules():
+            for module in self.modules() if recurse else (self,):
                 for name, buffer in module._buffers.items():
                     if buffer is None:
                         continue
@@ -506,6 +494,19 @@ class Module:
         A dtype must be floating-point and reaches only the floating-point parameters and buffers.
         """
         return self._apply(converter(args, kwargs))
+
+    def type(self, dst_type: Any) -> Self:
+        """Give all parameters and buffers, those of integers too, a dtype."""
+        return self._apply(lambda x: x.type(dst_type))
+
+    def to_empty(self, *, device: Any, recurse: bool = True) -> Self:
+        """Replace all parameters and buffers by tensors whose contents are unspecified (zeros here).
+
+        Args:
+            device: only the CPU.
+            recurse: whether also those of sub-modules.
+        """
+        return self._apply(lambda x: api.empty_like(x, device=device), recurse)
 
     def float(self) -> Self:
         """Make all floating-point parameters and buffers float32."""

@@ -202,6 +202,65 @@ class BatchNorm3d(_BatchNorm):
     input_dims = (5,)
 
 
+class SyncBatchNorm(_BatchNorm):
+    """`BatchNorm2d` over the batches of all processes of a group. Here there is one process, so it is its own batch.
+
+    Args:
+        process_group: kept as an attribute, without effect; the other arguments are those of `BatchNorm2d`.
+
+    Shape:
+        input (N, C, *).
+
+    >>> import wengert as wg
+    >>> wg.nn.SyncBatchNorm(3)(wg.randn(4, 3, 5, 5, 5)).shape
+    wengert.Size([4, 3, 5, 5, 5])
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        process_group: Any = None,
+        device: Any = None,
+        dtype: Any = None,
+        *,
+        bias: bool = True,
+    ) -> None:
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, bias=bias)
+        self.process_group = process_group
+
+    def _check_input(self, input: Tensor) -> None:
+        if input.ndim < 2:
+            raise ShapeError(message("SyncBatchNorm", "expected at least 2D input", f"shape {tuple(input.shape)}"))
+
+    @classmethod
+    def convert_sync_batchnorm(cls, module: Module, process_group: Any = None) -> Module:
+        """Replace all batch normalisations in a network by this one, with the same parameters and averages.
+
+        Returns:
+            The network, which is changed; of a batch normalisation, another module.
+
+        >>> import wengert as wg
+        >>> net = wg.nn.Sequential(wg.nn.Linear(2, 3), wg.nn.BatchNorm1d(3))
+        >>> wg.nn.SyncBatchNorm.convert_sync_batchnorm(net)[1]
+        SyncBatchNorm(3, eps=1e-05, momentum=0.1, affine=True, bias=True, track_running_stats=True)
+        """
+        out = module
+        if isinstance(module, _BatchNorm):
+            settings = (module.num_features, module.eps, module.momentum, module.affine, module.track_running_stats)
+            out = SyncBatchNorm(*settings, process_group, bias=module.bias is not None)
+            out.weight, out.bias = module.weight, module.bias
+            for name in ("running_mean", "running_var", "num_batches_tracked"):
+                setattr(out, name, getattr(module, name))
+            out.training = module.training
+        for name, child in module.named_children():
+            out.add_module(name, cls.convert_sync_batchnorm(child, process_group))
+        return out
+
+
 class _InstanceNorm(_RunningNorm):
     """What instance normalisations share; `InstanceNorm2d` describes the arguments."""
 

@@ -15,8 +15,9 @@ import numpy as np
 
 from .. import api
 from ..config import no_grad
-from ..errors import WengertError, message
+from ..errors import ArgumentError, WengertError, message
 from ..tensor import Tensor
+from .hooks import state_hooks
 from .parameter import Parameter, is_lazy
 
 if TYPE_CHECKING:
@@ -70,21 +71,31 @@ def own_state(module: Module) -> Iterator[tuple[str, Tensor]]:
 
 def collect(module: Module, into: OrderedDict[str, Any], prefix: str, keep_vars: bool) -> None:
     """Put the state of a module and of all modules in it into a dictionary."""
+    for hook in state_hooks(module, "before"):
+        hook(module, prefix, keep_vars)
+    for name, tensor in own_state(module):
+        into[prefix + name] = tensor if keep_vars or is_lazy(tensor) else tensor.detach()
+    if hasattr(type(module), "get_extra_state"):
+        into[prefix + EXTRA_STATE] = module.get_extra_state()  # type: ignore[operator]
     # Shared modules appear under each of their names, as in PyTorch, so that either name loads.
-    for path, child in module.named_modules(prefix=prefix.removesuffix("."), remove_duplicate=False):
-        start = f"{path}." if path else ""
-        for name, tensor in own_state(child):
-            into[start + name] = tensor if keep_vars or is_lazy(tensor) else tensor.detach()
-        if hasattr(type(child), "get_extra_state"):
-            into[start + EXTRA_STATE] = child.get_extra_state()  # type: ignore[operator]
+    for name, child in module._modules.items():
+        if child is not None:
+            collect(child, into, f"{prefix}{name}.", keep_vars)
+    for hook in state_hooks(module, "after"):
+        if hook(module, into, prefix, {"version": 1}) is not None:
+            wanted = "a hook after state_dict must return None, and change the dictionary in place"
+            raise ArgumentError(message(type(module).__name__, wanted))
 
 
-def plan_load(module: Module, state: Mapping[str, Any]) -> LoadPlan:
+def plan_load(module: Module, given: Mapping[str, Any]) -> LoadPlan:
     """Compare a state dictionary with a module; nothing is changed."""
     plan = LoadPlan()
     known: set[str] = set()
+    state = OrderedDict(given)  # hooks may change it
     for path, child in module.named_modules(remove_duplicate=False):
         start = f"{path}." if path else ""
+        for hook in state_hooks(child, "load"):
+            hook(child, state, start, {"version": 1}, True, plan.missing, plan.unexpected, plan.errors)
         for name, target in own_state(child):
             key = start + name
             known.add(key)

@@ -170,3 +170,38 @@ def remove_parametrizations(module: Module, tensor_name: str, leave_parametrized
         delattr(module, "parametrizations")
         module.__class__ = type(module).__bases__[0]
     return module
+
+
+def type_before_parametrizations(module: Module) -> type:
+    """The class that a module had before it was parametrized.
+
+    >>> import wengert as wg
+    >>> layer = wg.nn.utils.parametrizations.orthogonal(wg.nn.Linear(3, 3))
+    >>> type(layer).__name__, wg.nn.utils.parametrize.type_before_parametrizations(layer).__name__
+    ('ParametrizedLinear', 'Linear')
+    """
+    return type(module).__bases__[0] if is_parametrized(module) else type(module)
+
+
+def transfer_parametrizations_and_params(
+    from_module: Module, to_module: Module, tensor_name: str | None = None
+) -> Module:
+    """Parametrize a module as another one is; both then share the parametrizations and the originals.
+
+    Args:
+        from_module: whose parametrizations are taken; if it has none, nothing happens.
+        to_module: is changed, and returned. What it lacks is made.
+        tensor_name: the only tensor to do this for.
+    """
+    if not is_parametrized(from_module):
+        return to_module
+    given: Any = from_module.parametrizations
+    for name in list(given) if tensor_name is None else [tensor_name]:
+        if not hasattr(to_module, name):
+            setattr(to_module, name, Parameter(getattr(from_module, name)))
+        for parametrization in given[name]:
+            register_parametrization(to_module, name, parametrization, unsafe=given[name].unsafe)
+        entry: Any = to_module.parametrizations[name]  # type: ignore[index]
+        for original in given[name]._originals():
+            setattr(entry, original, getattr(given[name], original))
+    return to_module
