@@ -43,16 +43,16 @@ class Step:
     tensors, numbers, and random keys.
     """
 
-    def __init__(self, captured: Captured) -> None:
+    def __init__(self, captured: Captured, budget: int | None = None) -> None:
         from .runtime.eager import Native
         from .runtime.program import Program, compiled
 
-        self.captured = captured
+        self.captured, self.budget = captured, budget
         inputs, slots = len(captured.graph.inputs), len(captured.slots)
         self.n_args = inputs - slots - len(captured.numbers) - len(captured.draws)
         hidden = range(self.n_args, self.n_args + slots)
         self.old = {identity(s): i for s, i in zip(captured.slots, hidden, strict=True)}
-        self.program = p = compiled(captured.graph, replaced(captured), looks=True)
+        self.program = p = compiled(captured.graph, replaced(captured), True, budget)
         first = _result_count(captured)
         last = first + len(captured.written)
         self.results = p.outputs[:first]
@@ -124,7 +124,7 @@ class Step:
         """The graph, kernels and memory behind the program, which it does not keep."""
         from .runtime.scheduling import Schedule
 
-        return Schedule(self.captured.graph, replaced(self.captured))
+        return Schedule(self.captured.graph, replaced(self.captured), budget=self.budget)
 
     # -- running ---------------------------------------------------------------------------
 
@@ -340,10 +340,11 @@ KEPT = 16  # programs for arguments of one kind that are kept, the latest ones
 class Compiled:
     """A function that runs as compiled programs; see `compile`."""
 
-    def __init__(self, f: Callable[..., Any], check: bool = False) -> None:
+    def __init__(self, f: Callable[..., Any], check: bool = False, memory_budget: int | None = None) -> None:
         functools.update_wrapper(self, f, updated=())
         self.function = f
         self.check = check
+        self.memory_budget = memory_budget
         self.steps: dict[Any, list[Any]] = {}
         self.latest: Any = None
         self.plain: Any = None  # the latest step, its number of arguments and grad mode, if all of them are tensors
@@ -366,9 +367,20 @@ class Compiled:
                 return self._run(step, args, kwargs, arrays)
         self._say(key, reason)
         captured = capture(self.function, args, kwargs)
-        step = DifferentiableStep(captured) if STATE.grad and carries_gradient(captured) else Step(captured)
+        step = self._made(captured)
         self.steps[key] = [*self.steps.get(key, ()), step][-KEPT:]
         return self._run(step, args, kwargs, arrays)
+
+    def _made(self, captured: Captured) -> Any:
+        if not (STATE.grad and carries_gradient(captured)):
+            return Step(captured, self.memory_budget)
+        if self.memory_budget is not None:
+            raise ArgumentError(
+                message("compile", "a memory budget is for functions that keep nothing for a later backward()",
+                        "a result carries gradients",
+                        "Compile the whole training step, or call it under wg.no_grad()")
+            )  # fmt: skip
+        return DifferentiableStep(captured)
 
     def _again(self, args: tuple[Any, ...]) -> Any:
         """The latest program once more, if it fits: native code looks at shapes and dtypes."""
@@ -443,7 +455,7 @@ def _key(leaves: Sequence[Any], structure: Any) -> tuple[Any, list[Any]]:
     return tuple(parts), arrays
 
 
-def compile(f: Callable[..., Any] | None = None, *, check: bool = False) -> Any:
+def compile(f: Callable[..., Any] | None = None, *, check: bool = False, memory_budget: int | None = None) -> Any:
     """Compile a function of tensors, up to a whole training step, to native code.
 
     The function is traced once for each structure of arguments, shapes, dtypes and modes; a call then runs native
@@ -458,8 +470,11 @@ def compile(f: Callable[..., Any] | None = None, *, check: bool = False) -> Any:
     Args:
         f: the function, or a module; without it, a decorator is returned.
         check: run each call in eager mode too, compare, and name the first op that differs.
+        memory_budget: bytes that a call may need besides its arguments and the tensors that exist already (the
+            ``peak`` of `plan`): values that wait long for their readers are computed again until it fits.
 
     Raises:
+        ArgumentError: at the first call, if the memory budget is too small.
         TraceError: the function looks at a value.
         IndexRangeError, ArgumentError: in a call, for an index out of range or an integer division by zero, where it
             follows from the inputs by elementwise ops and movements; nothing has changed then.
@@ -472,8 +487,8 @@ def compile(f: Callable[..., Any] | None = None, *, check: bool = False) -> Any:
     tensor(2.2848)
     """
     if f is None:
-        return functools.partial(compile, check=check)
-    return Compiled(f, check)
+        return functools.partial(compile, check=check, memory_budget=memory_budget)
+    return Compiled(f, check, memory_budget)
 
 
 def explain(compiled: Compiled) -> str:
@@ -506,4 +521,5 @@ def plan(f: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     from .runtime.scheduling import Schedule
 
     captured = capture(f.function if isinstance(f, Compiled) else f, args, kwargs)
-    return Plan(Schedule(captured.graph, replaced(captured)))
+    budget = f.memory_budget if isinstance(f, Compiled) else None
+    return Plan(Schedule(captured.graph, replaced(captured), budget=budget))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -52,6 +52,15 @@ class Use(NamedTuple):
 def key_of(v: Any) -> int:
     """What names the buffer of an operand."""
     return id(v) if isinstance(v, Temp) else v.root.seq
+
+
+def written_over(graph: Graph, replaced: Sequence[tuple[int, int]]) -> dict[int, Node]:
+    """For an output (by seq) the input that is its old value, each once; ``replaced``: such pairs by position."""
+    old: dict[int, Node] = {}
+    for i, j in replaced:
+        old.setdefault(graph.outputs[i].seq, graph.inputs[j])
+    taken: set[int] = set()
+    return {k: n for k, n in old.items() if n.seq not in taken and not taken.add(n.seq)}
 
 
 class Scheduled:

@@ -16,9 +16,10 @@ from ..graph.graph import Graph
 from ..graph.node import ITEM, Node
 from ..ops.base import Draw
 from ..schedule.groups import HOLDING, RECOMPUTED
-from .block import Scheduled, read_roots
+from .block import Scheduled, read_roots, written_over
+from .target import Target
 
-ROUNDS = 24
+ROUNDS = 40
 FLOPS = 16  # multiplications and additions of a product that take as long as one addition of other ops
 
 
@@ -58,16 +59,14 @@ class Lives:
         return min((i for i in self.reads.get(seq, ()) if i > at), default=at)
 
 
-def fit(graph: Graph, written: Sequence[tuple[int, int]], target: object, budget: int) -> tuple[Graph, int]:
-    """The graph, changed so that buffers between kernels take ``budget`` bytes, and what they take now.
+def fit(graph: Graph, replaced: Sequence[tuple[int, int]], target: Target, budget: int) -> Graph:
+    """The graph, changed so that buffers between kernels take ``budget`` bytes, or as few as can be.
 
-    ``written``: pairs of an output and the input whose memory it replaces, by position. What cannot be made to fit
-    comes back as small as it was got.
+    ``replaced``: pairs of an output and the input whose memory it replaces, by position.
     """
     best: tuple[int, Graph] | None = None
     for _ in range(ROUNDS):
-        replaced = {graph.outputs[i].seq: graph.inputs[j] for i, j in written}
-        s = Scheduled(graph, replaced, target)  # type: ignore[arg-type]
+        s = Scheduled(graph, written_over(graph, replaced), target)
         lives = Lives(s)
         if best is None or lives.peak < best[0]:
             best = lives.peak, graph
@@ -76,7 +75,7 @@ def fit(graph: Graph, written: Sequence[tuple[int, int]], target: object, budget
             break
         graph = _Late(s, lives.fullest, chosen).graph()
     assert best is not None
-    return best[1], best[0]
+    return best[1]
 
 
 def _chosen(s: Scheduled, lives: Lives, missing: int) -> dict[int, Node]:

@@ -21,20 +21,22 @@ from .driver import ARENA, EACH, END, FIRST, RECORDS, SCRATCH
 from .fingerprint import fingerprint
 
 
-def compiled(graph: Graph, replaced: Sequence[tuple[int, int]] = (), looks: bool = False) -> Program:
+def compiled(
+    graph: Graph, replaced: Sequence[tuple[int, int]] = (), looks: bool = False, budget: int | None = None
+) -> Program:
     """The program of a graph, made before or now; the arguments are those of `scheduling.Schedule`.
 
     ``WENGERT_DUMP`` and ``WENGERT_CHECK`` want to see passes and kernels, and so have everything made anew.
     """
     replaced = tuple(replaced)
     watched = any(os.environ.get(f"WENGERT_{name}", "0") not in ("", "0") for name in ("DUMP", "CHECK"))
-    key = None if watched or cache.directory() is None else fingerprint(graph, replaced, looks)
+    key = None if watched or cache.directory() is None else fingerprint(graph, replaced, looks, budget)
     content = None if key is None else cache.read(key, cache.PROGRAM)
     blueprint = None if content is None else decode(content)
     if blueprint is None:
         from .scheduling import Schedule
 
-        blueprint = Schedule(graph, replaced, looks).blueprint()
+        blueprint = Schedule(graph, replaced, looks, budget).blueprint()
         content = None if key is None else encode(blueprint)
         if key is not None and content is not None:
             cache.write(key, cache.PROGRAM, content)

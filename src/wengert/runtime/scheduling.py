@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from ..codegen.block import Block, HostStep, Temp
+from ..codegen.block import Block, HostStep, Temp, written_over
 from ..codegen.lower import module_text
 from ..codegen.plan import Launch, Place, entry, needs_barrier, scratch_bytes
 from ..codegen.target import host
+from ..errors import ArgumentError, message
 from ..graph.graph import Graph
 from ..graph.node import ITEM, Node
 from ..ops.base import OPS
@@ -27,34 +28,57 @@ from .cache import get_object
 from .driver import ARENA, FIRST, OPERANDS
 
 SMALL_WORK = 4_000_000  # additions and bytes moved, below which waking threads costs more than they bring
+TRIES = 6  # at a memory budget: what kernels need for themselves is known when they are written
 
 
 class Schedule:
     """A graph as it will run. ``replaced``: outputs (by position) and the inputs that they may be written over.
 
-    ``looks``: also find out what must hold of the inputs. Without ``passes`` the graph stays as it is.
+    ``looks``: also find out what must hold of the inputs. ``budget``: bytes that a call may need (see `peak`).
+    Without ``passes`` the graph stays as it is.
     """
 
     def __init__(
-        self, traced: Graph, replaced: Sequence[tuple[int, int]] = (), looks: bool = False, passes: bool = True
-    ) -> None:
+        self, traced: Graph, replaced: Sequence[tuple[int, int]] = (), looks: bool = False, budget: int | None = None,
+        passes: bool = True,
+    ) -> None:  # fmt: skip
         self.log: list[tuple[str, int, int]] = []
         found: list[Checks] = []
         self.graph = optimise(traced, self.log, found if looks else None) if passes else traced
         self.checks = found[0] if found and found[0].all else None
         self.traced = traced
         self.target = host()
-        self.block = Block(self.graph, self._written(replaced), self.target)
+        self._plan(replaced)
+        if budget is not None and self.peak > budget:
+            self._fit(replaced, budget)
+
+    def _plan(self, replaced: Sequence[tuple[int, int]]) -> None:
+        self.block = Block(self.graph, written_over(self.graph, replaced), self.target)
         self._lay_out()
         self._collect()
 
-    def _written(self, replaced: Sequence[tuple[int, int]]) -> dict[int, Node]:
-        """For an output the input that is its old value; each once."""
-        old: dict[int, Node] = {}
-        for i, j in replaced:
-            old.setdefault(self.graph.outputs[i].seq, self.graph.inputs[j])
-        taken: set[int] = set()
-        return {k: n for k, n in old.items() if n.seq not in taken and not taken.add(n.seq)}
+    def _fit(self, replaced: Sequence[tuple[int, int]], budget: int) -> None:
+        """Compute values again until a call needs no more than ``budget`` bytes."""
+        from ..codegen.budget import fit
+
+        graph, allowed = self.graph, budget - self.peak + self.layout.size
+        for _ in range(TRIES):
+            if self.peak <= budget or allowed <= 0:
+                break
+            self.graph = fit(graph, replaced, self.target, allowed)
+            self._plan(replaced)
+            allowed -= max(self.peak - budget, 0) * 3 // 2
+        if self.peak > budget:
+            raise ArgumentError(
+                message("compile", "the memory budget is too small", f"{budget} bytes, {self.peak} are needed",
+                        "Give more, or work on smaller batches")
+            )  # fmt: skip
+
+    @property
+    def peak(self) -> int:
+        """Bytes that a call needs besides its arguments and the tensors that exist already, on one thread."""
+        made = self.external[len(self.graph.inputs) :]
+        return self.layout.size + self.scratch + sum(n.aval.nbytes for n in made)
 
     # -- memory ----------------------------------------------------------------------------
 
