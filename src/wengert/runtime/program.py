@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Any
 
 import numpy as np
@@ -117,7 +117,7 @@ class Program:
         self.enter(self.steps[0])
         return times
 
-    def caller(self, given: Sequence[int], fixed: Sequence[tuple[Any, int]] = (), writes: Sequence[int] = ()) -> Any:
+    def caller(self, given: Sequence[int], fixed: Sequence[tuple[Any, int]] = (), writes: Container[int] = ()) -> Any:
         """What runs the program on arrays of ``given`` values, and on the tensors fixed for others.
 
         Values that are made are written; ``writes``: others that are.
@@ -128,7 +128,8 @@ class Program:
             return ArraySpec(aval.dtype, aval.shape, FIRST + i, i >= self.first_made or i in writes)
 
         head = make_array_caller(
-            driver.address(self.limit == 1), [spec(i) for i in given], table=self.table, fixed=[(h, spec(i)) for h, i in fixed],
+            driver.address(self.limit == 1), [spec(i) for i in given], table=self.table,
+            fixed=[(h, spec(i)) for h, i in fixed],
             limit=self.limit, release_gil=self.limit > 1, keep=self,
         )  # fmt: skip
         return head if self.native else _Interleaved(self, head, given, fixed)
