@@ -90,3 +90,13 @@ def test_convolutions_and_pooling_are_computed_again() -> None:
     found = [smaller(*batch).item() for _ in range(3)]
     assert wg.plan(smaller, *batch).peak <= budget
     np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("budget", [None, 800_000])
+def test_the_plan_tells_what_is_allocated(budget: int | None) -> None:
+    step, batch = training(budget)
+    plan = wg.plan(step, *batch)
+    step(*batch)
+    p = step.latest.program
+    made = sum(p.avals[i].nbytes for i in p.made)
+    assert plan.peak == p.arena.nbytes + p.scratch.nbytes // p.limit + made
