@@ -1,8 +1,12 @@
 """What every test gets: one thread, a fixed seed, and Hypothesis' profiles."""
 
+import faulthandler
 import gc
 import os
 import signal
+import sys
+import time
+from typing import Any, ClassVar
 
 # Before NumPy is imported: xdist's workers share the cores, and a sum's order must not depend on them.
 os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
@@ -20,8 +24,40 @@ settings.register_profile("nightly", max_examples=1000, deadline=None, print_blo
 settings.load_profile("ci")
 
 
+class Watch:
+    """Prints where every thread is when a test takes longer than five minutes.
+
+    pytest's ``faulthandler_timeout`` starts and ends a thread for every test, which on a busy machine takes longer than
+    the test itself; here the clock is set anew once a minute.
+    """
+
+    seconds, pause = 300, 60
+    file: ClassVar[Any] = None
+    set_at = -pause
+
+    @classmethod
+    def look(cls) -> None:
+        """Set the clock, if it is time to."""
+        now = time.monotonic()
+        if cls.file is not None and now - cls.set_at >= cls.pause:
+            faulthandler.dump_traceback_later(cls.seconds + cls.pause, file=cls.file)
+            cls.set_at = now
+
+
+def pytest_runtest_setup() -> None:
+    """Before each test."""
+    Watch.look()
+
+
+def pytest_unconfigure() -> None:
+    """After all of them."""
+    faulthandler.cancel_dump_traceback_later()
+
+
 def pytest_configure() -> None:
     """A run in the background inherits an ignored SIGINT, and so would the programs that the tests interrupt."""
+    if sys.__stderr__ is not None:  # a copy, for tests run with another standard error
+        Watch.file = os.fdopen(os.dup(sys.__stderr__.fileno()), "w")
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
