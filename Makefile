@@ -19,6 +19,9 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 test quick parity: export OMP_NUM_THREADS := 1
 test quick parity: export OPENBLAS_NUM_THREADS := 1
 
+# Byte code is kept, whatever the environment says: each worker would compile all assertions again, for seconds.
+quick: export PYTHONDONTWRITEBYTECODE :=
+
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 .PHONY: help venv demo examples test quick fuzz lint format types parity bench docs-table size wheel clean

@@ -34,7 +34,7 @@ def ops_of(compiled: Any) -> list[str]:
 
 CASES = [
     pytest.param(64, 64, True, wg.float32, id="causal"),
-    pytest.param(100, 100, True, wg.float64, id="causal, blocks that do not divide"),
+    pytest.param(100, 100, True, wg.float64, id="causal, blocks that do not divide", marks=pytest.mark.slow),
     pytest.param(40, 24, True, wg.float64, id="causal, more queries than keys"),
     pytest.param(24, 40, True, wg.float64, id="causal, more keys than queries"),
     pytest.param(33, 17, False, wg.float32, id="no mask"),

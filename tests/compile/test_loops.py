@@ -298,7 +298,10 @@ NETS = {
 }
 
 
-@pytest.mark.parametrize("name", NETS)
+SLOW = ("LSTM of two layers, both ways", "RNN with relu")
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in NETS])
 def test_recurrent_networks_train_as_in_eager_mode(name):
     (a, eager), (b, compiled) = (training(NETS[name], c) for c in (False, True))
     wg.manual_seed(1)

@@ -165,6 +165,7 @@ def test_another_process_finds_it_and_imports_no_compiler(kept):
     assert set(warm[1:]) <= {"wengert.codegen", "wengert.codegen.target"}
 
 
+@pytest.mark.slow
 def test_processes_that_start_at_once(kept):
     text = "import wengert as wg; print(wg.compile(lambda x: (x @ x).tanh().sum())(wg.ones(4, 4)).item())"
     env = {**os.environ, "XDG_CACHE_HOME": str(kept.parent)}
