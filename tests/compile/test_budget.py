@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -35,8 +36,13 @@ def losses(budget: int | None, **options: Any) -> list[float]:
     return [step(*batch).item() for _ in range(4)]
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.3])
-@pytest.mark.parametrize("share", [0.8, 0.5])
+@pytest.mark.parametrize(
+    ("share", "dropout"),
+    [
+        pytest.param(*p, marks=[] if p == (0.5, 0.0) else [pytest.mark.slow])
+        for p in itertools.product((0.8, 0.5), (0.0, 0.3))
+    ],
+)
 def test_results_do_not_change(share: float, dropout: float) -> None:
     step, batch = training(None, dropout=dropout)
     peak = wg.plan(step, *batch).peak
@@ -67,6 +73,7 @@ def test_results_that_carry_gradients_have_no_budget() -> None:
         assert net(wg.zeros(2, 4)).shape == (2, 4)
 
 
+@pytest.mark.slow
 def test_convolutions_and_pooling_are_computed_again() -> None:
     def training(budget: int | None) -> tuple[Any, list[Any]]:
         wg.manual_seed(0)
