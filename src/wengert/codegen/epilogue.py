@@ -146,6 +146,7 @@ class Fused:
         self.main = product if product in wanted else (same or [product])[0]  # what the kernel itself stores
         self.others = [n for n in wanted if n is not self.main]
         self.short = sum(roots.weight[n.seq] for n in members) <= SHORT
+        self.flops = product.aval.size * sum(roots.size[n.seq] for n in members)
         self.body = _Body(roots, product, members, blocks)
         self.order = memory_order(product)
         read = self.body.dry()[1].nodes

@@ -175,6 +175,16 @@ LOWERERS: dict[str, Lowerer] = {
 }  # fmt: skip
 
 
+def _counted(lowered: Lowered, epilogue: Fused) -> Lowered:
+    """A recipe whose last kernel is said to do the epilogue's work too."""
+    *steps, last = lowered.recipe.steps
+    kernel = last.kernel._replace(
+        flops=last.kernel.flops + epilogue.flops,
+        bytes=last.kernel.bytes + sum(n.aval.nbytes for n in epilogue.nodes),
+    )
+    return lowered._replace(recipe=lowered.recipe._replace(steps=(*steps, last._replace(kernel=kernel))))
+
+
 def lower(n: Node, roots: Roots, target: Target, epilogue: Fused | None = None) -> Lowered | None:
     """The recipe of an op as a whole, with what follows it; None if NumPy has to compute it."""
     lowerer: Any = LOWERERS.get(n.op.name)
@@ -183,4 +193,4 @@ def lower(n: Node, roots: Roots, target: Target, epilogue: Fused | None = None) 
     views = [roots.view(x) for x in n.inputs]
     if any(v is None for v in views):
         return None
-    return lowerer(n, views, target) if epilogue is None else lowerer(n, views, target, epilogue)
+    return lowerer(n, views, target) if epilogue is None else _counted(lowerer(n, views, target, epilogue), epilogue)
