@@ -67,10 +67,10 @@ class Step:
         self.touched = {id(s.handle) for s in captured.written if isinstance(s, HeldSlot)}
         self.writes = bool(self.changed or self.touched or captured.eager)
         self.looks: Any = p.looks
+        self._bind()
         if self.looks is not None:
             avals = [p.avals[i] for i in self.looks.places]
             self.look = Native(Program.of_checks(self.looks, avals))
-        self._bind()
 
     def _bind(self) -> None:
         """Resolve the hidden tensors and make the caller."""

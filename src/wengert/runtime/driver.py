@@ -9,7 +9,6 @@ The table begins with addresses and sizes that the driver itself reads; the othe
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -113,18 +112,26 @@ done:
 """
 
 
-@functools.cache
-def _library(alone: bool) -> llvm.Library:
-    """The driver; for one thread ``alone`` there is nobody to wait for, and no need of the pool's code."""
+_libraries: dict[bool, llvm.Library] = {}
+
+
+def address(alone: bool) -> int:
+    """The driver as a plan: ``void drive(table, thread, threads, barrier)``, for several threads or only for one.
+
+    For one there is nobody to wait for, and the pool's code is not needed; where that is there, its driver serves too.
+    """
+    alone = alone and False not in _libraries
+    with llvm.LOCK:
+        if alone not in _libraries:
+            _libraries[alone] = _load(alone)
+    return _libraries[alone].address("wengert_drive")
+
+
+def _load(alone: bool) -> llvm.Library:
     if not alone:
         return llvm.load([get_object(_IR, host(), "driver")], ["wengert_drive"], pool.symbols())
     text = _IR.replace(_BARRIER, _BARRIER.replace("declare", "define internal") + " alwaysinline {\n  ret void\n}")
     return llvm.load([get_object(text, host(), "driver.alone")], ["wengert_drive"])
-
-
-def address(alone: bool) -> int:
-    """The driver as a plan: ``void drive(table, thread, threads, barrier)``, for one thread only or for several."""
-    return _library(alone).address("wengert_drive")
 
 
 def linked(words: np.ndarray, addresses: Sequence[int]) -> np.ndarray:
