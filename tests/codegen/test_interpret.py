@@ -422,3 +422,18 @@ def test_random_programs(seed: int) -> None:
     arrays = [numbers(k, seed) for k in programs.kinds]
     target = targets()[seed % len(targets())]
     both(f, *arrays, *[np.zeros_like(x) for x in arrays], seed % 3, target=target)
+
+
+def test_equal_instructions_are_written_once_between_loops():
+    b = Builder("f", p=pointer("f32"), n=I64)
+    x = b.n * 3
+    assert b.n * 3 is x and b.n * 4 is not x and b.n + 3 is not x
+    v = b.load(b.p, 0, lanes=4)
+    assert b.load(b.p, 0, lanes=4) is not v  # something may have been stored
+    assert b.shuffle(v, v, (0, 1)) is b.shuffle(v, v, (0, 1))
+    assert b.shuffle(v, v, (0, 1)) is not b.shuffle(v, v, (1, 0))
+    assert v * 0.0 is not v * -0.0
+    with b.loop(0, b.n):
+        assert b.n * 3 is not x
+        y = b.n * 5
+    assert b.n * 3 is not x and b.n * 5 is not y

@@ -215,6 +215,10 @@ UNARY = frozenset({"neg", "sqrt", "abs", "floor", "ceil", "trunc", "rint", "ctpo
 BINARY = frozenset({"add", "sub", "mul", "div", "rem", "and", "or", "xor", "shl", "shr", "min", "max", "copysign"})
 COMPARE = frozenset({"lt", "le", "gt", "ge", "eq", "ne"})
 REDUCE = frozenset({"add", "mul", "min", "max", "and", "or", "xor"})
+# Instructions whose result depends on operands and attribute alone.
+_PURE = UNARY | BINARY | COMPARE | {
+    "fma", "ldexp", "select", "cast", "bitcast", "splat", "iota", "extract", "insert", "shuffle", "any", "offset", "retype",
+}  # fmt: skip
 
 
 class Builder:
@@ -231,6 +235,8 @@ class Builder:
         self.arguments = tuple(Value(self, "param", (), t, n) for n, t in params.items())
         self.by_name = dict(zip(params, self.arguments, strict=True))
         self.constants: dict[Any, Value] = {}
+        self.line: list[Value] = self.body  # instructions without a loop or branch between them, and those known there
+        self.known: dict[Any, Value] = {}
 
     def __getattr__(self, name: str) -> Value:
         try:
@@ -245,9 +251,18 @@ class Builder:
     # -- values ----------------------------------------------------------------------------
 
     def emit(self, op: str, args: tuple[Any, ...], type: Type | None, attr: Any = None) -> Value:
-        """Append an instruction."""
-        value = Value(self, op, args, type, attr)
-        self.block.append(value)
+        """Append an instruction, or find the same one a few lines before: LLVM would take longer to."""
+        if op not in _PURE:
+            value = Value(self, op, args, type, attr)
+            self.block.append(value)
+            return value
+        if self.line is not self.block:  # not across loops and branches, where a value would stay in a register
+            self.line, self.known = self.block, {}
+        key = (op, type, attr, *map(id, args))  # not the values, whose == is an instruction
+        value = self.known.get(key)
+        if value is None:
+            value = self.known[key] = Value(self, op, args, type, attr)
+            self.block.append(value)
         return value
 
     def const(self, x: Any, type: Type) -> Value:
