@@ -72,6 +72,14 @@ FITS["log_pow_f64"] = Fit(
 )  # fmt: skip
 
 
+def fraction_rest(z: Any) -> Any:
+    r = mp.sqrt(z)
+    return (r / mp.tanh(r / 2) - 2) / z
+
+
+FITS["even_f32"] = Fit(fraction_rest, lambda z: z * mp.sqrt(z) / 2, mp.mpf("1e-12"), half_ln2**2, 1, 24)
+
+
 def tail(f: Callable[[Any], Any], k: Any) -> Callable[[Any], Any]:
     """(y + k) f(y) of q = (y - k) / (y + k)."""
 

@@ -19,6 +19,23 @@ def test_products_with_a_column(kind, m, k, gap):
     a = rng.normal(size=(k, m + gap)).astype(dtype)
     x = rng.normal(size=(k, 1 + gap)).astype(dtype)
     c = np.zeros(m, dtype)
-    (step,) = column_product(Column(kind, m, k, m + gap, 1 + gap), host()).steps
+    (step,) = column_product(Column(kind, m, k, (1, m + gap), 1 + gap), host()).steps
     interpret.run(step.kernel.function, a, x, c, np.zeros(1, np.uint8), 0, 1)
     np.testing.assert_allclose(c, a[:, :m].T @ x[:, 0], rtol=1e-5, atol=1e-5 if kind == "f32" else 1e-12)
+
+
+@pytest.mark.parametrize("kind", ["f32", "f64"])
+@pytest.mark.parametrize(("m", "k"), [(1, 1), (14, 14), (17, 9), (16, 64)])
+@pytest.mark.parametrize("across", [False, True])
+def test_packed_matrices(kind, m, k, across):
+    dtype = np.float32 if kind == "f32" else np.float64
+    rng = np.random.default_rng(0)
+    a, x = rng.normal(size=(m, k)).astype(dtype), rng.normal(size=k).astype(dtype)
+    memory = np.ascontiguousarray(a if across else a.T)
+    strides = (k, 1) if across else (1, m)
+    recipe = column_product(Column(kind, m, k, strides, 1, padded=True, packed=True), host())
+    (name, (_, n)) = next(iter(recipe.temps.items()))
+    given = {"a": memory, "x": x, "c": np.full(m + 15, np.nan, dtype), name: np.full(n, np.nan, dtype)}
+    for step in recipe.steps:
+        interpret.run(step.kernel.function, *[given[o] for o in step.operands], np.zeros(1, np.uint8), 0, 1)
+    np.testing.assert_allclose(given["c"][:m], a @ x, rtol=1e-5, atol=1e-5 if kind == "f32" else 1e-12)

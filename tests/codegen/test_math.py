@@ -42,7 +42,7 @@ FUNCTIONS: dict[str, Case] = {
     "log2": (math.log2, np.log2, lambda x: mpmath.log(x, 2), 1.0, 1.0),
     "log10": (math.log10, np.log10, mpmath.log10, 1.0, 1.0),
     "log1p": (math.log1p, np.log1p, mpmath.log1p, 1.5, 1.5),
-    "tanh": (math.tanh, np.tanh, mpmath.tanh, 1.4, 1.6),
+    "tanh": (math.tanh, np.tanh, mpmath.tanh, 1.5, 1.6),
     "sigmoid": (math.sigmoid, logistic, lambda x: 1 / (1 + mpmath.exp(-x)), 1.9, 1.9),
     "sinh": (math.sinh, np.sinh, mpmath.sinh, 1.7, 1.7),
     "cosh": (math.cosh, np.cosh, mpmath.cosh, 1.5, 1.5),

@@ -106,7 +106,7 @@ def test_attributes_of_every_kind_come_back():
     numbers = (True, 1, -0.0, float("inf"), None, "name", np.float32(0.1), np.int64(3), np.dtype("f4"), (), ((2,), ()))
     attrs = {"all": numbers, "bfloat": wg.bfloat16.np, "empty": np.zeros((0, 2)), "nested": {"a": (1,)}}
     host = blueprint.Host("add", attrs, (), (), -1)
-    made = blueprint.Blueprint((), (), 0, (), (), (), (host,), 0, 0, False, False, None)
+    made = blueprint.Blueprint((), (), 0, (), (), (), (host,), 0, 0, False, False, False, None)
     (found,) = blueprint.decode(blueprint.encode(made)).steps
     assert repr(found.attrs["all"]) == repr(numbers)
     assert found.attrs["bfloat"] is wg.bfloat16.np and found.attrs["nested"] == {"a": (1,)}

@@ -9,10 +9,13 @@ from typing import Any, NamedTuple
 from ..graph.graph import Graph
 from ..graph.node import ITEM, Node
 from ..schedule.groups import Group, Grouping, full
+from ..schedule.kinds import role
 from ..schedule.memory import Layout, Span, place
 from ..schedule.roots import Roots, View
 from . import control, nest, whole
 from .epilogue import Fused
+from .held import Held
+from .hoist import written_parameters
 from .kernel import Kernel
 from .loop import BITS
 from .target import Target
@@ -30,8 +33,12 @@ class Temp:
     """A buffer within a recipe."""
 
     def __init__(self, kind: str, count: int) -> None:
+        self.kind, self.count = kind, count
         self.nbytes = max(BITS[kind] // 8, 1) * count
         self.root = None
+
+
+STOP = Temp("i64", 1)  # a word of the program's: whether an interrupt ends it
 
 
 class Tape(NamedTuple):
@@ -67,11 +74,17 @@ class Scheduled:
     """What is computed by one kernel, in which order, and which values have memory.
 
     ``written``: for an output (by seq) the input whose memory it replaces. ``shared``: whether loops may share
-    the work of an iteration out among threads.
+    the work of an iteration out among threads. ``held``: it is the body of a loop, in registers; then states, and all
+    buffers within, are padded arrays.
     """
 
-    def __init__(self, graph: Graph, written: dict[int, Node], target: Target, shared: bool = True) -> None:
+    def __init__(
+        self, graph: Graph, written: dict[int, Node], target: Target, shared: bool = True,
+        held: Held | None = None,
+    ) -> None:  # fmt: skip
         self.graph, self.target, self.shared = graph, target if shared else replace(target, serial=True), shared
+        self.held = held
+        self.padded = frozenset() if held is None else held.padded(graph)
         self.roots = Roots(graph)
         self.groups = Grouping(graph, self.roots, written).groups
         self.inplace = _in_place(self, written)
@@ -81,8 +94,11 @@ class Scheduled:
 class Block(Scheduled):
     """The steps of a scheduled graph in order: lists of `Use`, or a `HostStep`."""
 
-    def __init__(self, graph: Graph, written: dict[int, Node], target: Target, shared: bool = True) -> None:
-        super().__init__(graph, written, target, shared)
+    def __init__(
+        self, graph: Graph, written: dict[int, Node], target: Target, shared: bool = True,
+        held: Held | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(graph, written, target, shared, held)
         self._share_tapes()
         self.steps = [self._step(g) for g in self.groups]
         self._keep_tapes()
@@ -109,7 +125,7 @@ class Block(Scheduled):
         if group.kind != "whole":
             if not any(n.seq in self.stored for n in group.nodes):
                 return []
-            found = nest.write(group, self.roots, self.stored, self.target, self.inplace)
+            found = nest.write(group, self.roots, self.stored, self.target, self.inplace, self.padded)
             views = [View(n, 0, ()) for n in found.operands]
             return [Use(found.kernel, views, [n.seq in found.written for n in found.operands])]
         n = group.nodes[0]
@@ -118,7 +134,7 @@ class Block(Scheduled):
             lowered = control.lower(n, items, self)
         else:
             epilogue = Fused(group, self.roots, self.stored) if group.fused else None
-            lowered = whole.lower(n, self.roots, self.target, epilogue)
+            lowered = whole.lower(n, self.roots, self.target, epilogue, self.held)
         if lowered is None:
             assert not group.fused, "an epilogue follows what has kernels"
             return HostStep(n, _host_function(n), items)
@@ -126,7 +142,11 @@ class Block(Scheduled):
         temps = {name: Temp(kind, count) for name, (kind, count) in lowered.recipe.temps.items()}
         for step in lowered.recipe.steps:
             views: list[Any] = [temps[o] if o in temps else lowered.operands[o] for o in step.operands]
-            writes = [isinstance(v, Temp) or v.root.seq in group.seqs for v in views]
+            stored = written_parameters(step.kernel.function)
+            writes = [
+                v is not STOP and (i in stored if isinstance(v, Temp) else v.root.seq in group.seqs)
+                for i, v in enumerate(views)
+            ]
             out.append(Use(step.kernel, views, writes))
         return out
 
@@ -152,6 +172,11 @@ class Block(Scheduled):
             return [(n.seq, n) for n in (*ins, step.node, *step.items)]
         return [(key_of(v), v if isinstance(v, Temp) else v.root) for use in step for v in use.views]
 
+    def made(self, external: Container[int]) -> dict[int, Any]:
+        """The buffers that are neither external nor constants, by key."""
+        found = [pair for step in self.steps for pair in self.buffers(step)]
+        return {key: x for key, x in found if key not in external and is_made(x)}
+
     def lay_out(self, external: Container[int], lasting: Container[int] = ()) -> Layout:
         """Offsets of the buffers that are neither external nor constants; ``lasting`` ones share with none."""
         first: dict[int, int] = {}
@@ -171,7 +196,9 @@ class Block(Scheduled):
 
 def is_made(x: Any) -> bool:
     """Whether a buffer's content comes about while running, rather than from outside or from a constant."""
-    return isinstance(x, Temp) or (type(x.aval) is not tuple and not (x.op is None and x.data is not None))
+    if isinstance(x, Temp):
+        return x is not STOP
+    return type(x.aval) is not tuple and not (x.op is None and x.data is not None)
 
 
 def _host_function(n: Node) -> Any:
@@ -205,8 +232,8 @@ def _in_place(p: Scheduled, written: dict[int, Node]) -> dict[int, Node]:
                 last_read[x.seq] = i
     kept = {n.seq for n in p.graph.outputs}
     out: dict[int, Node] = {}
-    # NumPy's steps may fail or be interrupted, and nothing may be changed then.
-    safe = max((i for i, g in enumerate(p.groups) if g.kind == "whole" and _is_left_to_numpy(g.nodes[0])), default=-1)
+    # NumPy's steps may fail or be interrupted, loops may be interrupted, and nothing may be changed then.
+    safe = max((i for i, g in enumerate(p.groups) if g.kind == "whole" and _may_end(g.nodes[0])), default=-1)
     for seq, old in written.items():
         i = place_of.get(seq)
         if i is not None and i < safe:
@@ -217,8 +244,18 @@ def _in_place(p: Scheduled, written: dict[int, Node]) -> dict[int, Node]:
     return out
 
 
-def _is_left_to_numpy(n: Node) -> bool:
-    return n.op is not ITEM and n.op.name not in control.NAMES and n.op.name not in whole.LOWERERS
+def _may_end(n: Node) -> bool:
+    """Whether a program may end at an op: NumPy computes it, or it is a loop, or holds one."""
+    if n.op is ITEM or n.op is None or n.op.name in whole.LOWERERS:
+        return False
+    if n.op.name in ("scan", "while_loop") or n.op.name not in control.NAMES:
+        return True
+    bodies = [g for g in n.attrs.values() if isinstance(g, Graph)]
+    return any(_is_whole(m) and _may_end(m) for g in bodies for m in g.nodes)
+
+
+def _is_whole(n: Node) -> bool:
+    return n.op is not None and role(n) == "whole"
 
 
 def _may_replace(p: Scheduled, group: Group, seq: int, old: Node) -> bool:

@@ -4,6 +4,8 @@ Nothing is dispatched: an iteration is a row of calls on pointers that move on. 
 buffers, or lie where they are wanted afterwards: in the stack of a scan, on the tape of a ``while``. What a body
 computes from constants alone (packing a matrix, say) is computed before the loop.
 
+A body that is small enough is not called but written out, with its values in registers (`held`).
+
 Where an iteration is worth it, all threads run the function together (a `collective` kernel), share out the tiles of
 each kernel in it, and wait for each other where one reads what another wrote. Otherwise one thread runs it.
 """
@@ -17,12 +19,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..graph.graph import Graph
 from ..graph.node import Node
 from ..ops.base import OPS
-from ..ops.control_scan import Layout as ScanLayout
 from ..schedule.kinds import KIND
 from ..schedule.memory import ALIGN
 from ..schedule.roots import View
+from .held import WIDEST, Arrays, Held, fits, in_line, padded_size
 from .kernel import Kernel, Recipe, Step
-from .loop import I64, Builder, Value, pointer
+from .loop import I1, I32, I64, Builder, Type, Value, Var, pointer
 from .nest import named
 from .plan import Launch, Place, needs_barrier
 from .whole import Lowered
@@ -34,6 +36,7 @@ NAMES = frozenset({"scan", "while_loop", "cond", "switch", "each"})
 SHARED = 200_000  # additions and bytes moved in an iteration, from which on threads share it
 TRIPS = 64  # that a loop of unknown length is taken to have
 CHUNK = 32  # bytes copied at once
+POLLED = 1 << 20  # additions and bytes moved, after which a loop asks whether it is interrupted
 
 
 class Unfit(Exception):
@@ -43,6 +46,7 @@ class Unfit(Exception):
 def lower(n: Node, items: Sequence[Node], parent: Block) -> Lowered | None:
     """The kernel of a node that holds graphs, whose results are ``items``; None if NumPy is needed for it."""
     from .control_each import each
+    from .control_scan import scan
     from .control_while import while_loop
 
     made: dict[str, Callable[[Writer], None]] = {
@@ -71,12 +75,13 @@ def prepared(graph: Graph) -> Graph:
 
 
 class Body(NamedTuple):
-    """A body's steps: what is computed once, and each time; ``offsets``: of its buffers in the frame."""
+    """A body's steps: what is computed once, and each time. Its buffers are at offsets in the frame, or arrays."""
 
     graph: Graph
     before: list[Use]
     uses: list[Use]
     offsets: dict[int, int]
+    arrays: dict[int, Value]
 
 
 class Writer:
@@ -95,37 +100,66 @@ class Writer:
         self.trips = self.tiles = 1
         self.endless = False
         self.collective = False
+        self.held = False  # whether bodies are written out, with values in registers
+        self.copies: dict[Value, Value] = {}  # memory beside arrays
+        self.polls = False
+        self.often = 1  # iterations between two questions whether an interrupt has come
         self.scratch = 0
 
     # -- beginning and end -----------------------------------------------------------------
 
-    def blocks_of(self, graphs: Sequence[Graph]) -> list[Block]:
-        """The graphs, scheduled; with them it is decided who runs the kernel."""
+    def blocks_of(
+        self, graphs: Sequence[Graph], states: Sequence[slice] = (), consts: int = 0, largest: int = WIDEST
+    ) -> list[Block]:
+        """The graphs, scheduled; with them it is decided who runs the kernel, and how.
+
+        ``states``: which inputs of each graph are states of a loop; the first ``consts`` never change. ``largest``: the
+        elements of a value in bodies that are held.
+        """
         from .block import Block
 
+        ready, target = [prepared(g) for g in graphs], self.parent.target
         shared = self.parent.shared and self.tiles == 1
-        out = [Block(prepared(g), {}, self.parent.target, shared) for g in graphs]
+        self.held = bool(states) and all(fits(g, largest) for g in ready)
+        if self.held:
+            held = [Held.of(g.inputs[s], g.inputs[:consts]) for g, s in zip(ready, states, strict=True)]
+            out = [Block(g, {}, target, shared, own) for g, own in zip(ready, held, strict=True)]
+        else:
+            out = [Block(g, {}, target, shared) for g in ready]
         if not all(x.native for x in out):
             raise Unfit
         self.collective = shared and any(x.work >= SHARED for x in out)
         self.uses = [u for x in out for u in x.uses]
         more = {"barrier": pointer("u8")} if self.collective else {}
         self.b = Builder("control", scratch=pointer("u8"), lo=I64, hi=I64, **more)
+        self.made = Arrays(self.b, target.vector_bytes)
         self.frame = Value(self.b, "param", (), pointer("u8"), "frame")
         self.scratch = max((u.kernel.scratch for u in self.uses), default=0)
         if self.tiles > 1:
             self.scratch = -(-self.scratch // ALIGN) * ALIGN
             self.frame = self.b.offset(self.b.scratch, self.scratch)
         self.endless = any(u.kernel.endless for u in self.uses)
+        self.polls = any(u.kernel.polls for u in self.uses)
+        self.often = _power_of_two(POLLED // (1 + sum(u.kernel.flops + u.kernel.bytes for u in self.uses)))
         return out
 
     def body(self, block: Block, external: Sequence[Node], invariant: Sequence[Node]) -> Body:
         """Place a scheduled graph's buffers; ``external`` nodes get pointers, ``invariant`` ones never change."""
         given = {x.seq for x in external}
         before, uses, lasting = _split(block, given, {x.seq for x in invariant})
+        if self.held:
+            kinds = {k: _kind_and_count(x) for k, x in block.made(given).items()}
+            apart = {k for k, (_, n) in kinds.items() if k in lasting or n > WIDEST}
+            offsets = {k: self.reserve(_padded_bytes(*kinds[k])) for k in apart}
+            arrays = {k: self.made.make(*kinds[k]) for k in kinds if k not in apart}
+            return Body(block.graph, before, uses, offsets, arrays)
         found = block.lay_out(given, lasting)
         base = self.reserve(found.size)
-        return Body(block.graph, before, uses, {k: base + at for k, at in found.offsets.items()})
+        return Body(block.graph, before, uses, {k: base + at for k, at in found.offsets.items()}, {})
+
+    def array(self, n: Node) -> Value:
+        """An array for a value."""
+        return self.made.make(*_kind_and_count(n))
 
     def finish(self) -> Lowered:
         """The kernel on its operands."""
@@ -136,7 +170,7 @@ class Writer:
         flops = self.trips * sum(u.kernel.flops for u in self.uses)
         moved = self.trips * sum(u.kernel.bytes for u in self.uses)
         scratch = self.scratch + (self.size if self.tiles > 1 else 0)
-        kernel = Kernel(named(function), self.tiles, scratch, flops, moved, self.collective, self.endless)
+        kernel = Kernel(named(function), self.tiles, scratch, flops, moved, self.collective, self.endless, self.polls)
         if self.tiles > 1:
             return Lowered(Recipe((Step(kernel, tuple(self.operands)),), {}), self.operands)
         step = Step(kernel, (*self.operands, "frame"))
@@ -187,7 +221,7 @@ class Writer:
                 with b.loop(whole, size, unroll=1) as i:
                     b.store(target, i, b.load(source, i))
 
-    # -- running ---------------------------------------------------------------------------
+    # -- together ---------------------------------------------------------------------------
 
     @contextmanager
     def leading(self) -> Any:
@@ -204,6 +238,51 @@ class Writer:
             with self.b.when(self.b.hi > 1):
                 self.b.call_external("wengert_barrier", None, self.b.barrier, self.b.cast(self.b.hi, "i32"))
 
+    # -- interrupts ------------------------------------------------------------------------
+
+    def stop(self) -> Value:
+        """Where it stands whether the program is interrupted."""
+        from .block import STOP
+
+        known = self.params.get((id(STOP), 0))
+        return self.temp("stop", STOP) if known is None else known
+
+    def poll(self) -> Value:
+        """Whether an interrupt has come, the same for all threads, which all ask: one i1."""
+        b = self.b
+        self.polls = True
+        if not self.collective:
+            return b.call_external("wengert_poll", I32, self.stop()) != 0
+        cell = b.retype(self.buffer(ALIGN), "i32")
+        with self.leading():
+            b.store(cell, 0, b.call_external("wengert_poll", I32, self.stop()))
+        self.barrier()
+        found = b.load(cell) != 0
+        self.barrier()
+        return found
+
+    def repeat(self, count: int | Value, body: Callable[[Value], None], stopped: Var | None = None) -> None:
+        """``body(t)`` so many times, unless an interrupt comes; ``stopped`` tells whether it has."""
+        b, each = self.b, self.often
+        if isinstance(count, int) and count <= each and not self.polls:
+            with b.loop(0, count, unroll=1) as t:
+                body(t)
+            return
+        start = b.var(0, I64)
+        stopped = b.var(False, I1) if stopped is None else stopped
+
+        def some() -> None:
+            first = start.get()
+            end = b.binary("min", first + each, count)
+            with b.loop(first, end, unroll=1) as t:
+                body(t)
+            stopped.set(self.poll())
+            start.set(end)
+
+        b.repeat(lambda: (start.get() < count) & ~stopped.get(), some)
+
+    # -- running ---------------------------------------------------------------------------
+
     def run(self, body: Body, uses: Sequence[Use], pointers: dict[int, Value]) -> None:
         """Call kernels; ``pointers``: where external nodes lie, by seq."""
         waits = needs_barrier([self._launch(u, body) for u in uses]) if self.collective else [False] * len(uses)
@@ -211,7 +290,10 @@ class Writer:
             if wait:
                 self.barrier()
             args = [self._argument(v, body, pointers) for v in use.views]
-            self._call(use.kernel, args)
+            if self.held and uses is body.uses:
+                self._call_held(use, args)
+            else:
+                self._call(use.kernel, args)
 
     def _launch(self, use: Use, body: Body) -> Launch:
         from .block import Temp, key_of
@@ -225,14 +307,39 @@ class Writer:
         return Launch(use.kernel, tuple(places), tuple(use.writes))
 
     def _argument(self, v: Any, body: Body, pointers: dict[int, Value]) -> Value:
-        from .block import Temp, key_of
+        from .block import STOP, Temp, key_of
 
         key = key_of(v)
-        if key in body.offsets:
+        if v is STOP:
+            self.polls = True
+            return self.stop()
+        if key in body.arrays:
+            p = body.arrays[key]
+        elif key in body.offsets:
             p = self.b.offset(self.frame, body.offsets[key])
         else:
             p = pointers[key] if key in pointers else self.operand(v.root)
         return p if isinstance(v, Temp) else self.b.offset(p, v.offset * v.root.aval.dtype.itemsize)
+
+    def _call_held(self, use: Use, args: Sequence[Value]) -> None:
+        """Call a kernel, in line or, if it is long or writes large values, on copies of the arrays."""
+        large = any(w and _kind_and_count(_buffer(v))[1] > WIDEST for v, w in zip(use.views, use.writes, strict=True))
+        straight = None if large else in_line(use.kernel)
+        if straight is not None:
+            given = [self.b.retype(a, t.element) for a, (_, t) in zip(args, straight.params, strict=False)]
+            self.b.call(straight, *given, self.b.scratch, 0, use.kernel.tiles, inline=True)
+            return
+        copied: dict[Value, tuple[Value, str, int]] = {}
+        for a, v in zip(args, use.views, strict=True):
+            if a.op == "array" and a not in copied:
+                kind, count = _kind_and_count(_buffer(v))
+                copied[a] = (self.copies.setdefault(a, self.buffer(_padded_bytes(kind, count))), kind, count)
+                self.made.whole(copied[a][0], a, kind, count)
+        self._call(use.kernel, [copied[a][0] if a in copied else a for a in args])
+        for a, w in zip(args, use.writes, strict=True):
+            if w and a in copied:
+                memory, kind, count = copied[a]
+                self.made.whole(a, memory, kind, count)
 
     def _call(self, kernel: Kernel, args: Sequence[Value]) -> None:
         b, f = self.b, kernel.function
@@ -252,6 +359,29 @@ class Writer:
     def flag(self, p: Value) -> Value:
         """A bool in memory."""
         return self.b.load(self.b.retype(p, "i1"))
+
+
+def _buffer(v: Any) -> Any:
+    """The temp, or the node, whose buffer an operand is."""
+    from .block import Temp
+
+    return v if isinstance(v, Temp) else v.root
+
+
+def _padded_bytes(kind: str, size: int) -> int:
+    return Type(kind).nbytes * padded_size(size)
+
+
+def _power_of_two(n: int) -> int:
+    """The largest that is at most ``n``, and at least 1."""
+    return 1 << max(n.bit_length() - 1, 0)
+
+
+def _kind_and_count(x: Any) -> tuple[str, int]:
+    """What a buffer holds."""
+    from .block import Temp
+
+    return (x.kind, x.count) if isinstance(x, Temp) else (KIND[x.aval.dtype], x.aval.size)
 
 
 def _split(block: Block, external: set[int], invariant: set[int]) -> tuple[list[Use], list[Use], set[int]]:
@@ -298,84 +428,6 @@ def once(w: Writer) -> Any:
         return
     with w.b.when(w.b.lo < w.b.hi):
         yield
-
-
-# -- scan ----------------------------------------------------------------------------------------------
-
-
-class Scan:
-    """Writes a loop of known length over slices."""
-
-    def __init__(self, w: Writer) -> None:
-        self.w, attrs = w, w.n.attrs
-        self.lay = lay = ScanLayout.of(attrs)
-        self.steps, self.reverse, keep = attrs["length"], attrs["reverse"], attrs["keep"]
-        (block,) = w.blocks_of([lay.body])
-        self.graph = graph = block.graph
-        consts, self.carries, self.slices = lay.parts(graph.inputs)
-        self.body = w.body(block, [*graph.inputs, *graph.outputs], consts)
-        w.trips = max(self.steps, 1)
-        given, starts, arrays = lay.parts(w.n.inputs)
-        self.pointers = {c.seq: w.operand(x) for c, x in zip(consts, given, strict=True)}
-        self.finals = [w.result(j) for j in range(lay.carries)]
-        self.stacks = [w.result(lay.carries + i) for i in range(lay.ys)]
-        self.kept = {j: w.result(lay.carries + lay.ys + i) for i, j in enumerate(keep)}
-        if len(self.kept) != len(keep):
-            raise Unfit
-        self.starts = [w.operand(x) for x in starts]
-        self.arrays = [w.operand(x) for x in arrays]
-
-    def write(self) -> None:
-        """The whole loop."""
-        w, b = self.w, self.w.b
-        with once(w):
-            self._begin()
-            if not self.steps:
-                return
-            w.run(self.body, self.body.before, self.pointers)
-            spare = [[w.buffer(c.aval.nbytes) for _ in range(2)] for c in self.carries]
-            states = [b.var(start) for start in self.starts]
-            with b.loop(0, self.steps, unroll=1) as t:
-                w.barrier()
-                at = (self.steps - 1) - t if self.reverse else t
-                for c, state in zip(self.carries, states, strict=True):
-                    self.pointers[c.seq] = state.get()
-                for x, source in zip(self.slices, self.arrays, strict=True):
-                    self.pointers[x.seq] = b.offset(source, at * x.aval.nbytes)
-                for y, stack in zip(self.graph.outputs[self.lay.carries :], self.stacks, strict=True):
-                    nbytes = y.aval.nbytes
-                    self.pointers[y.seq] = w.buffer(nbytes) if stack is None else b.offset(stack, at * nbytes)
-                for j, o in enumerate(self.graph.outputs[: self.lay.carries]):
-                    self.pointers[o.seq] = self._target(j, t, at, spare[j])
-                w.run(self.body, self.body.uses, self.pointers)
-                for o, state in zip(self.graph.outputs, states, strict=False):
-                    state.set(self.pointers[o.seq])
-
-    def _begin(self) -> None:
-        """First carries that are results, or that are kept."""
-        w = self.w
-        for j, (start, c) in enumerate(zip(self.starts, self.carries, strict=True)):
-            kept, final = self.kept.get(j), self.finals[j]
-            if kept is not None and self.steps:
-                first = (self.steps - 1) * c.aval.nbytes if self.reverse else 0
-                w.copy(w.b.offset(kept, first), start, c.aval.nbytes)
-            if final is not None and not self.steps:
-                w.copy(final, start, c.aval.nbytes)
-
-    def _target(self, j: int, t: Value, at: Value, spare: Sequence[Value]) -> Value:
-        """Where a step's carry goes: to the next place of its stack, else to the other buffer; the last one out."""
-        b, kept, last = self.w.b, self.kept.get(j), self.finals[j]
-        if kept is None:
-            out = b.select((t & 1) == 0, *spare)
-        else:
-            out = b.offset(kept, (at + (-1 if self.reverse else 1)) * self.carries[j].aval.nbytes)
-            last = spare[0] if last is None else last
-        return out if last is None else b.select(t == self.steps - 1, last, out)
-
-
-def scan(w: Writer) -> None:
-    """A loop of known length."""
-    Scan(w).write()
 
 
 # -- cond and switch -----------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from ..ops.control_graphs import used
 from ..ops.control_while import Chain
 from ..schedule.memory import ALIGN
 from .control import TRIPS, Body, Writer, once
-from .loop import I64, Value
+from .loop import I1, I64, Value
 
 FIRST = 64  # entries to begin with
 CELL = 64  # bytes that say where a tape is
@@ -141,9 +141,12 @@ class Loop:
     def __init__(self, w: Writer) -> None:
         self.w, self.n = w, w.n
         self.chain = chain = Chain.of(w.n.attrs)
-        cond, *blocks = w.blocks_of([chain.cond, *chain.bodies])
-        w.trips, w.endless = TRIPS, True
         k = chain.consts
+        graphs = [chain.cond, *chain.bodies]
+        counts = [chain.sizes[0], *chain.sizes]
+        states = [slice(len(g.inputs) - n, None) for g, n in zip(graphs, counts, strict=True)]
+        cond, *blocks = w.blocks_of(graphs, states, k)
+        w.trips, w.endless = TRIPS, True
         self.cond = w.body(cond, cond.graph.inputs, cond.graph.inputs[:k])
         share = w.parent.tapes.get(w.n.seq)
         self.cell = None if share is None else w.temp("tape", share.cell)
@@ -168,12 +171,15 @@ class Loop:
             w.barrier()
             for body in (self.cond, *[p.body for p in self.passes]):
                 w.run(body, body.before, self._constants(body))
+            self.stopped = w.b.var(False, I1)
             count = self.tape.count() if self.goes_on else self._first()
             for p, one in enumerate(self.passes[1:], 1):
                 self._pass(p, one, count)
             w.barrier()
             if self.is_continued:
                 self.tape.leave(count)
+                with w.b.when(self.stopped.get()):  # who would go on will not run
+                    self.tape.free()
             else:
                 self.tape.free()
 
@@ -191,8 +197,12 @@ class Loop:
             given |= {s.seq: p for s, p in zip(own, self._states(0, states, count.get()), strict=True)}
             w.run(self.cond, self.cond.uses, given)
             w.barrier()
-            flag = self.cond.graph.outputs[0]
-            return w.flag(b.offset(w.frame, self.cond.offsets[flag.seq]))
+            flag = self.cond.graph.outputs[0].seq
+            held = self.cond.arrays.get(flag)
+            with b.when((count.get() & (w.often - 1)) == w.often - 1):
+                self.stopped.set(w.poll())
+            on = w.flag(b.offset(w.frame, self.cond.offsets[flag]) if held is None else held)
+            return on & ~self.stopped.get()
 
         def step() -> None:
             self._step(0, states, other, count.get())
@@ -206,9 +216,13 @@ class Loop:
         b, w = self.w.b, self.w
         w.barrier()
         states, other = self._begin(p, count - 1 if one.backward else b.const(0, I64))
-        with b.loop(0, count, unroll=1) as t:
+
+        def step(t: Value) -> None:
             w.barrier()
             self._step(p, states, other, count - 1 - t if one.backward else t)
+
+        with b.when(~self.stopped.get()):
+            w.repeat(count, step, self.stopped)
         w.barrier()
         self._end(p, states, b.const(-1, I64) if one.backward else count)
 
@@ -218,7 +232,7 @@ class Loop:
         return {x.seq: p for x, p in zip(body.graph.inputs, self.consts, strict=False)}
 
     def _begin(self, p: int, first: Value) -> tuple[list[Any], list[Any]]:
-        """The first states in their places: variables that point at states that are not on the tape, and spare room."""
+        """The first states in their places: arrays, or variables that point at those off the tape; spare room."""
         w, b, one = self.w, self.w.b, self.passes[p]
         entry = self.tape.at(first) if self.entry else w.frame
         states: list[Any] = []
@@ -226,16 +240,25 @@ class Loop:
         for s, start, place in zip(one.states, self.starts[p], one.places, strict=False):
             if place is not None:
                 w.copy(b.offset(entry, place), start, s.aval.nbytes)
+            if w.held:
+                states.append(w.array(s))
+                w.made.copy(states[-1], start, s)
+                other.append(None)
+            elif place is not None:
                 states.append(None)
                 other.append(None)
             else:
                 spare = [w.buffer(s.aval.nbytes) for _ in range(2)]
                 states.append(b.var(start))
                 other.append(spare)
+        if w.held:
+            other = [w.array(o) for o in one.outputs]
         return states, other
 
     def _states(self, p: int, states: Sequence[Any], step: Value) -> list[Value]:
         """Where the states before a step lie."""
+        if self.w.held:
+            return list(states)
         one, b = self.passes[p], self.w.b
         entry = self.tape.at(step) if self.entry else self.w.frame
         return [
@@ -256,10 +279,37 @@ class Loop:
                     given[x.seq] = b.offset(entry, place)
         for s, where in zip(one.states, self._states(p, states, step), strict=True):
             given[s.seq] = where
-        for j, o in enumerate(one.outputs):
-            place = one.places[j]
+        places = [
+            None if place is None else b.offset(after if j < one.count else entry, place)
+            for j, place in enumerate(one.places)
+        ]  # fmt: skip
+        if w.held:
+            self._held(one, given, states, other, places)
+        else:
+            self._moving(one, given, states, other, places, step)
+
+    def _held(
+        self, one: Pass, given: dict[int, Value], states: Sequence[Any], other: Sequence[Any],
+        places: Sequence[Value | None],
+    ) -> None:  # fmt: skip
+        """A step with states and results in arrays (``other``); what belongs on the tape is copied there."""
+        w = self.w
+        given |= {o.seq: out for o, out in zip(one.outputs, other, strict=True)}
+        w.run(one.body, one.body.uses, given)
+        for o, out, place in zip(one.outputs, other, places, strict=True):
             if place is not None:
-                given[o.seq] = b.offset(after if j < one.count else entry, place)
+                w.made.copy(place, out, o)
+        w.made.move(list(zip(states, other, strict=False)))
+
+    def _moving(
+        self, one: Pass, given: dict[int, Value], states: Sequence[Any], other: Sequence[Any],
+        places: Sequence[Value | None], step: Value,
+    ) -> None:  # fmt: skip
+        """A step whose states and results are computed where they belong."""
+        w, b = self.w, self.w.b
+        for j, (o, place) in enumerate(zip(one.outputs, places, strict=True)):
+            if place is not None:
+                given[o.seq] = place
             elif j < one.count:
                 given[o.seq] = b.select((step & 1) == 0, *other[j])
             else:
@@ -272,7 +322,9 @@ class Loop:
     def _end(self, p: int, states: Sequence[Any], step: Value) -> None:
         """Copy the last states, those before step ``step``, to the results."""
         for s, where, final in zip(self.passes[p].states, self._states(p, states, step), self.finals[p], strict=True):
-            if final is not None:
+            if final is not None and self.w.held:
+                self.w.made.copy(final, where, s)
+            elif final is not None:
                 self.w.copy(final, where, s.aval.nbytes)
 
 

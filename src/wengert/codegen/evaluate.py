@@ -98,10 +98,16 @@ def _outlined(name: str, n: Node, kind: str, types: tuple[Type, ...]) -> Functio
 
 
 class Evaluator:
-    """Emits values of nodes. ``local(n)``: a value that the kernel holds already, or None."""
+    """Emits values of nodes. ``local(n)``: a value that the kernel holds already, or None.
 
-    def __init__(self, roots: Roots, b: Builder, operands: Operands, blocks: Blocks) -> None:
-        self.roots, self.b, self.operands, self.blocks = roots, b, operands, blocks
+    ``tail``: the mask of the last, partial vector of a block; ``padded``: values with room for the whole of it.
+    """
+
+    def __init__(
+        self, roots: Roots, b: Builder, operands: Operands, blocks: Blocks, padded: frozenset[int] = frozenset()
+    ) -> None:
+        self.roots, self.b, self.operands, self.blocks, self.padded = roots, b, operands, blocks, padded
+        self.tail: Value | None = None
         self.seen: set[Affine] = set()
         self.variables: dict[int, Value] = {}
         self.vector_block = -1
@@ -262,6 +268,7 @@ class Evaluator:
         """Elements of a buffer."""
         p = self.operands.pointer(n)
         base, step = self.index(flat)
+        mask = self._needed(n, flat, mask)
         if flat.looked and step == 1 and not any(self._varies(x) for x, _ in flat.looked):
             return self.b.load(p, base + self._looked_once(flat), self.lanes, mask)
         if flat.looked:
@@ -272,6 +279,13 @@ class Evaluator:
             one = None if mask is None else self._any(mask)
             return self.b.splat(self.b.load(p, base, 1, one), self.lanes)
         return self.b.gather(p, self.lanes_of(flat), mask)
+
+    def _needed(self, n: Node, flat: Affine, mask: Value | None) -> Value | None:
+        """The mask of an access; None if there is room for the whole vector: the block is the whole buffer."""
+        if mask is None or mask is not self.tail or n.seq not in self.padded or flat.const or flat.looked:
+            return mask
+        whole = self.blocks.terms(flat) == [(self.vector_block, 1)]
+        return None if whole and self.blocks.counts[self.vector_block] == n.aval.size else mask
 
     def _varies(self, x: Looked) -> bool:
         """Whether an index that is looked up differs from lane to lane."""
@@ -304,6 +318,7 @@ class Evaluator:
     def store(self, n: Node, flat: Affine, x: Value, mask: Value | None) -> None:
         """Write elements of a buffer."""
         base, step = self.index(flat)
+        mask = self._needed(n, flat, mask)
         narrow = mask is not None and x.type.kind in ("i8", "u8")  # LLVM 22 writes four bytes if one lane holds
         if narrow or (step != 1 and self.lanes > 1):
             self.b.scatter(self.operands.pointer(n), self.lanes_of(flat), x, mask)

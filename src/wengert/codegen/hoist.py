@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .loop import BINARY, COMPARE, UNARY, Value
+from .loop import BINARY, COMPARE, UNARY, Function, Value
 
 PURE = UNARY | BINARY | COMPARE | {
     "fma", "select", "cast", "bitcast", "splat", "iota", "extract", "insert", "shuffle", "offset", "retype",
@@ -21,6 +21,19 @@ def hoist(block: list[Value]) -> None:
             out += _take_invariants(v)
         out.append(v)
     block[:] = out
+
+
+def written_parameters(f: Function) -> frozenset[int]:
+    """Which parameters of a function point at memory that it writes, or has others write."""
+    known = _written.get(f.name)
+    if known is None:
+        written: set[Value] = set()
+        _collect(f.body, set(), written)
+        known = _written[f.name] = frozenset([i for i, v in enumerate(f.arguments) if v in written])
+    return known
+
+
+_written: dict[str, frozenset[int]] = {}
 
 
 def _take_invariants(loop: Value) -> list[Value]:
@@ -47,7 +60,7 @@ def _collect(body: list[Value], inside: set[Value], written: set[Value]) -> None
         inside.add(v)
         if v.op in ("store", "scatter"):
             written.add(_origin(v.args[0]))
-        elif v.op in ("call", "external"):
+        elif v.op in ("call", "inline", "external"):
             written.update(_origin(x) for x in v.args if x.type is not None and x.type.kind == "ptr")
         elif v.op in _REGIONS:
             if v.op == "loop":

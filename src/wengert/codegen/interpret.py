@@ -318,6 +318,8 @@ class Interpreter:
         given = [_argument(f.name, n, t, x) for (n, t), x in zip(f.params, self.operands(v), strict=True)]
         Interpreter(f, given, self.external).block(f.body)
 
+    op_inline = op_call
+
     def op_external(self, v: Value) -> Any:
         if v.attr not in self.external:
             raise self.wrong("calls a function that was not provided", v.attr)

@@ -18,7 +18,7 @@ class Kernel(NamedTuple):
 
     A ``collective`` kernel is called by all threads at once, with the thread's number and how many there are in place
     of ``lo`` and ``hi``, and one more parameter, the barrier at which they wait for each other.
-    ``endless``: how long it runs depends on its data.
+    ``endless``: how long it runs depends on its data. ``polls``: it may end early, with its program, by an interrupt.
     """
 
     function: Function
@@ -28,6 +28,7 @@ class Kernel(NamedTuple):
     bytes: int = 0
     collective: bool = False
     endless: bool = False
+    polls: bool = False
 
 
 class Step(NamedTuple):

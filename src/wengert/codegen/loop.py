@@ -190,6 +190,9 @@ class Var:
         self.b.emit("set", (self.slot, self.b.lift(x, self.slot.attr)), None)
 
 
+FULLY = -1  # as a hint to unroll: all trips, of a loop whose bounds are constants
+
+
 class Region(NamedTuple):
     """The bodies of a loop or branch (``attr`` of its instruction)."""
 
@@ -484,12 +487,12 @@ class Builder:
             body()
         self.emit("while", (again,), None, Region((test, inner)))
 
-    def call(self, f: Function, *args: Any) -> None:
-        """Call a function written in this language."""
+    def call(self, f: Function, *args: Any, inline: bool = False) -> None:
+        """Call a function written in this language; ``inline``: its code stands here, instead of a jump."""
         known = self.calls.setdefault(f.name, f)
         assert known is f, f"two functions are called {f.name}"
         given = tuple(self.lift(a, t) for a, (_, t) in zip(args, f.params, strict=True))
-        self.emit("call", given, None, f.name)
+        self.emit("inline" if inline else "call", given, None, f.name)
 
     def call_external(self, name: str, result: Type | None, *args: Value) -> Value:
         """Call a function that the loader provides under a name."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .loop import Function, Region, Type, Value
+from .loop import FULLY, Function, Region, Type, Value
 from .lower_text import constant_text, llvm_kind, llvm_type, memory_kind, memory_type, stack_align, suffix
 from .lower_values import Values
 from .target import Target
@@ -189,7 +189,8 @@ class Lowering(Values):
         """Loop metadata; the module numbers it."""
         if not unroll:
             return ""
-        self.metadata.append("llvm.loop.unroll.disable" if unroll == 1 else f"llvm.loop.unroll.count {unroll}")
+        named = {1: "llvm.loop.unroll.disable", FULLY: "llvm.loop.unroll.full"}
+        self.metadata.append(named.get(unroll) or f"llvm.loop.unroll.count {unroll}")
         return f", !llvm.loop !@{len(self.metadata) - 1}@"
 
     def op_if(self, v: Value) -> None:
@@ -214,6 +215,9 @@ class Lowering(Values):
 
     def op_call(self, v: Value) -> None:
         self.line(f"call void @{v.attr}({', '.join(self.typed(x) for x in v.args)})")
+
+    def op_inline(self, v: Value) -> None:
+        self.line(f"call void @{v.attr}({', '.join(self.typed(x) for x in v.args)}) alwaysinline")
 
     def op_external(self, v: Value) -> str:
         result = "void" if v.type is None else llvm_type(v.type)

@@ -39,13 +39,17 @@ class Written(NamedTuple):
 
 
 def write(
-    group: Group, roots: Roots, stored: set[int], target: Target, inplace: dict[int, Node] | None = None
-) -> Written:
-    """The kernel of a group. ``stored``: the roots that get memory; ``inplace``: those that get another's."""
-    key, nodes = signature(group, roots, stored, inplace or {})
+    group: Group, roots: Roots, stored: set[int], target: Target, inplace: dict[int, Node] | None = None,
+    padded: frozenset[int] = frozenset(),
+) -> Written:  # fmt: skip
+    """The kernel of a group. ``stored``: the roots that get memory; ``inplace``: those that get another's.
+
+    ``padded``: values whose memory has room for whole vectors.
+    """
+    key, nodes = signature(group, roots, stored, inplace or {}, padded)
     known = _written.get((target, key))
     if known is None:
-        found = _write(group, roots, stored, target, inplace or {})
+        found = _write(group, roots, stored, target, inplace or {}, padded)
         number = {n.seq: i for i, n in enumerate(nodes)}
         known = (found.kernel, [number[n.seq] for n in found.operands], {number[s] for s in found.written})
         _written[target, key] = known
@@ -57,7 +61,7 @@ _written: dict[Any, tuple[Kernel, list[int], set[int]]] = {}
 
 
 def signature(
-    group: Group, roots: Roots, stored: set[int], inplace: dict[int, Node]
+    group: Group, roots: Roots, stored: set[int], inplace: dict[int, Node], padded: frozenset[int] = frozenset()
 ) -> tuple[tuple[Any, ...], list[Node]]:
     """What a group's kernel depends on, and the nodes it speaks of in that order: equal ones have equal kernels."""
     number: dict[int, int] = {}
@@ -83,7 +87,7 @@ def signature(
             value = m.data.tobytes() if m.op is None and m.data is not None and m.data.size == 1 else None
             name = "" if m.op is None else m.op.name
             what = ("leaf", value) if leaf else (name, frozen(m.attrs), *[number[x.seq] for x in m.inputs])
-            parts.append((m.shape, m.aval.dtype.num, what))
+            parts.append((m.shape, m.aval.dtype.num, what, m.seq in padded))
 
     for n in group.nodes:
         visit(n, True)
@@ -94,7 +98,9 @@ def signature(
     return tuple(parts), nodes
 
 
-def _write(group: Group, roots: Roots, stored: set[int], target: Target, inplace: dict[int, Node]) -> Written:
+def _write(
+    group: Group, roots: Roots, stored: set[int], target: Target, inplace: dict[int, Node], padded: frozenset[int]
+) -> Written:
     if group.kind == "rows":
         sizes = atoms_for(roots, group.nodes, group.size, group.cols)
         make: Any = Rows
@@ -104,12 +110,10 @@ def _write(group: Group, roots: Roots, stored: set[int], target: Target, inplace
         make = Reduction
         walls = reduction_walls(sizes, group)
     single = [[a] for a in range(len(sizes))]
-    first = make(group, roots, stored, target, Blocks(sizes, single))
-    first.inplace = inplace
+    first = make(group, roots, stored, target, Blocks(sizes, single), inplace, padded)
     first.emit()
     runs = merged_runs(sizes, first.e.seen | first.extra, walls)
-    second = make(group, roots, stored, target, Blocks(sizes, runs))
-    second.inplace = inplace
+    second = make(group, roots, stored, target, Blocks(sizes, runs), inplace, padded)
     second.emit()
     return second.finish()
 
@@ -126,13 +130,16 @@ def named(f: Function) -> Function:
 class Nest:
     """What the two kinds of nests share: blocks, vectors, values held in registers."""
 
-    def __init__(self, group: Group, roots: Roots, stored: set[int], target: Target, blocks: Blocks) -> None:
+    def __init__(
+        self, group: Group, roots: Roots, stored: set[int], target: Target, blocks: Blocks,
+        inplace: dict[int, Node], padded: frozenset[int],
+    ) -> None:  # fmt: skip
         self.group, self.roots, self.stored, self.target, self.blocks = group, roots, stored, target, blocks
         self.b = Builder("nest", scratch=pointer("u8"), lo=I64, hi=I64)
         self.operands = Operands(self.b)
-        self.e = Evaluator(roots, self.b, self.operands, blocks)
+        self.e = Evaluator(roots, self.b, self.operands, blocks, padded)
         self.extra: set[Affine] = set()
-        self.inplace: dict[int, Node] = {}
+        self.inplace = inplace
         self.tiles = 1
         kinds = {KIND[n.aval.dtype] for n in (*group.nodes, *[x for n in group.nodes for x in n.inputs])}
         widest = 64 if kinds & {"f64"} or kinds <= {"i64", "u64"} else 32
@@ -193,7 +200,8 @@ class Nest:
             def tail() -> None:
                 with e.scope():
                     e.variables[block] = whole
-                    body(0, b.iota(lanes) < b.splat(rest, lanes))
+                    e.tail = b.iota(lanes) < b.splat(rest, lanes)
+                    body(0, e.tail)
 
             if count is not None:
                 tail()
@@ -402,7 +410,8 @@ class Rows(Nest):
             e.memo, e.variables[block] = memo, b.const(k * lanes, I64)
             if (k + 1) * lanes > n and "mask" not in memo:
                 memo["mask"] = b.iota(lanes) < n - k * lanes
-            body(k, memo.get("mask"))
+            e.tail = memo.get("mask")
+            body(k, e.tail)
         e.vector_block, e.lanes, e.memo = -1, 1, outer
 
     def _row_value(self, n: Node) -> None:

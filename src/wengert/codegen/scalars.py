@@ -17,6 +17,7 @@ from .. import dtypes as dt
 from ..errors import DTypeError, message
 from ..ops.base import OPS, Elementwise
 from ..ops.special import InDouble
+from ..optimize.internal import INTERNAL
 from . import math, math_integer, math_special, math_trig
 from .loop import BITS, Builder, Type, Value
 
@@ -265,6 +266,9 @@ class LoopScalars:
     def op_add(self, x: Value, y: Value) -> Value:
         return x | y if x.type.kind == "i1" else x + y
 
+    def op_multiply_add(self, x: Value, y: Value, z: Value) -> Value | None:
+        return self.b.fma(x, y, z) if x.type.kind in ("f32", "f64") else None
+
     def op_remainder(self, x: Value, y: Value) -> Value:
         return self.remainder(x, y)
 
@@ -318,7 +322,7 @@ def _is_emitted(name: str, kinds: tuple[str, ...], result: Any, attrs: tuple[Any
     """Try it."""
     b = Builder("trial", **{f"x{i}": Type(kind) for i, kind in enumerate(kinds)})
     try:
-        out = emit(b, OPS[name], *b.arguments, **dict(attrs))
+        out = emit(b, OPS.get(name) or INTERNAL[name], *b.arguments, **dict(attrs))
     except DTypeError:
         return False
     return out.type.kind == kind_of(result)

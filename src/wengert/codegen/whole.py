@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from ..graph.node import Node
@@ -15,6 +15,7 @@ from .contract import Product, matmul
 from .conv import Convolution, convolve, weight_gradient
 from .draws import draws
 from .epilogue import Fused
+from .held import Held
 from .kernel import Recipe
 from .pool import Pool, Window, max_pool, max_pool_gradient
 from .scatter import add_rows
@@ -43,9 +44,6 @@ def _matmul(n: Node, views: list[View], target: Target, epilogue: Fused | None =
     mine = strides_of(n.shape)
     order = n.attrs.get("order", tuple(range(len(mine))))
     c = tuple([mine[order.index(i)] for i in range(len(order))])
-    small = _column(kind, n, x.shape, a, b, target)
-    if small is not None:
-        return small
     spec = Product(
         kind, x.shape[:-2], m, y.shape[-1], k,
         _matrix(a.strides), _matrix(b.strides), _matrix(c),
@@ -60,12 +58,17 @@ def _matrix(strides: tuple[int, ...]) -> tuple[tuple[int, ...], int, int]:
     return strides[:-2], strides[-2], strides[-1]
 
 
-def _column(kind: str, n: Node, shape: tuple[int, ...], a: View, b: View, target: Target) -> Lowered | None:
-    """A small matrix times a column, if vectors of the matrix run along the result."""
-    if len(shape) != 2 or n.shape[-1] != 1 or kind == "bf16" or n.aval.size * shape[1] > LARGEST or a.strides[0] != 1:
+def _column(n: Node, views: Sequence[View], target: Target, held: Held | None) -> Lowered | None:
+    """A small matrix times a column, if vectors of the matrix run along the result, or it is worth to have them so."""
+    a, x = views
+    kind, shape = KIND.get(n.aval.dtype), n.inputs[0].shape
+    if len(shape) != 2 or n.shape[-1] != 1 or kind not in ("f32", "f64") or not 0 < n.aval.size * shape[1] <= LARGEST:
         return None
-    spec = Column(kind, shape[0], shape[1], a.strides[1], b.strides[0])
-    return Lowered(column_product(spec, target), {"a": a, "x": b, "c": own(n)})
+    packed = held is not None and (a.root.seq in held.fixed or a.root.data is not None)
+    if a.strides[0] != 1 and not packed:
+        return None
+    spec = Column(kind, shape[0], shape[1], a.strides, x.strides[0], held is not None, packed)
+    return Lowered(column_product(spec, target), {"a": a, "x": x, "c": own(n)})
 
 
 def _conv(n: Node, views: list[View], target: Target, epilogue: Fused | None = None) -> Lowered | None:
@@ -185,12 +188,20 @@ def _counted(lowered: Lowered, epilogue: Fused) -> Lowered:
     return lowered._replace(recipe=lowered.recipe._replace(steps=(*steps, last._replace(kernel=kernel))))
 
 
-def lower(n: Node, roots: Roots, target: Target, epilogue: Fused | None = None) -> Lowered | None:
-    """The recipe of an op as a whole, with what follows it; None if NumPy has to compute it."""
+def lower(
+    n: Node, roots: Roots, target: Target, epilogue: Fused | None = None, held: Held | None = None
+) -> Lowered | None:
+    """The recipe of an op as a whole, with what follows it; None if NumPy has to compute it.
+
+    ``held``: it is in such a body.
+    """
     lowerer: Any = LOWERERS.get(n.op.name)
     if lowerer is None or any(type(x.aval) is tuple for x in (n, *n.inputs)):
         return None
     views = [roots.view(x) for x in n.inputs]
     if any(v is None for v in views):
         return None
-    return lowerer(n, views, target) if epilogue is None else _counted(lowerer(n, views, target, epilogue), epilogue)
+    if epilogue is not None:
+        return _counted(lowerer(n, views, target, epilogue), epilogue)
+    small = _column(n, views, target, held) if n.op.name == "matmul" else None
+    return lowerer(n, views, target) if small is None else small

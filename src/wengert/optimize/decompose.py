@@ -174,13 +174,45 @@ def flat_product(rw: Rewriter, op: Any, xs: tuple[Node, ...], attrs: dict[str, A
     return rw.reshape(out, (*x.shape[:-1], y.shape[-1]), like)
 
 
+def _factors(rw: Rewriter, n: Node, like: Node) -> tuple[Node, Node] | None:
+    """The column and the row, spread, that a product of single terms multiplies."""
+    if n.op is None or n.op.name != "matmul" or n.attrs or len(n.shape) != 2 or n.inputs[0].shape[1] != 1:
+        return None
+    if n.aval.dtype not in (dt.NP_FLOAT32, dt.NP_FLOAT64):
+        return None
+    x, y = [rw.reshape(v, (v.aval.size,), like) for v in n.inputs]
+    column = _make(rw, "expand", like, x, shape=n.shape, axes=(1,))
+    return column, _make(rw, "expand", like, y, shape=n.shape, axes=(0,))
+
+
+def outer(rw: Rewriter, op: Any, xs: tuple[Node, ...], attrs: dict[str, Any], like: Node) -> Any:
+    """A product with a single term in each sum has none: it fuses with what follows."""
+    found = None if attrs else _factors(rw, Node(op, xs, attrs, None, like.aval, False), like)
+    return None if found is None else _make(rw, "mul", like, *found)
+
+
+def outer_added(rw: Rewriter, op: Any, xs: tuple[Node, ...], attrs: dict[str, Any], like: Node) -> Any:
+    """Such a product added to something."""
+    for x, y in (xs, xs[::-1]):
+        if _is_outer(x):
+            return _make(rw, "multiply_add", like, *x.inputs, y)
+    return None
+
+
+def _is_outer(n: Node) -> bool:
+    """Whether a value is a column times a row, spread."""
+    both = n.op is not None and n.op.name == "mul" and all(x.op is not None and x.op.name == "expand" for x in n.inputs)
+    return both and len(n.shape) == 2 and {x.attrs["axes"] for x in n.inputs} == {(0,), (1,)}
+
+
 def _table() -> dict[str, Sequence[Rule]]:
     table: dict[str, list[Rule]] = {name: list(found) for name, found in rules().items()}
     table["scatter_add"] += [picked_class, whole_rows, pooled]
     table["gather"] += [whole_rows, pooled]
     table["windows"].append(one_window)
     table["unwindows"].append(tiled_windows)
-    table["matmul"].append(flat_product)
+    table["matmul"] += [flat_product, outer]
+    table["add"].append(outer_added)
     return dict(table)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..graph.aval import Aval
-from ..ops.base import OPS, Op
+from ..ops.base import OPS, Elementwise, Op
 
 
 class MaxPool(Op):
@@ -71,6 +71,14 @@ class Each(Op):
         return tuple(outs)
 
 
+class MultiplyAdd(Elementwise):
+    """``x * y + z``, which kernels round once; as in a product of matrices, that is for them to choose."""
+
+    def scalar(self, s: Any, *xs: Any) -> Any:
+        x, y, z = xs
+        return x * y + z
+
+
 def ordered(shape: tuple[int, ...], attrs: dict[str, Any]) -> tuple[int, ...]:
     """A shape with its axes permuted as an ``order`` says."""
     return tuple([shape[i] for i in attrs["order"]]) if "order" in attrs else shape
@@ -88,5 +96,6 @@ INTERNAL: dict[str, Any] = {
         _named(MaxPool(), "max_pool"),
         _named(MaxPoolGradient(), "max_pool_gradient"),
         _named(Each(), "each"),
+        _named(MultiplyAdd(), "multiply_add"),
     )
 }

@@ -106,6 +106,11 @@ def _turned(n: Node) -> Node:
     return Node(OPS["permute"], (n,), {"order": (1, 0)}, None, aval, False, n.code, n.lasti, n.scope)
 
 
+def added(x: Node, y: Node) -> Node:
+    """The sum of two values of a body."""
+    return Node(OPS["add"], (x, y), NO_ATTRS, None, x.aval, False, y.code, y.lasti, y.scope)
+
+
 def _without_unread(bodies: Sequence[Graph], outer: Sequence[Node]) -> tuple[list[Graph], list[Node]]:
     """Bodies without the first inputs that none of them reads."""
     k = len(outer)

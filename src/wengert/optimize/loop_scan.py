@@ -11,7 +11,7 @@ from ..ops.base import Elementwise, Reduce
 from ..ops.control_graphs import batched
 from ..ops.control_scan import Layout
 from .loop_kept import Made
-from .loop_parts import SUNK, dependents, hoisted, leaf, peeled, rebuilt, sunk
+from .loop_parts import SUNK, added, dependents, hoisted, leaf, peeled, rebuilt, sunk
 from .rewrite import is_constant
 
 DEAR = 8  # additions: what an element costs of an op that is worth to be computed for all steps at once
@@ -19,6 +19,7 @@ PRODUCTS = frozenset({"matmul", "conv"})
 ROOM = 1 << 24  # bytes that stacks may take in any case
 CACHED = 1 << 19  # bytes of stacks that stay in a cache: beyond, a sum of at most SMALL bytes is added to in the loop
 SMALL = 1 << 13
+TERMS = 3  # of a sum that stays in a small body
 
 
 class Carry:
@@ -126,6 +127,10 @@ class Scan:
             chain = None if c.kept or not c.final else _addends(c.out, c.inner, users)
             if chain is None:
                 continue
+            if self._stays(chain):
+                for d in chain:  # one after the other, so that each is a multiplication and addition in one
+                    c.out = added(c.inner if d is chain[0] else c.out, d)
+                continue
             plans = [self._sum_plan(d, varying) for d in chain]
             if all(p is not None for p in plans):
                 self.carries.remove(c)
@@ -147,6 +152,18 @@ class Scan:
             cheap = base.aval.size <= 4 * core.aval.size or any(y is base for y, _ in self.ys)
             return ("sum", core, [base]) if cheap and base.seq in varying and not is_constant(base) else None
         return None
+
+    def _stays(self, chain: Sequence[Node]) -> bool:
+        """Whether a sum costs the loop no time: few multiplications beside a chain of other operations.
+
+        The sum is read and written once a step for all its terms.
+        """
+        from ..codegen.held import LARGEST_SUM, fits
+
+        known = {x.seq for x in self._inputs()}
+        cores = [peeled(d, known) for d in chain]
+        products = all(n.op is not None and n.op.name == "matmul" and n.inputs[0].shape[-1] == 1 for n in cores)
+        return products and len(chain) >= TERMS and fits(self._graph(), LARGEST_SUM)
 
     def _stack_bytes(self) -> int:
         ys = sum(y.aval.nbytes for y, _ in self.ys) + sum(c.inner.aval.nbytes for c in self.carries if c.kept)

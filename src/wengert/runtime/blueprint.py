@@ -57,7 +57,8 @@ class Blueprint(NamedTuple):
     ``outputs``: the number of each output's value; those at the positions ``replaced`` are written over an input.
     ``names``: the kernels' entries, which ``objects`` define. ``steps``: a `Host`, or words for the driver with
     kernels by number (`driver.linked`). ``arena``, ``scratch``: bytes between kernels, and of each thread.
-    ``wide``: whether more threads than one pay. ``waits``: whether kernels wait for each other.
+    ``wide``: whether more threads than one pay. ``waits``: whether kernels wait for each other. ``polls``: whether
+    loops ask for interrupts.
     """
 
     outputs: tuple[int, ...]
@@ -71,6 +72,7 @@ class Blueprint(NamedTuple):
     scratch: int
     wide: bool
     waits: bool
+    polls: bool
     looks: Looks | None
 
 

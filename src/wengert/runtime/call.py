@@ -27,7 +27,7 @@ _C_CONTIGUOUS, _ALIGNED, _WRITEABLE = 0x1, 0x100, 0x400  # NumPy's flags
 _METH_O, _METH_FASTCALL = 0x8, 0x80
 
 # Words of a caller's state, and of what it knows about each argument.
-_PLAN, _TABLE, _GIVEN, _TOTAL, _LIMIT, _RUN, _RELEASE, _BUSY, _NDARRAY, _HANDLE, _VALUE_OFFSET = range(11)
+_PLAN, _TABLE, _GIVEN, _TOTAL, _LIMIT, _RUN, _RELEASE, _BUSY, _NDARRAY, _HANDLE, _VALUE_OFFSET, _STOP = range(12)
 _HEADER_WORDS = 16
 _FIXED, _DTYPE, _NDIM, _FLAGS, _DIMS, _SLOT, _HELD = range(7)
 _ENTRY_WORDS = 8
@@ -57,18 +57,19 @@ class ArraySpec(NamedTuple):
 
 
 def make_caller(
-    address: int, *, release_gil: bool = True, limit: int = ALL_THREADS, keep: Any = None
+    address: int, *, release_gil: bool = True, limit: int = ALL_THREADS, stop: int = 0, keep: Any = None
 ) -> Callable[[int], None]:
     """A callable that runs the plan at ``address`` with the pointer to its pointers, given as an int.
 
     ``release_gil``: let other Python threads run meanwhile, which costs 50 ns; a plan that calls back into Python
-    needs it. ``limit``: most threads to use; with 1 the pool is not touched. ``keep`` is kept alive.
+    needs it. ``limit``: most threads to use; with 1 the pool is not touched. ``keep`` is kept alive. ``stop``: address
+    of a word that the plan sets when an exception ends it, which is raised then.
     """
     runner = None if limit == 1 else pool.default()
     if not fast():
-        return _SlowPointerCaller(address, runner, limit, keep)
+        return _SlowPointerCaller(address, runner, limit, stop, keep)
     state = _State(_HEADER_WORDS, (keep, runner))
-    _fill_header(state, address, runner, release_gil, limit)
+    _fill_header(state, address, runner, release_gil, limit, stop)
     return _builtin("wengert_call_pointer", _METH_O, state)
 
 
@@ -80,6 +81,7 @@ def make_array_caller(
     fixed: Sequence[tuple[Any, ArraySpec]] = (),
     release_gil: bool = True,
     limit: int = ALL_THREADS,
+    stop: int = 0,
     keep: Any = None,
 ) -> Callable[..., bool | None]:
     """A callable that takes arrays or tensors, puts their addresses into ``table``, and runs the plan with it.
@@ -94,11 +96,11 @@ def make_array_caller(
     runner = None if limit == 1 else pool.default()
     specs = [*given, *(spec for _, spec in fixed)]
     if not fast():
-        return _SlowArrayCaller(address, runner, limit, tuple(given), tuple(fixed), table, keep)
+        return _SlowArrayCaller(address, runner, limit, tuple(given), tuple(fixed), table, stop, keep)
     ndims = sum(len(spec.shape) for spec in specs)
     entries = _HEADER_WORDS + _ENTRY_WORDS * len(specs)
     state = _State(entries + ndims, (keep, runner, table, specs, fixed))
-    _fill_header(state, address, runner, release_gil, limit)
+    _fill_header(state, address, runner, release_gil, limit, stop)
     words = state.words
     words[_TABLE], words[_GIVEN], words[_TOTAL] = table.ctypes.data, len(given), len(specs)
     dims = entries
@@ -118,19 +120,29 @@ def make_array_caller(
 # -- without looking into objects ------------------------------------------------------------------
 
 
-def _runner(address: int, runner: pool.Pool | None, limit: int) -> Callable[[int], None]:
-    if runner is not None:
-        return lambda pointer: runner.run(address, pointer, limit)
+def _runner(address: int, runner: pool.Pool | None, limit: int, stop: int) -> Callable[[int], None]:
     plan = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int32, ctypes.c_int32, ctypes.c_void_p)(address)
-    return lambda pointer: plan(pointer, 0, 1, None)
+
+    def run(pointer: int) -> None:
+        try:
+            if runner is not None:
+                runner.run(address, pointer, limit)
+            else:
+                plan(pointer, 0, 1, None)
+        except SystemError as error:  # ctypes', about a function that returns with an exception
+            if stop:
+                ctypes.c_int64.from_address(stop).value = 0
+            raise error.__cause__ or error from None
+
+    return run
 
 
 class _SlowPointerCaller:
     """`make_caller` by ctypes, which always releases the GIL."""
 
-    def __init__(self, address: int, runner: pool.Pool | None, limit: int, keep: Any) -> None:
+    def __init__(self, address: int, runner: pool.Pool | None, limit: int, stop: int, keep: Any) -> None:
         self._keep = keep
-        self._run = _runner(address, runner, limit)
+        self._run = _runner(address, runner, limit, stop)
 
     def __call__(self, pointer: int) -> None:
         self._run(pointer)
@@ -147,10 +159,11 @@ class _SlowArrayCaller:
         given: tuple[ArraySpec, ...],
         fixed: tuple[tuple[Any, ArraySpec], ...],
         table: np.ndarray,
+        stop: int,
         keep: Any,
     ) -> None:
         self._keep = keep
-        self._run = _runner(address, runner, limit)
+        self._run = _runner(address, runner, limit, stop)
         self._given = given
         self._fixed = fixed
         self._table = table
@@ -190,8 +203,11 @@ class _State:
         self.words = np.zeros(n, np.int64)  # not ctypes': each length would be a new class, which waits for the GC
 
 
-def _fill_header(state: _State, address: int, runner: pool.Pool | None, release_gil: bool, limit: int) -> None:
+def _fill_header(
+    state: _State, address: int, runner: pool.Pool | None, release_gil: bool, limit: int, stop: int
+) -> None:
     words = state.words
+    words[_STOP] = stop
     words[_PLAN], words[_LIMIT], words[_RELEASE] = address, limit, release_gil
     words[_RUN] = 0 if runner is None else runner.symbols()["wengert_run"]
     words[_NDARRAY], words[_HANDLE] = id(np.ndarray), id(Handle)
@@ -295,8 +311,8 @@ define internal ptr @word(ptr %state, i64 %i) alwaysinline {{
   ret ptr %w
 }}
 
-; Run the plan, on the pool if the state has one, without the GIL if it says so.
-define internal void @run(ptr %state, ptr %args) {{
+; Run the plan, on the pool if the state has one, without the GIL if it says so. Whether it ended by an exception.
+define internal i1 @run(ptr %state, ptr %args) {{
 entry:
   %release = call ptr @word(ptr %state, i64 {_RELEASE})
   %keeps = icmp eq ptr %release, null
@@ -325,7 +341,16 @@ restore:
   call void @PyEval_RestoreThread(ptr %thread)
   br label %done
 done:
-  ret void
+  %stop = call ptr @word(ptr %state, i64 {_STOP})
+  %never = icmp eq ptr %stop, null
+  br i1 %never, label %fine, label %look
+look:
+  %stopped = load i64, ptr %stop
+  %ended = icmp ne i64 %stopped, 0
+  store i64 0, ptr %stop
+  ret i1 %ended
+fine:
+  ret i1 false
 }}
 
 define ptr @wengert_call_pointer(ptr %self, ptr %pointer) {{
@@ -342,7 +367,9 @@ check:
 fail:
   ret ptr null
 call:
-  call void @run(ptr %state, ptr %args)
+  %ended = call i1 @run(ptr %state, ptr %args)
+  br i1 %ended, label %fail, label %good
+good:
   call void @Py_IncRef(ptr @_Py_NoneStruct)
   ret ptr @_Py_NoneStruct
 }}
@@ -476,9 +503,13 @@ ready:
   %keeps = icmp eq ptr %release, null
   %holds = select i1 %keeps, i64 0, i64 %total
   call void @hold(ptr %entries, i64 %holds, i1 true)
-  call void @run(ptr %state, ptr %table)
+  %ended = call i1 @run(ptr %state, ptr %table)
   call void @hold(ptr %entries, i64 %holds, i1 false)
   store i64 0, ptr %busy.p
+  br i1 %ended, label %fail, label %good
+fail:
+  ret ptr null
+good:
   %yes = call ptr @PyBool_FromLong(i64 1)
   ret ptr %yes
 }}

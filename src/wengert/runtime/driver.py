@@ -2,7 +2,8 @@
 
 A record is a row of words: address of the kernel, its tiles (0: collective, all threads call it together), whether to
 wait for all threads first, how many operands, then for each operand a slot of the table and bytes from there on. So a
-program needs no code of its own besides its kernels, and equal kernels are one.
+program needs no code of its own besides its kernels, and equal kernels are one. Behind a loop that was interrupted
+kernels are skipped, but threads still wait for each other.
 
 The table begins with addresses and sizes that the driver itself reads; the other slots are buffers.
 """
@@ -17,7 +18,8 @@ from ..codegen.target import host
 from . import llvm, pool
 from .cache import get_object
 
-ARENA, SCRATCH, EACH, RECORDS, END, FIRST = range(6)  # slots; EACH: bytes of scratch memory a thread
+# Slots. EACH: bytes of scratch memory a thread; STOPPED: not 0 if an interrupt ends the program, STOP: its address.
+ARENA, SCRATCH, EACH, RECORDS, END, STOP, STOPPED, FIRST = range(8)
 OPERANDS = 4096  # of a kernel, at most: groups of single numbers have many (see schedule/groups.py)
 
 _BARRIER = "declare void @wengert_barrier(ptr, i32)"
@@ -34,6 +36,7 @@ entry:
   %scratch.0 = load ptr, ptr %scratch.p
   %each.p = getelementptr i64, ptr %table, i64 {EACH}
   %each = load i64, ptr %each.p
+  %stopped.p = getelementptr i64, ptr %table, i64 {STOPPED}
   %t = zext i32 %thread to i64
   %n = zext i32 %threads to i64
   %mine = mul i64 %t, %each
@@ -102,6 +105,10 @@ operand:
   %last = icmp uge i64 %i1, %count
   br i1 %last, label %call, label %operand
 call:
+  %stopped = load atomic i64, ptr %stopped.p monotonic, align 8
+  %goes.on = icmp eq i64 %stopped, 0
+  br i1 %goes.on, label %run, label %after
+run:
   call void %kernel(ptr %args, ptr %scratch, i64 %lo, i64 %hi, ptr %barrier)
   br label %after
 after:

@@ -14,11 +14,13 @@ from ..config import STATE
 from ..graph.aval import Aval
 from ..graph.graph import Graph
 from ..ops.base import OPS
-from . import cache, driver, llvm, pool
+from . import cache, driver, interrupt, llvm, pool
 from .blueprint import Array, Blueprint, Host, Looks, decode, encode
 from .call import ArraySpec, make_array_caller, make_caller
-from .driver import ARENA, EACH, END, FIRST, RECORDS, SCRATCH
+from .driver import ARENA, EACH, END, FIRST, RECORDS, SCRATCH, STOP, STOPPED
 from .fingerprint import fingerprint
+
+MOVED = 1 << 20  # bytes of a constant that is worth a copy
 
 
 def compiled(
@@ -52,7 +54,8 @@ class Program:
     """
 
     def __init__(self, blueprint: Blueprint, inputs: Sequence[Aval], outputs: Sequence[Aval]) -> None:
-        self.outputs, self.replaced, self.constants = blueprint.outputs, blueprint.replaced, blueprint.constants
+        self.outputs, self.replaced = blueprint.outputs, blueprint.replaced
+        self.constants = [_on_lines(c) for c in blueprint.constants]
         self.looks = blueprint.looks
         self.first_made = len(inputs)
         self.made = range(len(inputs), len(inputs) + blueprint.made)
@@ -74,13 +77,15 @@ class Program:
         self.table = np.zeros(FIRST + len(self.avals) + len(self.constants), np.uintp)
         self.table[ARENA], self.table[SCRATCH] = self.arena.ctypes.data, self.scratch.ctypes.data
         self.table[EACH] = blueprint.scratch
+        self.table[STOP] = self.stopped = self.table.ctypes.data + STOPPED * self.table.itemsize
         for i, value in enumerate(self.constants):
             self.table[FIRST + len(self.avals) + i] = value.ctypes.data
 
     def _link(self, b: Blueprint) -> None:
         addresses: list[int] = []
         if b.names:
-            self.library = llvm.load(b.objects, b.names, pool.symbols() if b.waits else None)
+            imports = (pool.symbols() if b.waits else {}) | (interrupt.symbols() if b.polls else {})
+            self.library = llvm.load(b.objects, b.names, imports)
             addresses = [self.library.address(name) for name in b.names]
         self.steps: list[Any] = [HostCall(s) if isinstance(s, Host) else driver.linked(s, addresses) for s in b.steps]
         self.enter(self.steps[0])
@@ -106,7 +111,7 @@ class Program:
         """
         arrays = [np.zeros(a.shape, a.dtype) for a in self.avals]
         self.table[FIRST : FIRST + len(arrays)] = [a.ctypes.data for a in arrays]
-        run = make_caller(driver.address(True), limit=1, keep=self)
+        run = make_caller(driver.address(True), limit=1, stop=self.stopped, keep=self)
         pointer = self.table.ctypes.data
         times: list[float] = []
         for words in [s for s in self.steps if not isinstance(s, HostCall)]:
@@ -130,7 +135,7 @@ class Program:
         head = make_array_caller(
             driver.address(self.limit == 1), [spec(i) for i in given], table=self.table,
             fixed=[(h, spec(i)) for h, i in fixed],
-            limit=self.limit, release_gil=self.limit > 1, keep=self,
+            limit=self.limit, release_gil=self.limit > 1, stop=self.stopped, keep=self,
         )  # fmt: skip
         return head if self.native else _Interleaved(self, head, given, fixed)
 
@@ -173,7 +178,8 @@ class _Interleaved:
     def __init__(self, program: Program, head: Any, given: Sequence[int], fixed: Sequence[tuple[Any, int]]) -> None:
         self.program, self.head, self.given, self.fixed = program, head, given, fixed
         self.pointer = program.table.ctypes.data
-        self.run = make_caller(driver.address(program.limit == 1), limit=program.limit, keep=program)
+        plan = driver.address(program.limit == 1)
+        self.run = make_caller(plan, limit=program.limit, stop=program.stopped, keep=program)
 
     def __call__(self, *arrays: Any) -> Any:
         program = self.program
@@ -203,6 +209,15 @@ class _Interleaved:
             return np.ndarray(x.shape, x.dtype, self.program.arena, x.offset, x.strides)
         flat = values[x.slot].reshape(-1)[x.offset // x.dtype.itemsize :]
         return np.lib.stride_tricks.as_strided(flat, x.shape, x.strides)
+
+
+def _on_lines(x: np.ndarray) -> np.ndarray:
+    """A constant where vectors of it do not lie across lines of the cache, unless it is large."""
+    if x.ctypes.data % 64 == 0 or not 64 <= x.nbytes <= MOVED:
+        return x
+    out = aligned(x.nbytes).view(x.dtype).reshape(x.shape)
+    out[...] = x
+    return out
 
 
 def aligned(size: int) -> np.ndarray:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..codegen.block import STOP as STOPPING
 from ..codegen.block import Block, HostStep, Temp, written_over
 from ..codegen.lower import module_text
 from ..codegen.plan import Launch, Place, entry, needs_barrier, scratch_bytes
@@ -25,7 +26,7 @@ from ..schedule.index import strides_of
 from ..schedule.roots import View
 from .blueprint import Array, Blueprint, Host, Looks
 from .cache import get_object
-from .driver import ARENA, FIRST, OPERANDS
+from .driver import ARENA, FIRST, OPERANDS, STOP
 
 SMALL_WORK = 4_000_000  # additions and bytes moved, below which waking threads costs more than they bring
 TRIES = 6  # at a memory budget: what kernels need for themselves is known when they are written
@@ -105,6 +106,8 @@ class Schedule:
             self.constants[n.seq] = np.asarray(n.value, order="C")
 
     def _place(self, v: Any) -> Place:
+        if v is STOPPING:
+            return Place(STOP, 0, v.nbytes)
         if isinstance(v, Temp):
             return Place(ARENA, self.layout.offsets[id(v)], v.nbytes)
         n = v.root
@@ -144,6 +147,7 @@ class Schedule:
             scratch=self.scratch,
             wide=sum(k.flops + k.bytes for k in shared) >= SMALL_WORK,
             waits=any(x.kernel.collective for x in self.launches),
+            polls=any(x.kernel.polls for x in self.launches),
             looks=self._looks(),
         )
 
@@ -187,10 +191,11 @@ def _records(launches: Sequence[Launch], number: dict[str, int]) -> np.ndarray:
     """The words that tell the driver what to run, with kernels by number."""
     words: list[int] = []
     waits = needs_barrier(launches)
-    for x, wait in zip(launches, waits, strict=True):
+    ends = [False, *[x.kernel.polls for x in launches]]
+    for x, wait, end in zip(launches, waits, ends, strict=False):
         assert 0 < len(x.places) <= OPERANDS, "operands of a kernel"
         tiles = 0 if x.kernel.collective else x.kernel.tiles
-        words += [number[x.kernel.function.name], tiles, int(wait), len(x.places)]
+        words += [number[x.kernel.function.name], tiles, int(wait or end), len(x.places)]
         for p in x.places:
             words += [p.slot, p.offset]
     return np.array(words, np.int64)
