@@ -57,7 +57,8 @@ class Blueprint(NamedTuple):
     ``outputs``: the number of each output's value; those at the positions ``replaced`` are written over an input.
     ``names``: the kernels' entries, which ``objects`` define. ``steps``: a `Host`, or words for the driver with
     kernels by number (`driver.linked`). ``arena``, ``scratch``: bytes between kernels, and of each thread.
-    ``wide``: whether more threads than one pay. ``waits``: whether kernels wait for each other.
+    ``wide``: whether more threads than one pay. ``waits``: whether kernels wait for each other. ``views``: the shape of
+    each output's memory and how it is seen from there (`memory.Movement`), where outputs may be views.
     """
 
     outputs: tuple[int, ...]
@@ -72,6 +73,7 @@ class Blueprint(NamedTuple):
     wide: bool
     waits: bool
     looks: Looks | None
+    views: tuple[Any, ...] = ()
 
 
 _TUPLES = {t.__name__: t for t in (Array, Host, Looks, Blueprint, Check)}
