@@ -8,7 +8,7 @@ the derivative itself is recorded or traced, bare arrays when nobody looks at it
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from ..graph.aval import Aval, describe
 from ..graph.handle import Handle, apply, lift
 from ..graph.node import ITEM, NO_ATTRS
 from ..graph.pattern import Pattern, dense, reduced_index
+from .heavy import HEAVY, fused
 from .scalar import NUMPY
 
 OPS: dict[str, Any] = {}  # name -> Op; Any, so that a family may use more of an op than the contract
@@ -61,6 +62,8 @@ class Op:
     False. For several results ``g`` and ``out`` are tuples and entries of ``g`` may be None.
     ``jvp(ts, out, xs)``: tangent of the result; entries of ``ts`` may be None.
     ``batch(size, xs, dims)``: the op over a mapped axis; returns results and their mapped axes.
+    ``add_adjoint(total, g, **attrs)``: optional; adds the adjoint of the only input to ``total`` in place,
+    for less than ``vjp`` costs.
     ``forward_with_pullback(values, attrs, need)``: optional; the results and a function
     ``(g, need) -> adjoints`` over arrays that uses what the forward pass kept. Reverse sweeps over
     arrays then call that instead of ``vjp``.
@@ -70,6 +73,7 @@ class Op:
     traits: frozenset[str] = frozenset()
     differentiable = True
     is_call = False  # a formula: `Call` alone
+    add_adjoint: Callable[..., None] | None = None
     forward_with_pullback: Callable[..., tuple[Any, Callable[..., Any]]] | None = None
 
     def __init_subclass__(cls) -> None:
@@ -229,8 +233,12 @@ class Elementwise(Op):
 
     def numpy(self, *xs: Any, **attrs: Any) -> Any:
         dtype = self.result_dtype(*[x.dtype for x in xs])
-        if self.ufunc is None and any(x.dtype in dt.HALF_NP for x in xs):  # ufuncs round once by themselves
-            xs = tuple([x.astype(np.float32) if x.dtype in dt.HALF_NP else x for x in xs])
+        if self.ufunc is None:
+            found = fused(self, xs, attrs, 1) if xs[0].size >= HEAVY else None
+            if found is not None:
+                return found
+            if any(x.dtype in dt.HALF_NP for x in xs):  # ufuncs round once by themselves
+                xs = tuple([x.astype(np.float32) if x.dtype in dt.HALF_NP else x for x in xs])
         out = self.compute(*xs, **attrs)
         return out if out.dtype is dtype else out.astype(dtype)
 
@@ -277,6 +285,10 @@ def scale(g: Any, partial: Any, adjoint: bool, out: Any, xs: Any, attrs: dict[st
         return g if partial == 1.0 else -g if partial == -1.0 else zeros_like(g)
     if partial is None:
         return None
+    if adjoint and type(g) is np.ndarray and g.size >= HEAVY:
+        found = fused(_scaled_by(partial), (g, out, *xs), attrs, 2)
+        if found is not None:
+            return found
     p = partial(out, *xs, **attrs) if attrs else partial(out, *xs)
     if type(p) is float:
         return g * p
@@ -286,6 +298,16 @@ def scale(g: Any, partial: Any, adjoint: bool, out: Any, xs: Any, attrs: dict[st
     if kind == "b":
         return OPS["where"](p, g, zeros_like(g))
     return g * (conj(p) if adjoint else p)
+
+
+@cache
+def _scaled_by(partial: Callable[..., Any]) -> Callable[..., Any]:
+    """An adjoint times a local derivative, as a function of the adjoint, the result and the operands."""
+
+    def adjoint(g: Any, out: Any, *xs: Any, **attrs: Any) -> Any:
+        return scale(g, partial, True, out, xs, attrs)
+
+    return adjoint
 
 
 class Linear(Op):

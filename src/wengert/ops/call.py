@@ -153,8 +153,9 @@ def _runner(graph: Graph) -> Callable[..., Any]:
     from ..runtime import eager
 
     run: Callable[..., Any] = graph.run
-    compiled = eager.native(graph) if eager.is_heavy(graph) else None
-    if compiled is not None:
+    if eager.is_heavy(graph):
+        by_pieces = keeps_arguments(graph, (True,) * len(graph.inputs))
+        compiled = eager.Kernels(eager.single(OPS["call"], graph.in_avals, {"graph": graph}) if by_pieces else graph)
         run = (lambda *xs: compiled(*xs)[0]) if graph.single else compiled
     graph.derived["runner"] = run
     return run
@@ -204,11 +205,13 @@ def split(graph: Graph, need: tuple[bool, ...]) -> Split:
 
 
 def _make_split(graph: Graph, need: tuple[bool, ...]) -> Split:
+    from ..runtime import eager
     from ..transform.reverse import reverse
 
     with tracing():
         xs = [symbol(a, n) for a, n in zip(graph.in_avals, need, strict=True)]
-        outs = graph.replay(xs, inline=True)
+        by_pieces = eager.is_heavy(graph) and keeps_arguments(graph, need)
+        outs = items(OPS["call"](*xs, graph=graph)) if by_pieces else graph.replay(xs, inline=True)
         gs = [symbol(o.aval, True) for o in outs]
         inputs = [_node(x) for x in xs]
         wrt = [n for n, wanted in zip(inputs, need, strict=True) if wanted]
@@ -216,33 +219,30 @@ def _make_split(graph: Graph, need: tuple[bool, ...]) -> Split:
         found = reverse([o for o, _ in live], [g for _, g in live], wrt, raw=False)
         zeros = [OPS["fill"](of_node(n), value=0) if f is None else f for f, n in zip(found, wrt, strict=True)]
     ends, seeds, grads = [_node(o) for o in outs], [_node(g) for g in gs], [_node(z) for z in zeros]
+    joint = Graph((*inputs, *seeds), (*ends, *grads), graph.name)
+    forward, backward = _functions(joint, len(inputs), len(ends))
+    return forward, _with_gaps(backward, need), len(ends)
+
+
+def _functions(joint: Graph, given: int, results: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """The two halves of a graph (inputs, adjoints) -> (results, adjoints) over arrays: on kernels if it is heavy."""
+    from ..runtime import eager
+
+    if eager.is_heavy(joint):
+        from ..runtime.halves import halves
+
+        return halves(joint, given, results)
+    inputs, seeds = joint.inputs[:given], joint.inputs[given:]
+    ends, grads = joint.outputs[:results], joint.outputs[results:]
     known = {n.seq for n in inputs}
     first = [n for n in ancestors(ends) if n.seq not in known]
     computed = known | {n.seq for n in first}
     later = ancestors(grads, stop=lambda n: n.seq in computed)
-    given = {n.seq for n in seeds}
+    taken = {n.seq for n in seeds}
     kept = [n for n in later if n.seq in computed and (n.op is not None or n.seq in known)]
-    body = [n for n in later if n.seq not in given and n not in kept]
-    forward, backward = _functions(graph, inputs, first, [*ends, *kept], [*kept, *seeds], body, grads)
-    return forward, _with_gaps(backward, need), len(ends)
-
-
-def _functions(
-    graph: Graph, inputs: list[Node], first: list[Node], outs: list[Node], given: list[Node], body: list[Node],
-    grads: list[Node],
-) -> tuple[Callable[..., Any], Callable[..., Any]]:  # fmt: skip
-    """The two halves over arrays: on kernels where they are large, else on NumPy."""
-    from ..runtime import eager
-
-    if eager.is_heavy(graph):
-        halves = (
-            eager.native(Graph(tuple(inputs), tuple(outs), graph.name)),
-            eager.native(Graph(tuple(given), tuple(grads), f"{graph.name} backward")),
-        )
-        if halves[0] is not None and halves[1] is not None:
-            return halves[0], halves[1]
-    forward = straight_line(inputs, first, outs, False, graph.name)
-    return forward, straight_line(given, body, grads, False, f"{graph.name} backward")
+    body = [n for n in later if n.seq not in taken and n not in kept]
+    forward = straight_line(inputs, first, [*ends, *kept], False, joint.name)
+    return forward, straight_line([*kept, *seeds], body, grads, False, f"{joint.name} backward")
 
 
 def _with_gaps(backward: Callable[..., Any], need: tuple[bool, ...]) -> Callable[..., Any]:

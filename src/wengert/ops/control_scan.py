@@ -34,6 +34,7 @@ from .control_graphs import (
     varies,
     zero_node,
 )
+from .heavy import kernels, loop
 from .testpoints import floats
 
 
@@ -84,6 +85,9 @@ class Scan(Opaque):
 
     def numpy(self, *xs: Any, **attrs: Any) -> Any:
         lay, n, keep = Layout.of(attrs), attrs["length"], attrs["keep"]
+        whole = loop(self, lay.body, xs, attrs)
+        if whole is not None:
+            return kernels(whole)(*xs)
         consts, carry, arrays = lay.parts(xs)
         c, step = lay.carries, function(lay.body)
         stacks = [np.empty((n, *a.shape), a.dtype) for a in self._stacked(lay, keep)]
@@ -110,6 +114,9 @@ class Scan(Opaque):
         if attrs["keep"]:
             return self.numpy(*values, **attrs), lambda g, need: self.vjp(g, None, values, need, **attrs)
         lay, n = Layout.of(attrs), attrs["length"]
+        whole = loop(self, lay.body, values, attrs)
+        if whole is not None:
+            return OPS["call"].forward_with_pullback(values, {"graph": whole}, need)
         consts, carry, arrays = lay.parts(values)
         varying = self._varying(lay, tuple(need))
         steps = order(n, attrs["reverse"])

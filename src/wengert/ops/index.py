@@ -16,6 +16,7 @@ from ..errors import DTypeError, IndexRangeError, ShapeError, message
 from ..graph.aval import Aval, describe
 from ..graph.handle import Handle
 from .base import OPS, Linear, Op, Sample, dtype_of, shape_of, to_front, total, zeros_like
+from .heavy import HEAVY, computed, large
 from .movement import constant
 from .testpoints import complexes, floats, noncontiguous
 
@@ -139,17 +140,20 @@ class TakeRows(Linear):
 def sum_rows(g: Any, index: Any, n: int) -> Any:
     """Zeros of ``n`` rows, with the rows of ``g`` added at ``index`` (both flat in their rows).
 
-    np.add.at is slow for rows. Here rows are written at once, so that of equal indices the last one
-    stays, and the others are added: a few at a time, or, where one index comes often, sorted.
+    np.add.at is slow for rows. Large ones are left to a kernel. Else rows are written at once, so that of equal
+    indices the last one stays, and the others are added: a few at a time, or, where one index comes often, sorted.
     """
     width = math.prod(g.shape[1:])
     if not index.size or not width:
         return np.zeros((n, *g.shape[1:]), g.dtype)
     if index.min() < -n or index.max() >= n:
         raise out_of_range("add_rows", index, n)
-    index = wrapped(index, n)
     if width == 1:
-        return _sum_scalars(g.reshape(-1), index, n).reshape(n, *g.shape[1:])
+        return _sum_scalars(g.reshape(-1), wrapped(index, n), n).reshape(n, *g.shape[1:])
+    found = large(OPS["add_rows"], (g, index), {"n": n})
+    if found is not None:
+        return found
+    index = wrapped(index, n)
     out = np.zeros((n, *g.shape[1:]), g.dtype)
     out[index] = g
     lost = _lost(index, n)
@@ -329,6 +333,10 @@ class Gather(Linear):
     def numpy(self, *xs: Any, **attrs: Any) -> Any:
         x, index = xs
         dim = attrs["dim"]
+        if index.size >= HEAVY and -x.shape[dim] <= index.min() and index.max() < x.shape[dim]:
+            found = computed(self, xs, attrs)
+            if found is not None:
+                return found
         try:
             return np.take_along_axis(x, index, dim)
         except IndexError:
@@ -373,6 +381,9 @@ class ScatterAdd(Linear):
         shape = (*g.shape[:dim], n, *g.shape[dim + 1 :])
         if index.size and (index.min() < -n or index.max() >= n):
             raise out_of_range(self.name, index, n, dim)
+        found = large(self, xs, attrs)
+        if found is not None:
+            return found
         if index.dtype != dt.NP_INT64:
             index = index.astype(np.int64)
         if index.shape[dim] == 1 and all(

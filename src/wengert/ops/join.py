@@ -10,6 +10,7 @@ import numpy as np
 from ..errors import DTypeError, ShapeError, message
 from ..graph.aval import Aval, describe
 from .base import OPS, Linear, Sample, shape_of, to_front, zeros_like
+from .movement import filled_like
 from .testpoints import complexes, floats, noncontiguous
 
 
@@ -79,8 +80,7 @@ class Pad(Linear):
     def numpy(self, *xs: Any, **attrs: Any) -> Any:
         x, pads = xs[0], attrs["pads"]
         shape = [a + n + b for n, (a, b) in zip(x.shape, pads, strict=True)]
-        value = attrs.get("value", 0)
-        out = np.zeros(shape, x.dtype) if value == 0 else np.full(shape, value, x.dtype)
+        out = filled_like(x, shape, attrs.get("value", 0))
         out[tuple([slice(a, a + n) for n, (a, _) in zip(x.shape, pads, strict=True)])] = x
         return out
 

@@ -186,6 +186,9 @@ class Slice(Movement):
     def transpose(self, g: Any, i: int, *xs: Any, **attrs: Any) -> Any:
         return OPS["unslice"](g, spec=attrs["spec"], shape=shape_of(xs[0]))
 
+    def add_adjoint(self, total: Any, g: Any, **attrs: Any) -> None:
+        total[(*[slice(*t) for t in attrs["spec"]], ...)] += g
+
     def put(self, whole: Any, part: Any, **attrs: Any) -> Any:
         return OPS["set_slice"](whole, part, **attrs)
 
@@ -197,6 +200,16 @@ class Slice(Movement):
         yield Sample(floats(5, 3), attrs={"spec": ((4, None, -2), (0, 3, 2))}, label="negative step")
         yield Sample(floats(3, 2), attrs={"spec": ((1, 1, 1), (0, 2, 1))}, label="to empty")
         yield Sample(floats(), attrs={"spec": ()}, label="0-d")
+
+
+def filled_like(x: Any, shape: Sequence[int], value: float = 0) -> Any:
+    """An array of another shape full of a number, with its axes in memory in the order that those of ``x`` have."""
+    if x.flags.c_contiguous:
+        return np.zeros(shape, x.dtype) if value == 0 else np.full(shape, value, x.dtype)
+    order = sorted(range(x.ndim), key=lambda i: (-x.strides[i], i))
+    lying = [shape[i] for i in order]
+    out = np.zeros(lying, x.dtype) if value == 0 else np.full(lying, value, x.dtype)
+    return out.transpose(sorted(range(x.ndim), key=order.__getitem__))
 
 
 class Unslice(Linear):
@@ -213,7 +226,7 @@ class Unslice(Linear):
         return avals[0].with_shape(attrs["shape"])
 
     def numpy(self, *xs: Any, **attrs: Any) -> Any:
-        out = np.zeros(attrs["shape"], xs[0].dtype)
+        out = filled_like(xs[0], attrs["shape"])
         out[tuple([slice(*t) for t in attrs["spec"]])] = xs[0]
         return out
 

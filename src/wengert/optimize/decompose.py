@@ -63,6 +63,28 @@ def whole_rows(rw: Rewriter, op: Any, xs: tuple[Node, ...], attrs: dict[str, Any
     return _make(rw, "add_rows", like, x, index.inputs[0], n=attrs["n"], axis=dim) if dim == 0 else None
 
 
+def lanes(rw: Rewriter, op: Any, xs: tuple[Node, ...], attrs: dict[str, Any], like: Node) -> Any:
+    """Elements added up along one axis are rows of one element, added up at places in the flat result."""
+    g, index = xs
+    dim, n = attrs["dim"], attrs["n"]
+    shape = (*g.shape[:dim], n, *g.shape[dim + 1 :])
+    if index.aval.dtype != dt.NP_INT64:
+        index = _make(rw, "cast", like, index, dtype=dt.NP_INT64)
+    before, after = math.prod(g.shape[:dim]), math.prod(g.shape[dim + 1 :])
+    places = index.aval.with_shape((before, g.shape[dim], after))
+    index = rw.reshape(index, places.shape, like)
+    negative = _make(rw, "lt", like, index, rw.number(0, places))
+    index = _make(rw, "where", like, negative, _make(rw, "add", like, index, rw.number(n, places)), index)
+    flat = _make(rw, "mul", like, index, rw.number(after, places))
+    for count, step, axes in ((before, n * after, (1, 2)), (after, 1, (0, 1))):
+        if count > 1:
+            starts = rw.constant(np.arange(count, dtype=np.int64) * step)
+            flat = _make(rw, "add", like, flat, _make(rw, "expand", like, starts, shape=places.shape, axes=axes))
+    size = (g.aval.size,)
+    rows = _make(rw, "add_rows", like, rw.reshape(g, size, like), rw.reshape(flat, size, like), n=math.prod(shape))
+    return rw.reshape(rows, shape, like)
+
+
 def _argmax_behind(index: Node, dim: int) -> Node | None:
     """The `window_argmax` whose flattened result an index into (N, C, positions) is."""
     while index.op is not None and index.op.name == "reshape":
@@ -207,7 +229,7 @@ def _is_outer(n: Node) -> bool:
 
 def _table() -> dict[str, Sequence[Rule]]:
     table: dict[str, list[Rule]] = {name: list(found) for name, found in rules().items()}
-    table["scatter_add"] += [picked_class, whole_rows, pooled]
+    table["scatter_add"] += [picked_class, whole_rows, pooled, lanes]
     table["gather"] += [whole_rows, pooled]
     table["windows"].append(one_window)
     table["unwindows"].append(tiled_windows)

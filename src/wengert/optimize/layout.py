@@ -67,12 +67,15 @@ def pool_channels_last(rw: Rewriter, op: Any, xs: tuple[Node, ...], attrs: dict[
 
 
 def through_elementwise(rw: Rewriter, op: Any, xs: tuple[Node, ...], attrs: dict[str, Any], like: Node) -> Any:
-    """op(permute(x), permute(y)) is permute(op(x, y)), where every operand is permuted alike, or costs nothing to."""
+    """op(permute(x), permute(y)) is permute(op(x, y)), where every operand is permuted alike, or costs nothing to.
+
+    Beside an input that is not, something is turned around in any case: then the input.
+    """
     order = next((o for o in map(order_of, xs) if o is not None), None)
     if order is None or not _is_layout(order):
         return None
     back = inverse(order)
-    if not all(order_of(x) == order or _is_free(x) for x in xs):
+    if not all(order_of(x) == order or _is_free(x) or x.op is None for x in xs):
         return None
     inner = tuple([permuted(rw, x, back, like) for x in xs])
     return permuted(rw, rw.make(op.name, inner, attrs, like), order, like)
@@ -82,6 +85,11 @@ def _is_layout(order: Order) -> bool:
     """Whether a permutation only brings the last axis to position 1."""
     rank = len(order)
     return rank > 2 and order == inverse((0, *range(2, rank), 1))
+
+
+def _is_given(n: Node) -> bool:
+    """Whether an input lies with its channels last."""
+    return n.op.name == "permute" and _is_layout(n.attrs["order"]) and n.inputs[0].op is None
 
 
 def _is_free(x: Node) -> bool:
@@ -166,8 +174,8 @@ def _table() -> dict[str, Sequence[Rule]]:
 
 
 def layout(graph: Graph) -> Graph:
-    """Convolutions with channels last, if there are any."""
-    if not any(n.op is not None and n.op.name == "conv" for n in graph.nodes):
+    """Convolutions with channels last, and what is given so, if there is any."""
+    if not any(n.op is not None and (n.op.name == "conv" or _is_given(n)) for n in graph.nodes):
         return graph
     return Rewriter(_table()).run(graph)
 

@@ -77,7 +77,10 @@ class Rewriter:
     def run(self, graph: Graph) -> Graph:
         """The graph built anew; its inputs are leaves without values."""
         inputs = tuple([Node(None, (), NO_ATTRS, None, n.aval, False, n.code, n.lasti, n.scope) for n in graph.inputs])
-        env: dict[int, Any] = {n.seq: m for n, m in zip(graph.inputs, inputs, strict=True)}
+        return self.onto(graph, inputs, {n.seq: m for n, m in zip(graph.inputs, inputs, strict=True)})
+
+    def onto(self, graph: Graph, inputs: tuple[Node, ...], env: dict[int, Any]) -> Graph:
+        """The graph on other inputs; ``env``: what its own are now, by seq."""
         self._nodes(graph.nodes, env)
         return Graph(inputs, tuple([env[n.seq] for n in graph.outputs]), graph.name, 0, graph.single)
 

@@ -58,7 +58,8 @@ class Blueprint(NamedTuple):
     ``names``: the kernels' entries, which ``objects`` define. ``steps``: a `Host`, or words for the driver with
     kernels by number (`driver.linked`). ``arena``, ``scratch``: bytes between kernels, and of each thread.
     ``wide``: whether more threads than one pay. ``waits``: whether kernels wait for each other. ``polls``: whether
-    loops ask for interrupts.
+    loops ask for interrupts. ``views``: the shape of each output's memory and how it is seen from there
+    (`memory.Movement`), where outputs may be views.
     """
 
     outputs: tuple[int, ...]
@@ -74,6 +75,7 @@ class Blueprint(NamedTuple):
     waits: bool
     polls: bool
     looks: Looks | None
+    views: tuple[Any, ...] = ()
 
 
 _TUPLES = {t.__name__: t for t in (Array, Host, Looks, Blueprint, Check)}

@@ -1,7 +1,10 @@
-"""Eager mode's heavy work on generated kernels: calls of formulas, and convolutions, over large arrays.
+"""Eager mode's heavy work on generated kernels: calls of formulas, loops, and single ops, over large arrays.
 
 Each graph is compiled when it first meets large arrays, and its object code is kept on disk, so nobody waits twice.
 Small arrays stay with NumPy, which answers before native code could. ``WENGERT_EAGER_KERNELS=0`` leaves all to NumPy.
+
+Kernels take arrays as they lie in memory, and leave results as suits them: a convolution's has its channels last
+behind a shape that has them first, and whatever reads it next gets kernels for that order. Nothing is turned around.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -18,14 +21,17 @@ from ..graph.aval import Aval
 from ..graph.graph import Graph
 from ..graph.handle import symbol
 from ..graph.trace import tracing
-from ..ops.base import OPS
+from ..ops.heavy import HEAVY
 from .driver import ARENA, SCRATCH
+from .memory import Layout, held_graph, laid, seen
 
 if TYPE_CHECKING:
     from .program import Program
 
-HEAVY = 1 << 15  # elements of the largest array, from which on kernels pay
 KEPT = 256  # ops with their shapes whose kernels are kept loaded
+LAYOUTS = 6  # combinations of layouts that a graph gets kernels for; operands in others are copied
+
+DEAR = 16  # additions for an element, from which on an op alone takes its time, and passes over memory do not matter
 
 ENABLED = os.environ.get("WENGERT_EAGER_KERNELS", "1") not in ("", "0")
 
@@ -34,49 +40,134 @@ class _Shared(threading.local):
     """Memory between kernels, of which one call at a time has need in a thread."""
 
     def __init__(self) -> None:
-        self.arena = self.scratch = np.empty(0, np.uint8)
+        self.memory: dict[int, np.ndarray] = {}
+        self.sizes = {ARENA: -1, SCRATCH: -1}
+        self.addresses = {ARENA: 0, SCRATCH: 0}
 
     def lend(self, program: Program) -> None:
         """Let a program use it."""
-        from .program import aligned
+        for slot, size in ((ARENA, program.arena.nbytes), (SCRATCH, program.scratch.nbytes)):
+            if self.sizes[slot] < size:
+                from .program import aligned
 
-        if self.arena.nbytes < program.arena.nbytes:
-            self.arena = aligned(program.arena.nbytes)
-        if self.scratch.nbytes < program.scratch.nbytes:
-            self.scratch = aligned(program.scratch.nbytes)
-        program.table[ARENA], program.table[SCRATCH] = self.arena.ctypes.data, self.scratch.ctypes.data
+                found = self.memory[slot] = aligned(size)
+                self.sizes[slot], self.addresses[slot] = size, found.ctypes.data
+            program.table[slot] = self.addresses[slot]
 
 
 _SHARED = _Shared()
 
 
 class Native:
-    """A program as a function of arrays."""
+    """A program as a function of arrays.
 
-    def __init__(self, program: Program) -> None:
-        self.program = program
+    ``shares``: an output that is an input may be that array itself; else it gets memory of its own, as the others do.
+    """
+
+    def __init__(self, program: Program, shares: bool = False) -> None:
+        self.program, self.shares = program, shares
         self.inputs = program.avals[: program.first_made]
         self.specs = [(a.shape, a.dtype) for a in program.avals[program.first_made :]]
         self.run = program.caller(range(len(program.avals)))
         self.lock = threading.Lock()
 
     def __call__(self, *arrays: Any) -> tuple[Any, ...]:
-        """The outputs, in memory of their own."""
+        """The outputs."""
+        found = self.on(arrays)
+        if found is None:
+            found = self.on([np.array(x, a.dtype, order="C") for x, a in zip(arrays, self.inputs, strict=True)])
+        if found is None:
+            raise RuntimeError("kernels do not take these arrays")
+        return found
+
+    def on(self, arrays: Sequence[Any]) -> tuple[Any, ...] | None:
+        """The outputs; None unless all arrays are aligned, in row-major memory."""
         outs = [np.empty(shape, dtype) for shape, dtype in self.specs]
         with self.lock:
             if self.program.native:  # NumPy's steps look into the program's own memory
                 _SHARED.lend(self.program)
             if self.run(*arrays, *outs) is not True:
-                plain = [np.array(x, a.dtype, order="C") for x, a in zip(arrays, self.inputs, strict=True)]
-                if self.run(*plain, *outs) is not True:
-                    raise RuntimeError("kernels do not take these arrays")
+                return None
         first = len(arrays)
         return tuple([outs[i - first] if i in self.program.made else self._known(i, arrays)
                       for i in self.program.outputs])  # fmt: skip
 
     def _known(self, number: int, arrays: Sequence[Any]) -> Any:
         """An output that is an input or a constant."""
-        return np.array(arrays[number] if number < len(arrays) else self.program.known(number))
+        if number >= len(arrays):
+            return np.array(self.program.known(number))
+        return arrays[number] if self.shares else np.array(arrays[number])
+
+
+class Kernels:
+    """A graph as a function of arrays, run by kernels; by NumPy if it has ops that only NumPy computes.
+
+    For each way in which its arguments lie in memory it has a program. ``shares`` is that of `Native`.
+    """
+
+    def __init__(self, graph: Graph, shares: bool = False) -> None:
+        self.graph, self.shares = graph, shares
+        self.known: dict[tuple[Layout, ...], _Lying] = {}
+        self.latest: _Lying | None = None
+        self.usable = True
+
+    def __call__(self, *arrays: Any) -> tuple[Any, ...]:
+        """The outputs."""
+        found = self.on(arrays)
+        if found is not None:
+            return found
+        out = self.graph.run(*arrays)
+        return (out,) if self.graph.single else out
+
+    def on(self, arrays: Sequence[Any]) -> tuple[Any, ...] | None:
+        """The outputs; None if some op has no kernel."""
+        found = None if self.latest is None else self.latest(arrays)
+        if found is not None or not self.usable:
+            return found
+        avals = self.graph.in_avals
+        lying = [laid(x, a) for x, a in zip(arrays, avals, strict=True)]
+        if len(self.known) >= LAYOUTS and tuple([lay for _, lay in lying]) not in self.known:
+            lying = [laid(np.array(x, order="C"), a) for (x, _), a in zip(lying, avals, strict=True)]
+        self.latest = self._for(tuple([lay for _, lay in lying]))
+        if self.latest is None:
+            return None
+        found = self.latest([x for x, _ in lying])
+        if found is None:
+            raise RuntimeError("kernels do not take these arrays")
+        return found
+
+    def _for(self, layouts: tuple[Layout, ...]) -> _Lying | None:
+        """The program for arrays that lie so in memory."""
+        if layouts not in self.known:
+            from .program import compiled
+
+            program = compiled(held_graph(self.graph, layouts), views=True)
+            self.usable = program.native
+            if not program.native:
+                return None
+            self.known[layouts] = _Lying(self.graph.name, layouts, Native(program, self.shares))
+        return self.known[layouts]
+
+
+class _Lying:
+    """A function of arrays that lie in memory in a given way."""
+
+    def __init__(self, name: str, layouts: Sequence[Layout], native: Native) -> None:
+        self.name, self.native = name, native
+        self.layouts = [None if lay.is_plain else lay for lay in layouts]
+        self.movements = native.program.movements
+
+    def __call__(self, arrays: Sequence[Any]) -> tuple[Any, ...] | None:
+        """The outputs; None if the arrays lie otherwise."""
+        try:
+            held = [x if lay is None else lay.held(x) for x, lay in zip(arrays, self.layouts, strict=True)]
+        except ValueError:  # an array that is still to be repeated has fewer axes
+            return None
+        found = self.native.on(held)
+        return None if found is None else tuple([seen(x, m) for x, m in zip(found, self.movements, strict=True)])
+
+
+# -- single ops and loops ------------------------------------------------------------------------
 
 
 def is_heavy(graph: Graph) -> bool:
@@ -84,50 +175,56 @@ def is_heavy(graph: Graph) -> bool:
     return ENABLED and max((a.size for a in (*graph.in_avals, *graph.out_avals)), default=0) >= HEAVY
 
 
-def native(graph: Graph) -> Native | None:
-    """A graph's function on kernels; None if it has ops that only NumPy computes."""
-    from .program import compiled
-
-    program = compiled(graph)
-    return Native(program) if program.native else None
+_ops: OrderedDict[Any, _Function] = OrderedDict()
 
 
-# -- single ops ------------------------------------------------------------------------------------
+class _Function(NamedTuple):
+    """A function of ops on kernels, and which of its arguments it reads."""
 
-_ops: OrderedDict[Any, Callable[..., Any] | None] = OrderedDict()
+    kernels: Kernels
+    reads: tuple[int, ...]
 
 
-def compute(op: Any, arrays: Sequence[Any], attrs: dict[str, Any]) -> Any:
-    """An op on large arrays; None if NumPy should compute it."""
+def compute(
+    f: Callable[..., Any], avals: Sequence[Aval], arrays: Sequence[Any], attrs: dict[str, Any], least: int = 1
+) -> Any:
+    """The result of an op, or of a function of at least so many, on large arrays; None if NumPy should compute it."""
     if not ENABLED:
         return None
-    orders = [_order(x) for x in arrays]
-    plain = [np.ascontiguousarray(x) if o is None else x.transpose(o) for x, o in zip(arrays, orders, strict=True)]
-    orders = [tuple(range(x.ndim)) if o is None else o for x, o in zip(arrays, orders, strict=True)]
-    key = (op.name, tuple((x.shape, x.dtype.num) for x in plain), tuple(orders), repr(attrs))
-    if key not in _ops:
-        _ops[key] = native(_graph_of(op, plain, orders, attrs))
+    key = (f, *avals, *attrs.items())
+    found = _ops.get(key)
+    if found is None:
+        found = _ops[key] = _function(single(f, avals, attrs), least)
         if len(_ops) > KEPT:
             _ops.popitem(last=False)
-    found = _ops[key]
-    return None if found is None else found(*plain)[0]
+    out = found.kernels.on([arrays[i] for i in found.reads])
+    return None if out is None else out[0]
 
 
-def _order(x: Any) -> tuple[int, ...] | None:
-    """The permutation under which an array lies in row-major memory; None if there is none."""
-    if x.flags.c_contiguous:
-        return tuple(range(x.ndim))
-    order = tuple(sorted(range(x.ndim), key=lambda i: (-x.strides[i], i)))
-    return order if x.transpose(order).flags.c_contiguous else None
+def _function(graph: Graph, least: int) -> _Function:
+    from ..schedule.kinds import cost
+
+    read = {x.seq for n in graph.nodes for x in n.inputs}
+    reads = tuple([i for i, n in enumerate(graph.inputs) if n.seq in read])
+    kernels = Kernels(Graph(tuple([graph.inputs[i] for i in reads]), graph.outputs, graph.name))
+    kernels.usable = len(graph) >= least and (
+        least == 1 or all(cost(n) <= DEAR for n in graph.nodes if n.op is not None)
+    )
+    return _Function(kernels, reads)
 
 
-def _graph_of(op: Any, arrays: Sequence[Any], orders: Sequence[tuple[int, ...]], attrs: dict[str, Any]) -> Graph:
-    """The op on arrays as they lie in memory."""
+def single(f: Callable[..., Any], avals: Sequence[Aval], attrs: dict[str, Any]) -> Graph:
+    """An op, or a function of ops, as a graph."""
     with tracing():
-        inputs = [symbol(Aval(x.shape, x.dtype), False) for x in arrays]
-        turned = []
-        for x, order in zip(inputs, orders, strict=True):
-            inverse = tuple(sorted(range(len(order)), key=order.__getitem__))
-            turned.append(x if inverse == tuple(range(len(order))) else OPS["permute"](x, order=inverse))
-        out = op(*turned, **attrs)
-    return Graph(tuple([x._node for x in inputs]), (out._node,), op.name, single=True)
+        inputs = [symbol(a, False) for a in avals]
+        out = f(*inputs, **attrs)
+    outs = tuple([x._node for x in out]) if type(out) is tuple else (out._node,)
+    name = getattr(f, "name", None) or f.__name__
+    return Graph(tuple([x._node for x in inputs]), outs, name, single=type(out) is not tuple)
+
+
+def is_native(graph: Graph) -> bool:
+    """Whether kernels can do all that a graph does."""
+    from .scheduling import Schedule
+
+    return Schedule(graph).native

@@ -24,21 +24,22 @@ MOVED = 1 << 20  # bytes of a constant that is worth a copy
 
 
 def compiled(
-    graph: Graph, replaced: Sequence[tuple[int, int]] = (), looks: bool = False, budget: int | None = None
-) -> Program:
+    graph: Graph, replaced: Sequence[tuple[int, int]] = (), looks: bool = False, budget: int | None = None,
+    views: bool = False,
+) -> Program:  # fmt: skip
     """The program of a graph, made before or now; the arguments are those of `scheduling.Schedule`.
 
     ``WENGERT_DUMP`` and ``WENGERT_CHECK`` want to see passes and kernels, and so have everything made anew.
     """
     replaced = tuple(replaced)
     watched = any(os.environ.get(f"WENGERT_{name}", "0") not in ("", "0") for name in ("DUMP", "CHECK"))
-    key = None if watched or cache.directory() is None else fingerprint(graph, replaced, looks, budget)
+    key = None if watched or cache.directory() is None else fingerprint(graph, replaced, looks, budget, views)
     content = None if key is None else cache.read(key, cache.PROGRAM)
     blueprint = None if content is None else decode(content)
     if blueprint is None:
         from .scheduling import Schedule
 
-        blueprint = Schedule(graph, replaced, looks, budget).blueprint()
+        blueprint = Schedule(graph, replaced, looks, budget, views=views).blueprint()
         content = None if key is None else encode(blueprint)
         if key is not None and content is not None:
             cache.write(key, cache.PROGRAM, content)
@@ -50,13 +51,17 @@ class Program:
     """A compiled graph. Values have numbers, as the blueprint says, and slots of the driver's table behind those of it.
 
     ``avals``: of the inputs and of what is made for outside. ``made``: the numbers of the latter, ``outputs``: of the
-    results; those at the positions ``replaced`` are inputs that are written over.
+    results; those at the positions ``replaced`` are inputs that are written over. ``movements``: how results are seen
+    in the memory of those values, where they may be views.
     """
 
     def __init__(self, blueprint: Blueprint, inputs: Sequence[Aval], outputs: Sequence[Aval]) -> None:
         self.outputs, self.replaced = blueprint.outputs, blueprint.replaced
         self.constants = [_on_lines(c) for c in blueprint.constants]
         self.looks = blueprint.looks
+        self.movements = [movement for _, movement in blueprint.views]
+        if blueprint.views:
+            outputs = [a.with_shape(shape) for a, (shape, _) in zip(outputs, blueprint.views, strict=True)]
         self.first_made = len(inputs)
         self.made = range(len(inputs), len(inputs) + blueprint.made)
         of_outputs = dict(zip(self.outputs, outputs, strict=True))

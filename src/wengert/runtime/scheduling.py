@@ -27,6 +27,7 @@ from ..schedule.roots import View
 from .blueprint import Array, Blueprint, Host, Looks
 from .cache import get_object
 from .driver import ARENA, FIRST, OPERANDS, STOP
+from .memory import Movement, behind
 
 SMALL_WORK = 4_000_000  # additions and bytes moved, below which waking threads costs more than they bring
 TRIES = 6  # at a memory budget: what kernels need for themselves is known when they are written
@@ -36,16 +37,19 @@ class Schedule:
     """A graph as it will run. ``replaced``: outputs (by position) and the inputs that they may be written over.
 
     ``looks``: also find out what must hold of the inputs. ``budget``: bytes that a call may need (see `peak`).
-    Without ``passes`` the graph stays as it is.
+    Without ``passes`` the graph stays as it is. ``views``: outputs may be views of what is computed.
     """
 
     def __init__(
         self, traced: Graph, replaced: Sequence[tuple[int, int]] = (), looks: bool = False, budget: int | None = None,
-        passes: bool = True,
+        passes: bool = True, views: bool = False,
     ) -> None:  # fmt: skip
         self.log: list[tuple[str, int, int]] = []
         found: list[Checks] = []
         self.graph = optimise(traced, self.log, found if looks else None) if passes else traced
+        self.views: list[tuple[Node, Movement]] = [behind(n) for n in self.graph.outputs] if views else []
+        if views:
+            self.graph = Graph(self.graph.inputs, tuple([n for n, _ in self.views]), traced.name)
         self.checks = found[0] if found and found[0].all else None
         self.traced = traced
         self.target = host()
@@ -129,6 +133,11 @@ class Schedule:
         self.launches: list[Launch] = [x for s in self.steps if isinstance(s, list) for x in s]
         self.scratch = scratch_bytes(self.launches)
 
+    @property
+    def native(self) -> bool:
+        """Whether no step is left to NumPy."""
+        return len(self.steps) == 1
+
     def blueprint(self) -> Blueprint:
         """All of it as data, kernels compiled."""
         functions = {x.kernel.function.name: entry(x.kernel.function) for x in self.launches}
@@ -149,6 +158,7 @@ class Schedule:
             waits=any(x.kernel.collective for x in self.launches),
             polls=any(x.kernel.polls for x in self.launches),
             looks=self._looks(),
+            views=tuple([(n.shape, movement) for n, movement in self.views]),
         )
 
     def _host_steps(self, number: dict[str, int]) -> tuple[Any, ...]:

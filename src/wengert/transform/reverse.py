@@ -20,6 +20,7 @@ from ..errors import AnomalyError, GraphError, message
 from ..graph.alias import origin_of, owned_base
 from ..graph.handle import Handle, has_nan, node_of, of_node, wrap
 from ..graph.node import ITEM, Node, Sink
+from ..ops.heavy import HEAVY
 
 
 def collect(roots: Sequence[Node]) -> list[Node]:
@@ -141,12 +142,19 @@ def deliver_arrays(root: Node, seed: Any, free: bool) -> None:  # noqa: C901  (f
             _into_slot(adjoints, n, g, None)
         elif len(inputs) == 1:
             x = inputs[0]
-            pull = n.saved
-            found = op.vjp(g, n.data, (x.data,), _ONE, **n.attrs) if pull is None else pull(g, _ONE)
-            gx = found[0]
+            if op.add_adjoint is not None and _add_part(adjoints, x.seq, n, g):
+                gx = None
+            else:
+                pull = n.saved
+                found = op.vjp(g, n.data, (x.data,), _ONE, **n.attrs) if pull is None else pull(g, _ONE)
+                gx = found[0]
             if gx is not None:
                 old = adjoints.get(x.seq)
-                adjoints[x.seq] = gx if old is None else old + gx
+                if old is None or old.size < HEAVY:
+                    adjoints[x.seq] = gx if old is None else old + gx
+                else:
+                    old = None
+                    _add_large(adjoints, x.seq, gx)
         else:
             if len(inputs) == 2:  # spelled out: a comprehension is a call of its own before Python 3.12
                 a, b = inputs
@@ -159,10 +167,55 @@ def deliver_arrays(root: Node, seed: Any, free: bool) -> None:  # noqa: C901  (f
             for x, wants, gx in zip(inputs, need, found):
                 if wants and gx is not None:
                     old = adjoints.get(x.seq)
-                    adjoints[x.seq] = gx if old is None else old + gx
+                    if old is None or old.size < HEAVY:
+                        adjoints[x.seq] = gx if old is None else old + gx
+                    else:
+                        old = None
+                        _add_large(adjoints, x.seq, gx)
         found = gx = old = values = None  # a leaf's gradient is its own if nothing here holds it any more
         if free:
             n.inputs = n.data = n.saved = None
+
+
+def _add_large(adjoints: dict[int, Any], seq: int, g: Any) -> None:
+    """Add to a large adjoint; in its memory, if nothing else holds that."""
+    old = adjoints.pop(seq)
+    alike = type(g) is np.ndarray and g.dtype is old.dtype and g.shape == old.shape
+    adjoints[seq] = np.add(old, g, out=old) if alike and _is_held_once(old) else old + g
+
+
+def _add_part(adjoints: dict[int, Any], seq: int, n: Node, g: Any) -> bool:
+    """Add the adjoint of a part in place, if there is a large one that nothing else holds; whether that was so."""
+    total = adjoints.pop(seq, None)
+    if total is None:
+        return False
+    found = total.size >= HEAVY and total.dtype is g.dtype and _is_held_once(total)
+    if found:
+        n.op.add_adjoint(total, g, **n.attrs)
+    adjoints[seq] = total
+    return found
+
+
+def _is_held_once(x: Any) -> bool:
+    """Whether only a local variable of the caller's holds an array, and the array alone its memory."""
+    if type(x) is not np.ndarray or not x.flags.writeable or sys.getrefcount(x) != _HELD[0]:
+        return False
+    owner = x.base
+    return owner is None or (type(owner) is np.ndarray and owner.base is None and sys.getrefcount(owner) == _HELD[1])
+
+
+def _held_once() -> tuple[int, int]:
+    """What `sys.getrefcount` says in `_is_held_once` of such an array, and of its memory, in this version of Python."""
+
+    def count(x: Any) -> tuple[int, int]:
+        owner = x.base
+        return sys.getrefcount(x), sys.getrefcount(owner)
+
+    array = np.empty((1, 2)).T
+    return count(array)
+
+
+_HELD = _held_once()
 
 
 def _references(x: Any) -> int:

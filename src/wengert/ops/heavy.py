@@ -1,0 +1,73 @@
+"""Work on large arrays, which eager mode leaves to generated kernels (`wengert.runtime.eager`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import dtypes as dt
+from ..graph.aval import Aval
+from ..graph.graph import Graph
+
+HEAVY = 1 << 15  # elements of the largest array, from which on kernels pay
+STEPS = 1 << 22  # elements that a loop computes, from which on kernels pay
+DISPATCH = 512  # elements in the time that NumPy takes to begin
+
+
+def computed(f: Callable[..., Any], arrays: Sequence[Any], attrs: dict[str, Any]) -> Any:
+    """The one result of an op, or of a function of ops, by kernels; None if NumPy should compute it."""
+    from ..runtime.eager import compute
+
+    return compute(f, [Aval(x.shape, x.dtype) for x in arrays], arrays, attrs)
+
+
+def large(f: Callable[..., Any], arrays: Sequence[Any], attrs: dict[str, Any]) -> Any:
+    """`computed`, where the first array is large."""
+    return computed(f, arrays, attrs) if arrays[0].size >= HEAVY else None
+
+
+def fused(f: Callable[..., Any], xs: Sequence[Any], attrs: dict[str, Any], least: int) -> Any:
+    """A function of elementwise ops on arrays, which broadcast, in one pass; None if there are less than ``least``.
+
+    Half precision is left to NumPy: kernels round after each op.
+    """
+    from ..runtime.eager import compute
+
+    if xs[0].dtype in dt.HALF_NP:
+        return None
+    shape = np.broadcast_shapes(*[x.shape for x in xs])
+    return compute(f, [Aval(shape, x.dtype) for x in xs], xs, attrs, least)
+
+
+def loop(op: Any, body: Graph, arrays: Sequence[Any], attrs: dict[str, Any]) -> Graph | None:
+    """A loop as a graph of that one op, where it has much to do and kernels can do all of it."""
+    from ..runtime import eager
+
+    derived = body.derived
+    if "work" not in derived:
+        derived["work"] = _work(body)
+    if not eager.ENABLED or attrs["length"] * derived["work"] < STEPS:
+        return None
+    key = ("loop", *[v for v in attrs.values() if v is not body])
+    if key not in derived:
+        graph = eager.single(op, [Aval(x.shape, x.dtype) for x in arrays], attrs)
+        derived[key] = graph if eager.is_native(graph) else None
+    return derived[key]
+
+
+def _work(graph: Graph) -> int:
+    """Elements that a graph computes, those in calls too, and what it costs to begin each."""
+    inner = [g for n in graph.nodes for g in n.attrs.values() if isinstance(g, Graph)]
+    return sum(map(_work, inner)) + sum(DISPATCH + a.size for n in graph.nodes if type(a := n.aval) is Aval)
+
+
+def kernels(graph: Graph) -> Callable[..., tuple[Any, ...]]:
+    """A graph as a function of arrays, run by kernels."""
+    from ..runtime.eager import Kernels
+
+    found = graph.derived.get("kernels")
+    if found is None:
+        found = graph.derived["kernels"] = Kernels(graph)
+    return found
