@@ -220,7 +220,8 @@ COMPARE = frozenset({"lt", "le", "gt", "ge", "eq", "ne"})
 REDUCE = frozenset({"add", "mul", "min", "max", "and", "or", "xor"})
 # Instructions whose result depends on operands and attribute alone.
 _PURE = UNARY | BINARY | COMPARE | {
-    "fma", "ldexp", "select", "cast", "bitcast", "splat", "iota", "extract", "insert", "shuffle", "any", "offset", "retype",
+    "fma", "ldexp", "select", "cast", "bitcast", "splat", "iota", "extract", "insert", "shuffle", "any", "offset",
+    "retype",
 }  # fmt: skip
 
 
