@@ -244,9 +244,9 @@ class Writer:
 
     @property
     def direct(self) -> bool:
-        """Whether sums go through their function while they are in registers: a short one, along vectors."""
+        """Whether sums go through their function while they are in registers: they lie along vectors."""
         plain = self.p.alpha == 1.0 and self.p.kind == self.kind and not self.p.accumulate and self.q.c[2] == 1
-        return self.maps.c is not None and plain and self.plan.chunks == 1 and getattr(self.maps.c, "short", False)
+        return self.maps.c is not None and plain and self.plan.chunks == 1
 
     @property
     def buffer_rows(self) -> int:

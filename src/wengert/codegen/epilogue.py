@@ -16,8 +16,6 @@ from .kernel import Place
 from .loop import I64, Builder, Type, Value, pointer
 from .nest import signature
 
-SHORT = 12  # additions that are done to a whole block in registers; longer epilogues go over a buffer
-
 
 class _Named(Operands):
     """Operands that are parameters of a kernel already, by name; without names, they are collected."""
@@ -145,7 +143,6 @@ class Fused:
         same = [n for n in wanted if n.aval.dtype == kind]
         self.main = product if product in wanted else (same or [product])[0]  # what the kernel itself stores
         self.others = [n for n in wanted if n is not self.main]
-        self.short = sum(roots.weight[n.seq] for n in members) <= SHORT
         self.flops = product.aval.size * sum(roots.size[n.seq] for n in members)
         self.body = _Body(roots, product, members, blocks)
         self.order = memory_order(product)

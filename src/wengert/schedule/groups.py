@@ -25,7 +25,7 @@ from .roots import Roots, unflattened
 MEMBERS = 64  # roots in a group
 OPS = 1024  # ops in them together: the time to compile a kernel grows faster than they do
 HOLDING = frozenset({"scan", "while_loop", "cond", "switch", "each"})  # ops with graphs in their attributes
-FOLLOWING = 12  # additions in an epilogue
+FOLLOWING = 4  # additions in an epilogue: it is written out for each vector of a block of registers
 RECOMPUTED = "recomputed"  # key in `Graph.derived`: what must not be computed before its readers want it
 NUMBERS = 1024  # roots in a group of single numbers
 
