@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -38,13 +39,18 @@ def _direct(f: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     return f(*args, **kwargs)
 
 
-class State(threading.local):
-    """What an op needs to know besides its inputs; one a thread."""
+class Mode:
+    """What an op needs to know besides its inputs."""
+
+    __slots__ = (
+        "anomaly", "grad", "inference", "key_source", "quiet", "recorder", "run", "scope", "sweep", "trace", "watchers",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         context = contextvars.copy_context()
         context.run(np.seterr, all="ignore")
         self.quiet: Callable[..., Any] = context.run  # calls NumPy with warnings off
+        self.sweep: Callable[..., Any] | None = context.copy().run  # the same for a sweep, inside of which ops run
         self.run: Callable[..., Any] = self.quiet  # the same, or a detour while somebody looks
         self.grad: bool = True
         self.inference: bool = False
@@ -54,6 +60,38 @@ class State(threading.local):
         self.key_source: Callable[[Any], Any] | None = None  # hands out the keys of random draws outside of traces
         self.anomaly: bool = False
         self.watchers: int = 0  # how many of the above are active
+
+
+def _of_mode(name: str) -> Any:
+    """A property that stands for an attribute of ``mode``."""
+
+    def write(self: State, value: Any) -> None:
+        setattr(self.mode, name, value)
+
+    return property(attrgetter(f"mode.{name}"), write)
+
+
+class State(threading.local):
+    """One `Mode` a thread.
+
+    Its attributes are those of ``mode``. Hot paths ask for that once instead, because each look at a thread's own
+    attributes takes as long as ten at another object's.
+    """
+
+    quiet: Callable[..., Any] = _of_mode("quiet")
+    sweep: Callable[..., Any] | None = _of_mode("sweep")
+    run: Callable[..., Any] = _of_mode("run")
+    grad: bool = _of_mode("grad")
+    inference: bool = _of_mode("inference")
+    scope: tuple[str, ...] = _of_mode("scope")
+    recorder: Any = _of_mode("recorder")
+    trace: Any = _of_mode("trace")
+    key_source: Callable[[Any], Any] | None = _of_mode("key_source")
+    anomaly: bool = _of_mode("anomaly")
+    watchers: int = _of_mode("watchers")
+
+    def __init__(self) -> None:
+        self.mode = Mode()
 
 
 STATE = State()
@@ -87,18 +125,16 @@ def watching() -> Generator[None]:
 
 
 def quietly(f: Callable[..., Any], *args: Any) -> Any:
-    """Run a whole sweep with floating-point warnings off; ops inside it call NumPy directly."""
-    state = STATE
-    context_run, run = state.quiet, state.run
-    if context_run is _direct:
+    """Run a whole sweep with floating-point warnings off."""
+    mode = STATE.mode
+    run = mode.sweep
+    if run is None:  # inside of another sweep
         return f(*args)
-    state.quiet = _direct
-    if run == context_run:
-        state.run = _direct
+    mode.sweep = None
     try:
-        return context_run(f, *args)
+        return run(f, *args)
     finally:
-        state.quiet, state.run = context_run, run
+        mode.sweep = run
 
 
 @contextmanager

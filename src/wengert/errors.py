@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 import sys
-from types import FrameType
+from types import CodeType, FrameType
 
 PACKAGE_DIR = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
-# One flag a code object, keyed by id because hashing a code object is slow; the codes are kept so
-# that an id cannot be used again for another one.
-_internal: dict[int, bool] = {}
+# The package's own code objects and those of others, by id because hashing a code object is slow; the codes
+# are kept so that an id cannot be used again for another one.
+INTERNAL: set[int] = set()
+_users: set[int] = set()
 _codes: list[object] = []
 
 
@@ -62,27 +63,24 @@ class MissingExtra(WengertError, ImportError):
     """An optional library is not installed."""
 
 
-def _classify(frame: FrameType) -> bool:
-    """Whether a frame runs code of the package itself; remembered by its code object."""
-    code = frame.f_code
+def is_users(code: CodeType) -> bool:
+    """Whether a code object is not the package's own."""
+    if id(code) in _users:
+        return True
+    if id(code) in INTERNAL:
+        return False
     name = code.co_filename
     inside = (name.startswith(PACKAGE_DIR) and not name.endswith("demo.py")) or name.startswith("<wengert")
     _codes.append(code)
-    _internal[id(code)] = inside
-    return inside
+    (INTERNAL if inside else _users).add(id(code))
+    return not inside
 
 
 def user_frame(frame: FrameType | None) -> FrameType | None:
     """The innermost frame at or above ``frame`` that is not Wengert's own."""
-    known = _internal
-    while frame is not None:
-        inside = known.get(id(frame.f_code))
-        if inside is None:
-            inside = _classify(frame)
-        if not inside:
-            return frame
+    while frame is not None and not is_users(frame.f_code):
         frame = frame.f_back
-    return None
+    return frame
 
 
 def where() -> str:

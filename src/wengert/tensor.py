@@ -249,8 +249,9 @@ class Tensor(Handle):
     @grad.setter
     def grad(self, value: Any) -> None:
         sink = _sink_behind(self._node)
-        if STATE.trace is not None and sink is not None:
-            STATE.trace.saw_grad(sink, False)
+        trace = STATE.mode.trace
+        if trace is not None and sink is not None:
+            trace.saw_grad(sink, False)
         if value is None:
             if sink is not None:
                 sink.grad = None

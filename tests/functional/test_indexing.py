@@ -331,3 +331,17 @@ def test_write_to_leaf_is_refused():
     with wg.no_grad():
         x[0] = 5.0
     assert x.tolist() == [5, 1, 1] and x.requires_grad and x.is_leaf
+
+
+EQUAL_INDICES = [
+    1, True, np.int64(1), np.bool_(True), 0, False, -1, (1,), (1, ...), (None, 1), (), ..., slice(None), slice(1, None),
+    slice(0, 1), slice(False, True), (slice(None), 1), (slice(None), True), (slice(None), -1), (slice(None, None, 2),),
+]  # fmt: skip
+
+
+def test_equal_indices_of_different_kinds():
+    """What an index means is remembered by shape and index, and 1 equals True."""
+    for x in (np.arange(6.0).reshape(2, 3), np.arange(4.0).reshape(2, 2)) * 2:
+        for index in EQUAL_INDICES if x.shape[1] == 3 else (1, 0, -1, slice(None)):
+            found = wg.tensor(x)[index]
+            assert found.shape == x[index].shape and found.tolist() == x[index].tolist()

@@ -307,3 +307,21 @@ def test_in_place_while_tracing():
 
     a = RNG.standard_normal((2, 2))
     np.testing.assert_allclose(trace(f, [wrap(a).aval]).numpy(a), f(wrap(a))._value)
+
+
+def test_two_views_by_one_index_are_told_apart():
+    x = wg.tensor([0.0, 1.0, 2.0, 3.0], requires_grad=True)
+    with wg.no_grad():
+        a, b = x[1:3], x[1:3]
+        a.requires_grad_()  # a tensor of its own from now on
+        x.zero_()
+    assert a.tolist() == [1.0, 2.0] and b.tolist() == [0.0, 0.0]
+
+
+def test_a_view_of_a_gradient_by_two_movements():
+    x = wg.tensor([1.0, 2.0, 3.0], requires_grad=True)
+    y = x * 2
+    y[1].backward(retain_graph=True)
+    y[-1:][0].backward()
+    assert x.grad.tolist() == [0.0, 2.0, 2.0]
+    assert [n.name for n in wg.trace(lambda x: x[1], x).nodes] == ["slice", "reshape"]

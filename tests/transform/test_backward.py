@@ -1,9 +1,12 @@
 """`backward`, `autograd.grad`, hooks, grad modes: PyTorch's behaviour."""
 
+import threading
+
 import numpy as np
 import pytest
 
 import wengert as wg
+from wengert.errors import GraphError
 
 
 def leaf(*values):
@@ -216,11 +219,54 @@ def test_anomaly_names_op_and_line():
 
 
 def test_threads_have_their_own_grad_mode():
-    import threading
-
     seen = []
     with wg.no_grad():
         t = threading.Thread(target=lambda: seen.append(wg.is_grad_enabled()))
         t.start()
         t.join()
     assert seen == [True]
+
+
+def test_backward_within_a_hook_is_quiet_too():
+    x, z = (wg.tensor([0.0], requires_grad=True) for _ in range(2))
+    x.register_hook(lambda g: (z.log() + z.sqrt()).sum().backward())
+    for _ in range(2):
+        x.sqrt().sum().backward()
+        assert x.grad.item() == z.grad.item() == np.inf
+    assert np.geterr()["divide"] == "warn"
+
+
+def test_a_thread_has_a_mode_of_its_own():
+    x = wg.tensor([0.0], requires_grad=True)
+    seen = []
+
+    def run():
+        y = x.log() * 2
+        seen.append((y.requires_grad, wg.is_grad_enabled()))
+        with wg.no_grad():
+            (x.log() * 2).exp()
+            seen.append((x.log().requires_grad, wg.is_grad_enabled()))
+        y.sum().backward()
+
+    with wg.no_grad():
+        thread = threading.Thread(target=run)
+        thread.start()
+        thread.join()
+        assert not wg.is_grad_enabled()
+    assert seen == [(True, True), (False, False)]
+    assert x.grad.item() == np.inf
+
+
+@pytest.mark.parametrize("retain", [True, False])
+def test_several_results_of_one_op(retain):
+    x = wg.tensor([[2.0, 1.0], [1.0, 3.0]], requires_grad=True)
+    values, vectors = wg.linalg.eigh(x)
+    loss = (values * values).sum() + (vectors[0] * values).sum()
+    (wanted,) = wg.autograd.grad(loss, x, retain_graph=True)
+    loss.backward(retain_graph=retain)
+    np.testing.assert_array_equal(x.grad.numpy(), wanted.numpy())
+    if retain:
+        loss.backward()
+        np.testing.assert_array_equal(x.grad.numpy(), 2 * wanted.numpy())
+    with pytest.raises(GraphError, match="freed by an earlier backward"):
+        values.sum().backward()

@@ -11,8 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from ..graph.node import Node
-from ..optimize.rewrite import frozen
+from ..graph.node import Node, frozen
 from ..schedule.groups import Group, atoms_for, row_atoms
 from ..schedule.index import Affine, Coords, strides_of
 from ..schedule.kinds import KIND

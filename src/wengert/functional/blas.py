@@ -67,7 +67,7 @@ def matmul(input: Any, other: Any) -> Any:
         ShapeError: inner sizes differ, or leading dimensions do not broadcast.
         DTypeError: the dtypes differ.
     """
-    state = STATE
+    state = STATE.mode
     try:
         x, y = input._value, other._value
         rank = x.ndim
@@ -101,8 +101,14 @@ def _matmul(x: Any, y: Any) -> Any:
     if m[-1] != (n[0] if column else n[-2]):
         cure = "Perhaps y.mT is meant" if not column and m[-1] == n[-1] else ""
         raise ShapeError(message("matmul", "inner sizes differ", f"{x.aval} @ {y.aval}", cure))
-    a = reshape(x, (1, *m)) if row else x
-    b = reshape(y, (*n, 1)) if column else y
+    return _matmul_formula(x, y, row, column) if row or column else batched_product(x, y)
+
+
+@formula
+def _matmul_formula(x: Any, y: Any, row: bool, column: bool) -> Any:
+    """With a vector, which counts as a row or a column."""
+    a = reshape(x, (1, *x.aval.shape)) if row else x
+    b = reshape(y, (*y.aval.shape, 1)) if column else y
     out = batched_product(a, b)
     shape = out.aval.shape
     if column:

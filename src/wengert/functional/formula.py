@@ -18,11 +18,11 @@ from ..graph.graph import Graph
 from ..graph.handle import Handle, apply
 from ..graph.trace import trace
 from ..ops.base import OPS
-from ..ops.call import call_on_arrays
+from ..ops.call import Plan
 from ..ops.piecewise import set_pieces
 
 _CALL = OPS["call"]
-_LIMIT = 512  # traced bodies kept a formula
+_LIMIT = 512  # traced bodies, and plans for them, kept a formula
 
 
 @overload
@@ -42,50 +42,77 @@ def formula(f: Any = None, *, pieces: Any = None) -> Any:
 
 
 def _formula(f: Callable[..., Any], pieces: Callable[..., Any] | None) -> Callable[..., Any]:
-    bodies: OrderedDict[Any, Graph] = OrderedDict()
+    kept = _Kept(f, pieces)
+    plans = kept.plans
 
     @functools.wraps(f)
     def call(*args: Any, **kwargs: Any) -> Any:
-        state = STATE
-        if state.anomaly:  # errors should name the op inside
-            return f(*args, **kwargs)
+        state = STATE.mode
         tensors: list[Any] = []
         values: list[Any] = []
-        key: list[Any] = [dt._default]
+        nodes: list[Any] = []
+        key: list[Any] = [dt._default, state.grad]
         for a in (*args, *kwargs.values()) if kwargs else args:
             if isinstance(a, Handle):
-                v = a._value
+                v, n = a._value, a._node
                 tensors.append(a)
                 values.append(v)
+                nodes.append(n)
                 if v is None:
                     v = a.aval
-                key.append(v.shape)
-                key.append(v.dtype.num)
+                key += (v.shape, v.dtype, n is not None and n.requires_grad)
             else:
-                key.append(a)
-                key.append(type(a))  # 1, 1.0 and True are equal but do not mean the same
-        if not tensors:
-            return f(*args, **kwargs)
+                key += (a, type(a))  # 1, 1.0 and True are equal but do not mean the same
         if kwargs:
             key += kwargs
-        found = tuple(key)
-        body = bodies.get(found)
-        if body is None:
-            body = _remember(bodies, found, _trace_body(f, pieces, args, kwargs, tensors))
-        if state.watchers:
-            return apply(_CALL, tuple(tensors), {"graph": body})
-        return call_on_arrays(body, tensors, values)
+        try:
+            plan = plans[tuple(key)]
+            found = state.run(plan.forward, *values)
+        except Exception:  # new, or somebody watches, or it failed: the general way knows what to do
+            return kept.apply(call, args, kwargs, tensors, tuple(key))
+        return plan.handles(found, tensors, nodes)
 
     call.is_formula = True  # type: ignore[attr-defined]
     return call
 
 
-def _remember(bodies: OrderedDict[Any, Graph], key: Any, body: Graph) -> Graph:
-    """Keep a traced body, and not too many of them."""
-    bodies[key] = body
-    if len(bodies) > _LIMIT:
-        bodies.popitem(last=False)
-    return body
+class _Kept:
+    """What a formula remembers: traced bodies, and plans for running them over arrays."""
+
+    def __init__(self, f: Callable[..., Any], pieces: Callable[..., Any] | None) -> None:
+        self.f, self.pieces = f, pieces
+        self.bodies: OrderedDict[Any, Graph] = OrderedDict()
+        self.plans: OrderedDict[Any, Plan] = OrderedDict()
+
+    def apply(self, call: Any, args: Any, kwargs: dict[str, Any], tensors: list[Any], key: tuple[Any, ...]) -> Any:
+        """The general way, which makes a plan for the next time where it can."""
+        if STATE.anomaly or not tensors:  # errors should name the op inside
+            return self.f(*args, **kwargs)
+        place = _place(args, kwargs)
+        body = self.bodies.get(place)
+        if body is None:
+            body = _remember(self.bodies, place, _trace_body(self.f, self.pieces, args, kwargs, tensors))
+        if STATE.watchers or key in self.plans:
+            return apply(_CALL, tuple(tensors), {"graph": body})
+        need = [STATE.grad and t._node is not None and t._node.requires_grad for t in tensors]
+        _remember(self.plans, key, Plan(body, tuple(need)))
+        return call(*args, **kwargs)
+
+
+def _place(args: Any, kwargs: dict[str, Any]) -> tuple[Any, ...]:
+    """On what a traced body depends."""
+    key: list[Any] = [dt._default, *kwargs]
+    for a in (*args, *kwargs.values()):
+        key += (a.aval, Handle) if isinstance(a, Handle) else (a, type(a))
+    return tuple(key)
+
+
+def _remember(known: OrderedDict[Any, Any], key: Any, value: Any) -> Any:
+    """Keep a traced body, or a plan for it, and not too many of them."""
+    known[key] = value
+    if len(known) > _LIMIT:
+        known.popitem(last=False)
+    return value
 
 
 def _trace_body(f: Callable[..., Any], pieces: Any, args: Any, kwargs: dict[str, Any], tensors: list[Any]) -> Graph:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from .. import dtypes as dt
-from ..config import STATE
+from ..config import STATE, Mode
 from ..errors import DTypeError, ShapeError, message
 from ..graph.aval import Aval, describe
 from ..graph.handle import Handle, apply, make_node, node_of, wrap
@@ -69,6 +69,11 @@ def cast(x: Any, target: dt.dtype) -> Any:
 
 def promote(name: str, xs: Sequence[Any], floating: bool = False) -> list[Any]:
     """Bring operands to one dtype; ``floating`` turns integers into the default dtype."""
+    avals = [x.aval for x in xs if isinstance(x, Handle)]
+    if len(avals) == len(xs) and xs:  # the common case: all have it
+        dtype = avals[0].dtype
+        if all([a.dtype is dtype for a in avals]) and (not floating or dtype in dt.INEXACT_NP):
+            return list(xs)
     for x in xs:
         if not isinstance(x, OPERANDS):
             raise DTypeError(message(name, "operands must be tensors or numbers", type(x).__name__))
@@ -144,7 +149,7 @@ def record_elementwise(op: Any, xs: Sequence[Any], value: Any, attrs: dict[str, 
         if n is None:
             n = node_of(x)
         inputs.append(n if v.shape == shape else _implicit_expand(n, v, shape))
-    return make_node(op, tuple(inputs), attrs, value, True)
+    return make_node(op, tuple(inputs), attrs, value, True, 3)
 
 
 def apply_elementwise(op: Any, xs: Sequence[Any], attrs: dict[str, Any] = NO_ATTRS) -> Any:
@@ -176,15 +181,15 @@ def unary(name: str, floating: bool = False, keeps_dtype: bool = True) -> Callab
     def call(input: Any, *, out: Any = None) -> Any:
         if out is not None:
             return into(name, out, call(input))
-        state = STATE
+        mode = STATE.mode
         try:
             v = input._value
-            value = state.run(fast, v)
+            value = mode.run(fast, v)
             if value.dtype is v.dtype or not keeps_dtype:
                 n = input._node
                 result = wrap(value)
-                if n is not None and n.requires_grad and state.grad and op.differentiable:
-                    result._node = make_node(op, (n,), NO_ATTRS, value, True)
+                if n is not None and n.requires_grad and mode.grad and op.differentiable:
+                    result._node = make_node(op, (n,), NO_ATTRS, value, True, 2, mode)
                 return result
         except Exception:  # the general path does it again, and names what is wrong
             pass
@@ -222,12 +227,13 @@ def binary(name: str, floating: bool = False, keeps_dtype: bool = True, operator
             try:
                 x, y = input._value, other._value
                 if x.dtype is y.dtype:
-                    value = STATE.run(fast, x, y)
+                    mode = STATE.mode
+                    value = mode.run(fast, x, y)
                     if value.dtype is x.dtype or not keeps_dtype:
                         p, q = input._node, other._node
-                        if p is None and q is None:
+                        if (p is None and q is None) or not mode.grad:
                             return wrap(value)
-                        return _recorded(op, input, other, p, q, value)
+                        return _recorded(op, input, other, p, q, value, mode)
             except Exception:  # the general path does it again, and names what is wrong
                 pass
         if operator and not isinstance(other, OPERANDS):
@@ -246,14 +252,12 @@ def _promoted(op: Any, fast: Any, x: Any, y: Any, floating: bool, keeps_dtype: b
     return apply_elementwise(op, promote(op.name, (x, y), floating))
 
 
-def _recorded(op: Any, a: Any, b: Any, p: Any, q: Any, value: Any) -> Any:
+def _recorded(op: Any, a: Any, b: Any, p: Any, q: Any, value: Any, mode: Mode) -> Any:
     """The handle of a binary op's result, with a node where one of the operands' nodes carries a gradient."""
-    if not ((p is not None and p.requires_grad) or (q is not None and q.requires_grad)):
+    if not ((p is not None and p.requires_grad) or (q is not None and q.requires_grad)) or not op.differentiable:
         return wrap(value)
-    if not (STATE.grad and op.differentiable):
-        return wrap(value)
-    if p is not None and q is not None and a._value.shape == b._value.shape:
-        return wrap(value, make_node(op, (p, q), NO_ATTRS, value, True))
+    if a._value.shape == b._value.shape:
+        return wrap(value, make_node(op, (p or node_of(a), q or node_of(b)), NO_ATTRS, value, True, 3, mode))
     return wrap(value, record_elementwise(op, (a, b), value))
 
 
@@ -283,7 +287,7 @@ def _with_number(op: Any, fast: Any, x: Any, number: Any, swapped: bool, keeps_d
         d = v.dtype
         if d not in dt.FLOATING_NP and (type(number) is float or d is dt.NP_BOOL):
             return None
-        state = STATE
+        state = STATE.mode
         small = state.quiet(np.array, number, d)
         value = state.run(fast, small, v) if swapped else state.run(fast, v, small)
         if keeps_dtype and value.dtype is not d:
@@ -298,7 +302,7 @@ def _with_number(op: Any, fast: Any, x: Any, number: Any, swapped: bool, keeps_d
         if shape:
             attrs = {"shape": shape, "axes": tuple(range(len(shape)))}
             constant = Node(_EXPAND, (constant,), attrs, small, Aval(shape, d), False)
-        result._node = make_node(op, (constant, n) if swapped else (n, constant), NO_ATTRS, value, True)
+        result._node = make_node(op, (constant, n) if swapped else (n, constant), NO_ATTRS, value, True, 3)
     return result
 
 

@@ -234,7 +234,18 @@ def getitem(input: Any, index: Any) -> Any:
     """
     value = input._value
     shape = input.aval.shape if value is None else value.shape
+    kind = type(index)
+    if kind is int:
+        key: Any = (shape, index)
+    else:
+        key = _key(shape, index if kind is tuple else (index,))
+    known = _known.get(key)
+    if known is not None:
+        op, attrs, rest, where = known
+        return view_along(input, ((op, attrs), *rest), where)  # the pair is new, for views are told apart by it
     p = parse(index, shape)
+    if key is not None and not p.picks:
+        _keep(key, index, _path(shape, p) or ((_RESHAPE, {"shape": p.shape}),))
     y = _basic(input, shape, p)
     if p.picks:
         try:
@@ -243,6 +254,37 @@ def getitem(input: Any, index: Any) -> Any:
             check_picks("getitem", p.picks, shape)  # knows the dimension
             raise
     return make_view(y, _RESHAPE, {"shape": p.shape}) if y is input else y
+
+
+_known: dict[Any, tuple[Any, dict[str, Any], Any, Any]] = {}  # what plain indices of tensors of a shape mean
+_KNOWN = 4096  # how many of them are kept
+_ENDS = frozenset((int, type(None)))
+
+
+def _key(shape: tuple[int, ...], items: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    """An index of ints, slices, new axes and dots as something that can be hashed; None for any other."""
+    key: list[Any] = [shape, slice]
+    for x in items:
+        kind = type(x)
+        if kind is slice:
+            a, b, c = x.start, x.stop, x.step
+            if type(a) not in _ENDS or type(b) not in _ENDS or type(c) not in _ENDS:
+                return None
+            key += (a, b, c, slice)
+        elif kind is int or x is None or x is Ellipsis:
+            key.append(x)
+        else:
+            return None
+    return tuple(key)
+
+
+def _keep(key: Any, index: Any, path: tuple[Any, ...]) -> None:
+    """Remember the movements of a plain index, and what it is to NumPy."""
+    if len(_known) >= _KNOWN:
+        _known.clear()
+    (op, attrs), *rest = path
+    where = index if type(index) is tuple else (index,)
+    _known[key] = (op, attrs, tuple(rest), where if Ellipsis in where else (*where, ...))
 
 
 def _plan(shape: tuple[int, ...], picks: list[Pick]) -> tuple[int, int, int]:

@@ -47,7 +47,7 @@ def memory_of(name: str, x: Handle, operands: tuple[Any, ...]) -> list[Any] | No
     That is so when no node needs the old or the new value, no dtype changes and ``x`` has the
     result's shape. Numbers come as they are.
     """
-    state = STATE
+    state = STATE.mode
     value = x._value
     if state.watchers or type(value) is not np.ndarray or not value.flags.writeable:
         return None

@@ -51,7 +51,7 @@ def classes(name: str, target: Any, count: int, ignore: int | None) -> tuple[Any
     value = target._value
     if value is not None:
         outside = (value < 0) | (value >= count)
-        if np.any(outside):
+        if outside.any():
             wrong = np.asarray(value)[np.asarray(outside)]
             if ignore is not None:
                 wrong = wrong[wrong != ignore]
@@ -60,7 +60,9 @@ def classes(name: str, target: Any, count: int, ignore: int | None) -> tuple[Any
                     message(name, "target out of range", f"class {wrong[0]} of {count} classes",
                             f"Classes are 0 to {count - 1}")
                 )  # fmt: skip
-        if ignore is not None and not np.any(value == ignore):
+            if ignore is not None and not np.any(value == ignore):
+                ignore = None
+        elif ignore is not None and not (0 <= ignore < count and np.any(value == ignore)):
             ignore = None
     return cast(target, dt.int64), ignore
 

@@ -39,6 +39,22 @@ _FAST = frozenset((dt.NP_FLOAT32, dt.NP_FLOAT64, dt.complex64.np, dt.complex128.
 _ALL_AXES: list[dict[str, Any]] = [{"axes": tuple(range(n))} for n in range(65)]
 
 
+def _of_all(op: Any, reduce: Any, input: Any) -> Any:
+    """An op over all elements in the common case, without the general path's questions; None in any other."""
+    try:
+        mode = STATE.mode
+        v = input._value
+        if v.dtype not in _FAST:
+            return None
+        value = mode.run(reduce, v, None)
+    except Exception:  # the general path does it again, and names what is wrong
+        return None
+    n = input._node
+    if n is None or not (n.requires_grad and mode.grad):
+        return wrap(value)
+    return wrap(value, make_node(op, (n,), _ALL_AXES[v.ndim], value, True, 3, mode))
+
+
 # -- sums and products ---------------------------------------------------------------------------
 
 
@@ -65,17 +81,9 @@ def sum(
     tensor([4., 6.])
     """
     if dim is None and dtype is None and axis is None and not (keepdim or keepdims):
-        try:  # the common case, without a general path's questions
-            state = STATE
-            v = input._value
-            if v.dtype in _FAST:
-                out = wrap(state.run(_ADD_REDUCE, v, None))
-                n = input._node
-                if n is not None and n.requires_grad and state.grad:
-                    out._node = make_node(_SUM, (n,), _ALL_AXES[v.ndim], out._value, True)
-                return out
-        except Exception:  # the general path does it again, and names what is wrong
-            pass
+        out = _of_all(_SUM, _ADD_REDUCE, input)
+        if out is not None:
+            return out
     input = _summable(operand("sum", input), dtype)
     axes = normal_dims("sum", dim if axis is None else axis, len(input.aval.shape))
     return keep(input, apply(_SUM, (input,), {"axes": axes}), axes, keepdim or keepdims)
@@ -97,17 +105,9 @@ def mean(
     tensor(3.)
     """
     if dim is None and dtype is None and axis is None and not (keepdim or keepdims):
-        try:  # as in `sum`
-            state = STATE
-            v = input._value
-            if v.dtype in _FAST:
-                out = wrap(state.run(_mean_of_all, v))
-                n = input._node
-                if n is not None and n.requires_grad and state.grad:
-                    out._node = make_node(_MEAN, (n,), _ALL_AXES[v.ndim], out._value, True)
-                return out
-        except Exception:  # the general path does it again, and names what is wrong
-            pass
+        out = _of_all(_MEAN, _mean_of_all, input)
+        if out is not None:
+            return out
     input = operand("mean", input)
     if dtype is not None:
         input = cast(input, dt.to_dtype(dtype))
@@ -124,8 +124,8 @@ def without_nan(name: str, x: Any) -> Any:
     return OPS["where"](OPS["isnan"](x), OPS["fill"](x, value=0), x)
 
 
-def _mean_of_all(v: Any) -> Any:
-    return _ADD_REDUCE(v, None) / v.size
+def _mean_of_all(v: Any, axis: None) -> Any:
+    return _ADD_REDUCE(v, axis) / v.size
 
 
 @numpy_names
@@ -216,6 +216,10 @@ def logsumexp(input: Any, dim: Any, keepdim: bool = False) -> Any:
 
 
 def _extreme(name: str, op: str, input: Any, dim: Any, keepdim: bool) -> Any:
+    if not keepdim and (dim is None or dim == ()) and isinstance(input, Handle) and input.aval.dtype in dt.FLOATING_NP:
+        out = _of_all(OPS[op], OPS[op].ufunc.reduce, input)
+        if out is not None:
+            return out
     input = operand(name, input)
     require_real(name, input)
     axes = normal_dims(name, dim, len(input.aval.shape))

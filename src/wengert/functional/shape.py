@@ -23,6 +23,7 @@ from .front import broadcast_shape
 from .reduction import normal_dim
 
 _RESHAPE, _PERMUTE, _SLICE, _EXPAND, _STRIDED = (OPS[n] for n in ("reshape", "permute", "slice", "expand", "strided"))
+_REVERSED: list[dict[str, Any]] = [{"order": tuple(range(n))[::-1]} for n in range(65)]
 
 
 # -- arguments -------------------------------------------------------------------------------
@@ -30,7 +31,7 @@ _RESHAPE, _PERMUTE, _SLICE, _EXPAND, _STRIDED = (OPS[n] for n in ("reshape", "pe
 
 def ints(name: str, args: Any) -> tuple[int, ...]:
     """``f(2, 3)`` and ``f((2, 3))`` alike; 0-d integer tensors count as ints."""
-    if len(args) == 1 and isinstance(args[0], Sequence):
+    if len(args) == 1 and type(args[0]) is not int and isinstance(args[0], Sequence):
         args = args[0]
     try:
         return tuple([operator.index(a) for a in args])
@@ -40,10 +41,10 @@ def ints(name: str, args: Any) -> tuple[int, ...]:
 
 def full_shape(name: str, x: Any, shape: tuple[int, ...]) -> tuple[int, ...]:
     """The shape with -1 computed."""
-    if shape.count(-1) > 1 or any(n < -1 for n in shape):
-        raise ShapeError(message(name, "sizes must not be negative, but for one -1", f"{list(shape)}"))
-    if -1 not in shape:
+    if not shape or min(shape) >= 0:
         return shape
+    if shape.count(-1) > 1 or min(shape) < -1:
+        raise ShapeError(message(name, "sizes must not be negative, but for one -1", f"{list(shape)}"))
     size, rest = x.aval.size, -math.prod(shape)
     if rest == 0 or size % rest:
         cure = "-1 is ambiguous where another size is 0" if rest == 0 else f"{size} is no multiple of {rest}"
@@ -129,6 +130,9 @@ def reshape(input: Any, *sizes: Any, shape: Any = None) -> Any:
             [2, 3]])
     """
     new = full_shape("reshape", input, ints("reshape", sizes if shape is None else (tuple(shape),)))
+    value = input._value
+    if value is not None and math.prod(new) == value.size and value.flags.c_contiguous:
+        return make_view(input, _RESHAPE, {"shape": new})
     if math.prod(new) != input.aval.size or fits(layout(input), new):
         return _view("reshape", input, new)
     return apply(_RESHAPE, (input,), {"shape": new})
@@ -359,7 +363,7 @@ def t(input: Any) -> Any:
     n = len(input.aval.shape)
     if n > 2:
         raise ShapeError(message("t", "needs at most two dimensions", str(input.aval), "Use x.mT or x.permute(...)"))
-    return make_view(input, _PERMUTE, {"order": tuple(reversed(range(n)))})
+    return make_view(input, _PERMUTE, _REVERSED[n])
 
 
 def movedim(input: Any, source: Any, destination: Any) -> Any:
@@ -396,7 +400,8 @@ def _matrix_transpose(x: Any, name: str) -> Any:
 
 def _get_T(self: Any) -> Any:
     """All dimensions in reverse order."""
-    return make_view(self, _PERMUTE, {"order": tuple(reversed(range(len(self.aval.shape))))})
+    value = self._value
+    return make_view(self, _PERMUTE, _REVERSED[len(self.aval.shape) if value is None else value.ndim])
 
 
 def _get_mT(self: Any) -> Any:

@@ -24,7 +24,7 @@ import numpy as np
 
 from ..config import STATE
 from ..errors import GraphError, ShapeError, message
-from .handle import Handle, apply, of_node, set_lender, wrap
+from .handle import Handle, apply, make_node, of_node, set_lender, wrap
 from .node import NO_ATTRS, Node, Sink
 
 Path = tuple[tuple[Any, dict[str, Any]], ...]  # movements from the base to a view: (op, attrs) each
@@ -47,7 +47,7 @@ class Alias:
         self.base = base  # None for a base; strong for a view, as PyTorch's ._base
         self.path = path
         self.lender = lender
-        self.grad = STATE.grad  # whether a view, made again from its base, is recorded
+        self.grad = STATE.mode.grad  # whether a view, made again from its base, is recorded
         self.leaf: Sink | None = None
         self.through: tuple[Handle, int] | None = None
         if base is None:
@@ -104,34 +104,44 @@ def make_view(x: Handle, op: Any, attrs: dict[str, Any]) -> Any:
     return view_along(x, ((op, attrs),))
 
 
-def view_along(x: Handle, path: Path) -> Any:
-    """Apply movements one after the other; only the last result becomes a view."""
+def view_along(x: Handle, path: Path, index: Any = None) -> Any:
+    """Apply movements one after the other; only the last result becomes a view.
+
+    ``index``: what NumPy is asked for, if it does all of them at once.
+    """
     value, node = x._value, x._node
     if value is not None and type(value) is not np.ndarray:
         _own_alias(x)
         value = x._value
-    if value is None or STATE.watchers or (node is not None and node.requires_grad and STATE.grad):
+    mode = STATE.mode
+    if value is None or mode.watchers:
         return share(x, follow(x, path), path)
+    if node is None or not (node.requires_grad and mode.grad):
+        if index is not None:
+            return share(x, wrap(value[index]), path)
+        for op, attrs in path:
+            value = op.numpy(value, **attrs)
+        return share(x, wrap(value), path)
     for op, attrs in path:
+        if not op.differentiable:
+            return share(x, follow(x, path), path)
         value = op.numpy(value, **attrs)
-    return share(x, wrap(value), path)
+        node = make_node(op, (node,), attrs, value, True, 3)
+    return share(x, wrap(value, node), path)
 
 
 def share(x: Handle, out: Handle, path: Path) -> Any:
     """Register ``out`` as a view of ``x`` along ``path``."""
-    alias = x._alias
-    through = None
-    if alias is not None and alias.base is not None:
-        base, path = alias.base, alias.path + path
-        through = alias.through if alias.leaf is None else (x, len(alias.path))
-    else:
-        base = x
-        alias = _own_alias(x)
-    owner = base._alias
     if out._alias is not None:
         release(out)  # the op took it for a borrower
-    out._alias = Alias(base, path)
-    out._alias.through = through
+    alias = x._alias
+    if alias is None or alias.base is None:
+        owner = _own_alias(x) if alias is None else alias
+        new = out._alias = Alias(x, path)
+    else:
+        owner = alias.base._alias
+        new = out._alias = Alias(alias.base, alias.path + path)
+        new.through = alias.through if alias.leaf is None else (x, len(alias.path))
     _add(owner.views, out)
     return out
 

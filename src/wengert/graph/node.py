@@ -12,7 +12,7 @@ import numpy as np
 
 from .aval import Aval, aval_of
 
-_next_seq = itertools.count(1).__next__
+next_seq = itertools.count(1).__next__
 
 NO_ATTRS: dict[str, Any] = {}
 
@@ -27,7 +27,7 @@ class Sink:
         self.retain = retain
         self.hooks: dict[int, Callable[[Any], Any]] = {}
         self.after: dict[int, Callable[[Any], Any]] = {}
-        self.seq = _next_seq()
+        self.seq = next_seq()
 
 
 class Node:
@@ -79,7 +79,7 @@ class Node:
         self.scope = scope
         self.sink: Sink | None = None
         self.saved: Any = None  # a pullback over arrays, made in the forward pass by ops that keep residuals
-        self.seq = _next_seq()
+        self.seq = next_seq()
 
     @property
     def aval(self) -> Any:
@@ -177,6 +177,7 @@ class ItemOp:
     name = "item"
     differentiable = True
     traits: frozenset[str] = frozenset()
+    broadcasts = expands = False
 
     def infer(self, x: Any, *, index: int) -> Aval:
         """Aval of the result."""
@@ -202,6 +203,18 @@ def item_node(parent: Node, index: int, data: Any, requires_grad: bool) -> Node:
     aval = None if data is not None else parent.aval[index]
     attrs = {"index": index}
     return Node(ITEM, (parent,), attrs, data, aval, requires_grad, parent.code, parent.lasti, parent.scope)
+
+
+def frozen(attrs: dict[str, Any]) -> tuple[Any, ...]:
+    """Attributes as a key; what cannot be hashed goes by identity."""
+    out: list[Any] = []
+    for k, v in attrs.items():
+        try:
+            hash(v)
+        except TypeError:
+            v = id(v)
+        out.append((k, type(v), repr(v) if isinstance(v, float) else v))
+    return tuple(sorted(out, key=lambda item: item[0])) if len(out) > 1 else tuple(out)
 
 
 def ancestors(roots: Iterable[Node], stop: Callable[[Node], bool] | None = None) -> list[Node]:

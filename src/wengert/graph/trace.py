@@ -13,7 +13,7 @@ from .alias import refresh
 from .aval import Aval
 from .graph import Graph
 from .handle import Handle, node_of, symbol
-from .node import Node, _next_seq, register_nodes
+from .node import Node, next_seq, register_nodes
 
 
 class Trace:
@@ -25,7 +25,7 @@ class Trace:
     captures_all = False
 
     def __init__(self) -> None:
-        self.start = _next_seq()
+        self.start = next_seq()
         self.outer = STATE.trace
         self.key_source: Callable[[Any], Any] | None = (STATE if self.outer is None else self.outer).key_source
         self.leaves: list[tuple[Handle, Node]] = []

@@ -109,7 +109,7 @@ class Module(Hooks):
         )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        thread = STATE
+        thread = STATE.mode
         if thread.trace is not None:
             thread.trace.saw_module(self)
         outer = thread.scope
@@ -117,7 +117,7 @@ class Module(Hooks):
         try:
             if self._forward_pre_hooks or self._forward_hooks or self._backward_hooks:
                 return self._call_with_hooks(args, kwargs)
-            return self.forward(*args, **kwargs)
+            return self.forward(*args, **kwargs) if kwargs else self.forward(*args)
         finally:
             thread.scope = outer
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -22,6 +23,7 @@ class Add(Elementwise):
     name = "add"
     traits = frozenset({"commutative", "associative", "identity:0", "preserves_zero"})
     ufunc = staticmethod(np.add)
+    operator = staticmethod(operator.add)
     partials = (1.0, 1.0)
 
     def scalar(self, s: Any, x: Any, y: Any) -> Any:
@@ -38,6 +40,7 @@ class Sub(Elementwise):
     name = "sub"
     traits = frozenset({"identity_right:0", "preserves_zero"})
     ufunc = staticmethod(np.subtract)
+    operator = staticmethod(operator.sub)
     partials = (1.0, -1.0)
 
     def scalar(self, s: Any, x: Any, y: Any) -> Any:
@@ -59,6 +62,7 @@ class Mul(Elementwise):
     name = "mul"
     traits = frozenset({"commutative", "associative", "identity:1", "zero:0", "preserves_zero"})
     ufunc = staticmethod(np.multiply)
+    operator = staticmethod(operator.mul)
     partials = (lambda out, x, y: y, lambda out, x, y: x)
 
     def scalar(self, s: Any, x: Any, y: Any) -> Any:
@@ -76,6 +80,7 @@ class Div(Elementwise):
     name = "div"
     traits = frozenset({"identity_right:1"})
     ufunc = staticmethod(np.true_divide)
+    operator = staticmethod(operator.truediv)
     partials = (lambda out, x, y: 1.0 / y, lambda out, x, y: -out / y)
 
     def scalar(self, s: Any, x: Any, y: Any) -> Any:
@@ -94,6 +99,7 @@ class Neg(Elementwise):
     name = "neg"
     traits = frozenset({"involution", "odd", "monotone", "decreasing", "preserves_zero"})
     ufunc = staticmethod(np.negative)
+    operator = staticmethod(operator.neg)
     partials = (-1.0,)
 
     def scalar(self, s: Any, x: Any) -> Any:
@@ -354,6 +360,7 @@ class Where(Linear):
 
     name = "where"
     linear = (1, 2)
+    broadcasts = True
 
     def scalar(self, s: Any, c: Any, x: Any, y: Any) -> Any:
         return s.where(c, x, y)
@@ -366,7 +373,7 @@ class Where(Linear):
         return avals[1]
 
     def kernel(self, avals: Sequence[Aval], attrs: dict[str, Any]) -> Callable[..., Any]:
-        return np.where
+        return np.where if avals[0].shape else lambda c, x, y: (x if c else y)[()]
 
     def numpy(self, *xs: Any, **attrs: Any) -> Any:
         return np.where(*xs)
@@ -437,9 +444,13 @@ class Fill(Op):
 
     name = "fill"
     differentiable = False
+    expands = True
 
     def infer(self, *avals: Aval, **attrs: Any) -> Aval:
         return avals[0].with_dtype(attrs.get("dtype", avals[0].dtype))
+
+    def small(self, out: Aval, attrs: dict[str, Any]) -> Any:
+        return np.full((), attrs["value"], out.dtype)[()]
 
     def numpy(self, *xs: Any, **attrs: Any) -> Any:
         return np.full(xs[0].shape, attrs["value"], attrs.get("dtype", xs[0].dtype))

@@ -8,14 +8,15 @@ part reads of it, and the backward part.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from ..config import STATE, quietly
+from ..config import quietly
 from ..graph.aval import Aval
 from ..graph.graph import Graph
-from ..graph.handle import Handle, apply, make_node, node_of, of_node, results, symbol, wrap
+from ..graph.handle import Handle, make_node, node_of, of_node, results, symbol, wrap
 from ..graph.lower import straight_line
 from ..graph.node import Node, ancestors
 from ..graph.trace import trace, tracing
@@ -48,16 +49,9 @@ class Call(Op):
         return out[0] if graph.single else tuple(out)
 
     def forward_with_pullback(self, values: Any, attrs: dict[str, Any], need: Sequence[bool]) -> Any:  # type: ignore[override]
-        graph: Graph = attrs["graph"]
-        forward, backward, n = split(graph, tuple(need))
-        found = forward(*values)
-        outs, kept = found[:n], found[n:]
-
-        def pullback(g: Any, need: Sequence[bool]) -> Any:
-            gs = [g] if graph.single else full_tuple(g, outs)
-            return backward(*kept, *gs)
-
-        return (outs[0] if graph.single else outs), pullback
+        plan = Plan(attrs["graph"], tuple(need))
+        found = plan.forward(*values)
+        return (found[0] if plan.single else found[: plan.n]), plan.pullback(found)
 
     def vjp(self, g: Any, out: Any, xs: Any, need: Sequence[bool], **attrs: Any) -> Sequence[Any]:
         graph: Graph = attrs["graph"]
@@ -103,6 +97,9 @@ class Call(Op):
             yield Sample(floats(3), floats(3, seed=1), attrs={"graph": graph}, label=graph.name)
 
 
+_CALL = OPS["call"]
+
+
 class Checkpoint(Call):
     """A call that keeps nothing but its arguments: the reverse sweep computes the body again."""
 
@@ -125,27 +122,42 @@ class Checkpoint(Call):
         return (out[0] if graph.single else out), 0
 
 
-def call_on_arrays(graph: Graph, tensors: Sequence[Any], values: Sequence[Any]) -> Any:
-    """A call in eager mode while nobody watches: what `apply` does, with less on the way."""
-    state = STATE
-    need = tuple([t._node is not None and t._node.requires_grad for t in tensors])
-    try:
-        if not (state.grad and True in need):
-            found = state.run(graph.derived.get("runner") or _runner(graph), *values)
-            return wrap(found) if graph.single else tuple([wrap(v) for v in found])
-        forward, backward, n = graph.derived.get(("split", need)) or quietly(split, graph, need)
-        found = state.run(forward, *values)
-    except Exception:  # the general way does it again, and says what is wrong
-        return apply(OPS["call"], tuple(tensors), {"graph": graph})
-    kept, shapes = found[n:], found[:n]
+class Plan:
+    """How a call runs over arrays when the operands named by ``need`` carry a gradient.
 
-    def pullback(g: Any, need: Sequence[bool]) -> Any:
-        return backward(*kept, *([g] if graph.single else full_tuple(g, shapes)))
+    ``forward``: arrays to the results; if there is a ``backward``, to a tuple of the results, ``n`` of them, and what
+    that reads: ``backward(*kept, *adjoints)``.
+    """
 
-    value = found[0] if graph.single else found[:n]
-    node = make_node(OPS["call"], tuple([node_of(t) for t in tensors]), {"graph": graph}, value, True)
-    node.saved = pullback
-    return wrap(value, node) if graph.single else results(node, value)
+    __slots__ = ("attrs", "backward", "forward", "n", "single")
+
+    def __init__(self, graph: Graph, need: tuple[bool, ...]) -> None:
+        self.attrs = {"graph": graph}
+        self.single = graph.single
+        self.backward: Callable[..., Any] | None = None
+        if True in need:
+            self.forward, self.backward, self.n = quietly(split, graph, need)
+        else:
+            self.forward, self.n = graph.derived.get("runner") or _runner(graph), 0
+
+    def pullback(self, found: tuple[Any, ...]) -> Callable[..., Any]:
+        """From adjoints of the results to those of the operands; ``found`` is what ``forward`` gave."""
+        backward, n = self.backward, self.n
+        assert backward is not None
+        if self.single:
+            return partial(backward, *found[1:])
+        return lambda g, need: backward(*found[n:], *full_tuple(g, found[:n]))
+
+    def handles(self, found: Any, tensors: Sequence[Any], nodes: Sequence[Any]) -> Any:
+        """Results as handles, recorded where there is a ``backward``; ``nodes``: those of the operands, if any."""
+        if self.backward is None:
+            return wrap(found) if self.single else tuple([wrap(v) for v in found])
+        value = found[0] if self.single else found[: self.n]
+        if None in nodes:
+            nodes = [node_of(t) for t in tensors]
+        node = make_node(_CALL, tuple(nodes), self.attrs, value, True, 3)
+        node.saved = self.pullback(found)
+        return wrap(value, node) if self.single else results(node, value)
 
 
 def _runner(graph: Graph) -> Callable[..., Any]:
@@ -195,7 +207,8 @@ Split = tuple[Callable[..., Any], Callable[..., Any], int]
 def split(graph: Graph, need: tuple[bool, ...]) -> Split:
     """(forward, backward, number of outputs) for the adjoints named by ``need``.
 
-    ``forward(*inputs)`` returns the outputs and what ``backward(*kept, *adjoints)`` needs of them.
+    ``forward(*inputs)`` returns the outputs and what ``backward(*kept, *adjoints)`` needs of them; it ignores one
+    argument more, which says what is needed of it, for that is settled.
     """
     key = ("split", need)
     found = graph.derived.get(key)
@@ -220,18 +233,21 @@ def _make_split(graph: Graph, need: tuple[bool, ...]) -> Split:
         zeros = [OPS["fill"](of_node(n), value=0) if f is None else f for f, n in zip(found, wrt, strict=True)]
     ends, seeds, grads = [_node(o) for o in outs], [_node(g) for g in gs], [_node(z) for z in zeros]
     joint = Graph((*inputs, *seeds), (*ends, *grads), graph.name)
-    forward, backward = _functions(joint, len(inputs), len(ends))
-    return forward, _with_gaps(backward, need), len(ends)
+    forward, backward = _functions(joint, len(inputs), len(ends), need)
+    return forward, backward, len(ends)
 
 
-def _functions(joint: Graph, given: int, results: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
+def _functions(
+    joint: Graph, given: int, results: int, need: tuple[bool, ...]
+) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """The two halves of a graph (inputs, adjoints) -> (results, adjoints) over arrays: on kernels if it is heavy."""
     from ..runtime import eager
 
     if eager.is_heavy(joint):
         from ..runtime.halves import halves
 
-        return halves(joint, given, results)
+        forward, backward = halves(joint, given, results)
+        return forward, _with_gaps(backward, need)
     inputs, seeds = joint.inputs[:given], joint.inputs[given:]
     ends, grads = joint.outputs[:results], joint.outputs[results:]
     known = {n.seq for n in inputs}
@@ -242,20 +258,18 @@ def _functions(joint: Graph, given: int, results: int) -> tuple[Callable[..., An
     kept = [n for n in later if n.seq in computed and (n.op is not None or n.seq in known)]
     body = [n for n in later if n.seq not in taken and n not in kept]
     forward = straight_line(inputs, first, [*ends, *kept], False, joint.name)
-    return forward, straight_line([*kept, *seeds], body, grads, False, f"{joint.name} backward")
+    found = iter(grads)
+    wanted = [next(found) if n else None for n in need]
+    name = f"{joint.name} backward"
+    return forward, straight_line([*kept, *seeds], body, wanted, False, name, spare=", need=None")
 
 
-def _with_gaps(backward: Callable[..., Any], need: tuple[bool, ...]) -> Callable[..., Any]:
-    """Put None where no adjoint is wanted."""
-    if all(need):
-        return backward
-    places = [i for i, n in enumerate(need) if n]
+def _with_gaps(backward: Callable[..., Any], need: Sequence[bool]) -> Callable[..., Any]:
+    """Put None where no adjoint is wanted; take, and ignore, a last argument that says what is needed."""
 
     def run(*args: Any) -> list[Any]:
-        out: list[Any] = [None] * len(need)
-        for i, g in zip(places, backward(*args), strict=True):
-            out[i] = g
-        return out
+        found = iter(backward(*(args[:-1] if isinstance(args[-1], (tuple, list)) else args)))
+        return [next(found) if n else None for n in need]
 
     return run
 

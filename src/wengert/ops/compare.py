@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import operator
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,7 @@ class Eq(Comparison):
     name = "eq"
     traits = frozenset({"commutative"})
     ufunc = staticmethod(np.equal)
+    operator = staticmethod(operator.eq)
 
     def scalar(self, s: Any, x: Any, y: Any) -> Any:
         return x == y
@@ -47,6 +49,7 @@ class Ne(Comparison):
     name = "ne"
     traits = frozenset({"commutative"})
     ufunc = staticmethod(np.not_equal)
+    operator = staticmethod(operator.ne)
 
     def scalar(self, s: Any, x: Any, y: Any) -> Any:
         return x != y
@@ -60,6 +63,9 @@ class Order(Comparison):
     def infer(self, *avals: Aval, **attrs: Any) -> Aval:
         refuse_complex(self.name, *avals)
         return super().infer(*avals)
+
+    def kernel(self, avals: Sequence[Aval], attrs: dict[str, Any]) -> Callable[..., Any]:
+        return self.operator if self.operator is not None and avals[0].dtype.kind in "biuf" else self.numpy
 
     def numpy(self, *xs: Any, **attrs: Any) -> Any:
         if xs[0].dtype in dt.COMPLEX_NP:
@@ -78,6 +84,7 @@ class Lt(Order):
 
     name = "lt"
     compare = staticmethod(np.less)
+    operator = staticmethod(operator.lt)
 
     def scalar(self, s: Any, x: Any, y: Any) -> Any:
         return x < y
@@ -88,6 +95,7 @@ class Le(Order):
 
     name = "le"
     compare = staticmethod(np.less_equal)
+    operator = staticmethod(operator.le)
 
     def scalar(self, s: Any, x: Any, y: Any) -> Any:
         return x <= y
@@ -98,6 +106,7 @@ class Gt(Order):
 
     name = "gt"
     compare = staticmethod(np.greater)
+    operator = staticmethod(operator.gt)
 
     def scalar(self, s: Any, x: Any, y: Any) -> Any:
         return x > y
@@ -108,6 +117,7 @@ class Ge(Order):
 
     name = "ge"
     compare = staticmethod(np.greater_equal)
+    operator = staticmethod(operator.ge)
 
     def scalar(self, s: Any, x: Any, y: Any) -> Any:
         return x >= y

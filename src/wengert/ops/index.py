@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -313,6 +314,12 @@ def lane_index(index: Any, dim: int, shape: tuple[int, ...]) -> Any:
     return outer * (n * inner) + wrapped(index, n) * inner + np.arange(inner).reshape(shape[dim + 1 :])
 
 
+@lru_cache(512)
+def _lanes(shape: tuple[int, ...], ndim: int) -> tuple[Any, ...]:
+    """Positions along each axis that broadcast to the whole: the axes of ``shape`` are the first of ``ndim``."""
+    return tuple([np.arange(n).reshape(n, *[1] * (ndim - k - 1)) for k, n in enumerate(shape)])
+
+
 class Gather(Linear):
     """out[i, j, k] = x[i, index[i, j, k], k] for dim = 1; the other sizes of x and index agree."""
 
@@ -338,7 +345,7 @@ class Gather(Linear):
             if found is not None:
                 return found
         try:
-            return np.take_along_axis(x, index, dim)
+            return x[(*_lanes(x.shape[:dim], x.ndim), index, *_lanes(x.shape[dim + 1 :], x.ndim - dim - 1))]
         except IndexError:
             raise out_of_range(self.name, index, x.shape[dim], dim) from None
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
+from operator import attrgetter, methodcaller
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,7 @@ from .. import dtypes as dt
 from ..errors import IndexRangeError, ShapeError, message
 from ..graph.aval import Aval, describe
 from ..graph.handle import Handle, wrap
-from .base import OPS, Linear, Op, Sample, dtype_of, shape_of, to_front, zeros_like
+from .base import OPS, Linear, Op, Sample, dtype_of, expanded, shape_of, to_front, zeros_like
 from .testpoints import complexes, floats, noncontiguous
 
 
@@ -38,6 +40,7 @@ class Expand(Movement):
     """Repeat along new ``axes`` until the shape is ``shape``."""
 
     name = "expand"
+    expands = True
 
     def infer(self, *avals: Aval, **attrs: Any) -> Aval:
         x, shape, axes = avals[0], attrs["shape"], attrs["axes"]
@@ -60,17 +63,14 @@ class Expand(Movement):
 
         return lead
 
+    def small(self, out: Aval, attrs: dict[str, Any]) -> Any:
+        axes = attrs["axes"]
+        if axes == tuple(range(len(axes))):
+            return None
+        return methodcaller("reshape", tuple([1 if i in axes else n for i, n in enumerate(out.shape)]))
+
     def numpy(self, *xs: Any, **attrs: Any) -> Any:
-        x, shape, axes = xs[0], attrs["shape"], attrs["axes"]
-        if x.ndim:
-            steps = iter(x.strides)
-            strides: Any = [0 if i in axes else next(steps) for i in range(len(shape))]
-        else:
-            strides = (0,) * len(shape)
-        try:  # a tenth of the time of np.broadcast_to; read-only memory stays read-only
-            return np.ndarray(shape, x.dtype, x, 0, strides)
-        except (ValueError, TypeError, BufferError):  # bfloat16, empty or strided memory
-            return np.broadcast_to(np.expand_dims(x, axes), shape)
+        return expanded(xs[0], attrs["shape"], attrs["axes"])
 
     def transpose(self, g: Any, i: int, *xs: Any, **attrs: Any) -> Any:
         return OPS["sum"](g, axes=attrs["axes"])
@@ -105,8 +105,7 @@ class Reshape(Movement):
         return x.with_shape(shape)
 
     def kernel(self, avals: Sequence[Aval], attrs: dict[str, Any]) -> Callable[..., Any]:
-        shape = attrs["shape"]
-        return lambda x: x.reshape(shape)
+        return methodcaller("reshape", attrs["shape"])
 
     def numpy(self, *xs: Any, **attrs: Any) -> Any:
         return xs[0].reshape(attrs["shape"])
@@ -140,7 +139,7 @@ class Permute(Movement):
 
     def kernel(self, avals: Sequence[Aval], attrs: dict[str, Any]) -> Callable[..., Any]:
         order = attrs["order"]
-        return lambda x: x.transpose(order)
+        return attrgetter("T") if order == tuple(reversed(range(len(order)))) else methodcaller("transpose", order)
 
     def numpy(self, *xs: Any, **attrs: Any) -> Any:
         return xs[0].transpose(attrs["order"])
@@ -165,6 +164,12 @@ class Permute(Movement):
         yield Sample(floats(), attrs={"order": ()}, label="0-d")
 
 
+@lru_cache(4096)
+def _slices(spec: tuple[tuple[int, int | None, int], ...]) -> tuple[Any, ...]:
+    """What NumPy is asked for; the dots keep a 0-d result an array."""
+    return (*[slice(*t) for t in spec], ...)
+
+
 class Slice(Movement):
     """Basic indexing: ``spec`` has for each axis an (start, stop, step) triple, already normalised.
 
@@ -181,7 +186,7 @@ class Slice(Movement):
         return x.with_shape(shape)
 
     def numpy(self, *xs: Any, **attrs: Any) -> Any:
-        return xs[0][(*[slice(*t) for t in attrs["spec"]], ...)]  # the dots keep a 0-d result an array
+        return xs[0][_slices(attrs["spec"])]
 
     def transpose(self, g: Any, i: int, *xs: Any, **attrs: Any) -> Any:
         return OPS["unslice"](g, spec=attrs["spec"], shape=shape_of(xs[0]))
@@ -227,7 +232,7 @@ class Unslice(Linear):
 
     def numpy(self, *xs: Any, **attrs: Any) -> Any:
         out = filled_like(xs[0], attrs["shape"])
-        out[tuple([slice(*t) for t in attrs["spec"]])] = xs[0]
+        out[_slices(attrs["spec"])] = xs[0]
         return out
 
     def transpose(self, g: Any, i: int, *xs: Any, **attrs: Any) -> Any:
@@ -258,7 +263,7 @@ class SetSlice(Linear):
 
     def numpy(self, *xs: Any, **attrs: Any) -> Any:
         out = np.array(xs[0])
-        out[tuple([slice(*t) for t in attrs["spec"]])] = xs[1]
+        out[_slices(attrs["spec"])] = xs[1]
         return out
 
     def jvp(self, ts: Any, out: Any, xs: Any, **attrs: Any) -> Any:

@@ -30,6 +30,14 @@ def widened(x: Any) -> Any:
     return x.astype(np.float32) if x.dtype in dt.HALF_NP else x
 
 
+def plain_reduction(reduce: Callable[..., Any], x: Aval, axes: tuple[int, ...]) -> Callable[..., Any] | None:
+    """A reduction as NumPy does it by itself, where that means the same; None elsewhere."""
+    if x.dtype not in (dt.NP_FLOAT32, dt.NP_FLOAT64) or not axes:
+        return None
+    axis = None if len(axes) == x.ndim else axes[0] if len(axes) == 1 else axes
+    return lambda x: reduce(x, axis)
+
+
 # -- sums ----------------------------------------------------------------------------------
 
 
@@ -39,12 +47,7 @@ class Sum(Reduce):
     name = "sum"
 
     def kernel(self, avals: Sequence[Aval], attrs: dict[str, Any]) -> Callable[..., Any]:
-        axes, dtype = attrs["axes"], avals[0].dtype
-        if dtype not in (dt.NP_FLOAT32, dt.NP_FLOAT64) or not axes:
-            return super().kernel(avals, attrs)
-        add = np.add.reduce
-        axis = axes[0] if len(axes) == 1 else axes
-        return lambda x: add(x, axis)
+        return plain_reduction(np.add.reduce, avals[0], attrs["axes"]) or super().kernel(avals, attrs)
 
     def reduce(self, x: Any, axes: tuple[int, ...]) -> Any:
         x = widened(x)
@@ -54,7 +57,7 @@ class Sum(Reduce):
         return self(ts[0], **attrs)
 
     def vjp(self, g: Any, out: Any, xs: Any, need: Any, **attrs: Any) -> Any:
-        return [self.spread(g, xs[0], attrs["axes"])]
+        return (self.spread(g, xs[0], attrs["axes"]),)
 
     def samples(self) -> Iterable[Sample]:
         yield from reduce_samples()
@@ -66,6 +69,14 @@ class Mean(Reduce):
     """Mean over axes; NaN over none. Half precision is summed and divided in float32."""
 
     name = "mean"
+
+    def kernel(self, avals: Sequence[Aval], attrs: dict[str, Any]) -> Callable[..., Any]:
+        x, axes = avals[0], attrs["axes"]
+        total = plain_reduction(np.add.reduce, x, axes)
+        if total is None:
+            return super().kernel(avals, attrs)
+        n = x.dtype.type(math.prod([x.shape[a] for a in axes]))
+        return lambda x: total(x) / n
 
     def reduce(self, x: Any, axes: tuple[int, ...]) -> Any:
         x = widened(x)
@@ -137,6 +148,9 @@ class Extreme(Reduce):
     """Largest or smallest value; ties share the adjoint equally, NaN wins."""
 
     ufunc: Any
+
+    def kernel(self, avals: Sequence[Aval], attrs: dict[str, Any]) -> Callable[..., Any]:
+        return plain_reduction(self.ufunc.reduce, avals[0], attrs["axes"]) or super().kernel(avals, attrs)
 
     def reduce(self, x: Any, axes: tuple[int, ...]) -> Any:
         return self.ufunc.reduce(x, axis=axes)

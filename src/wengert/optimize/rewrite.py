@@ -14,7 +14,7 @@ import numpy as np
 
 from ..graph.aval import Aval
 from ..graph.graph import Graph
-from ..graph.node import ITEM, NO_ATTRS, Node
+from ..graph.node import ITEM, NO_ATTRS, Node, frozen
 from ..ops.base import OPS
 from .internal import INTERNAL
 
@@ -122,18 +122,6 @@ class _Placed:
 
 def _placed(m: Any, n: Any) -> Any:
     return _Placed(m, n)
-
-
-def frozen(attrs: dict[str, Any]) -> tuple[Any, ...]:
-    """Attributes as a key; what cannot be hashed goes by identity."""
-    out: list[Any] = []
-    for k, v in attrs.items():
-        try:
-            hash(v)
-        except TypeError:
-            v = id(v)
-        out.append((k, type(v), repr(v) if isinstance(v, float) else v))
-    return tuple(sorted(out, key=lambda item: item[0])) if len(out) > 1 else tuple(out)
 
 
 # -- questions that rules ask ------------------------------------------------------------------

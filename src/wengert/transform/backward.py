@@ -88,7 +88,7 @@ def backward(
     if grad_tensors is None and inputs is None and not create_graph and isinstance(tensors, Handle):
         node, value = tensors._node, tensors._value
         if value is not None and value.size == 1 and node is not None and node.requires_grad:
-            if not STATE.watchers and value.dtype.kind != "c":
+            if not STATE.mode.watchers and value.dtype.kind != "c":
                 quietly(deliver_arrays, node, seed_for(tensors), not retain_graph)
                 return
     outs = _sequence(tensors)

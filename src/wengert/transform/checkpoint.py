@@ -17,7 +17,7 @@ from ..functional.random import next_key
 from ..graph.aval import Aval
 from ..graph.graph import Graph
 from ..graph.handle import Handle, apply, node_of, of_node, symbol, wrap
-from ..graph.node import Node, _next_seq, ancestors
+from ..graph.node import Node, ancestors, next_seq
 from ..graph.trace import tracing
 from ..ops.base import OPS
 from ..ops.custom import Rule, with_rule
@@ -110,7 +110,7 @@ def checkpoint(function: Callable[..., Any], *args: Any, use_reentrant: bool | N
         outside = [of_node(n) for n in graph.captures]
         return result(apply(OPS["checkpoint"], (*tensors, *keys, *outside), {"graph": graph}))
     key = rng.default_generator._seed, rng.default_generator._offset
-    start = _next_seq()
+    start = next_seq()
     drawn: list[Any] = []
     with keys_from(lambda g, before: _noted(drawn, wrap(g.next_key()) if before is None else before(g))):
         recorded = f(*[t.detach() for t in tensors])  # type: ignore[attr-defined]

@@ -8,9 +8,10 @@ which record or trace what is done to them.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from functools import cache
+from operator import attrgetter
+from sys import getrefcount
 from typing import Any
 
 import numpy as np
@@ -25,27 +26,51 @@ from ..ops.heavy import HEAVY
 
 def collect(roots: Sequence[Node]) -> list[Node]:
     """The nodes that carry a gradient from leaves to the roots, latest first."""
-    found: dict[int, Node] = {}
-    stack = [r for r in roots if r.requires_grad]
-    while stack:
-        n = stack.pop()
-        if n.seq in found:
-            continue
-        found[n.seq] = n
-        inputs = n.inputs
-        if inputs is None:
-            raise GraphError(
-                message(
-                    "backward",
-                    "the graph was freed by an earlier backward",
-                    f"{n.name} made at {n.origin}",
-                    "Pass retain_graph=True to the first backward, or compute the value again",
-                )
+    order, leaves = _walk(roots)
+    order += leaves
+    order.sort(key=_made, reverse=True)
+    return order
+
+
+def _walk(roots: Sequence[Node]) -> tuple[list[Node], list[Node]]:
+    """The results of ops and the leaves that carry a gradient to the roots, each latest first."""
+    found: set[int] = set()
+    order: list[Node] = []
+    leaves: list[Node] = []
+    left = [roots]  # which grows on the way
+    for nodes in left:
+        for x in nodes:
+            if x.requires_grad:
+                seq = x.seq
+                if seq not in found:
+                    found.add(seq)
+                    if x.op is None:
+                        leaves.append(x)
+                    else:
+                        order.append(x)
+                        left.append(x.inputs or _inputs(x))
+    if len(order) > 1:
+        order.sort(key=_made, reverse=True)
+    if len(leaves) > 1:
+        leaves.sort(key=_made, reverse=True)
+    return order, leaves
+
+
+def _inputs(n: Node) -> tuple[Node, ...]:
+    """The inputs of a node, which a backward pass may have freed."""
+    if n.inputs is None:
+        raise GraphError(
+            message(
+                "backward",
+                "the graph was freed by an earlier backward",
+                f"{n.name} made at {n.origin}",
+                "Pass retain_graph=True to the first backward, or compute the value again",
             )
-        for x in inputs:
-            if x.requires_grad and x.seq not in found:
-                stack.append(x)
-    return [found[k] for k in sorted(found, reverse=True)]
+        )
+    return n.inputs  # none at all: an op without operands
+
+
+_made = attrgetter("seq")
 
 
 def dependents(order: Sequence[Node], wrt: Sequence[Node]) -> set[int]:
@@ -128,16 +153,15 @@ def deliver_arrays(root: Node, seed: Any, free: bool) -> None:  # noqa: C901  (f
     The same walk with the choices taken out: half of the time of a small step is this loop.
     """
     adjoints = {root.seq: seed}
-    for n in collect((root,)):
-        g = adjoints.pop(n.seq, None)
+    take, known = adjoints.pop, adjoints.get
+    order, leaves = _walk((root,))
+    for n in order:
+        g = take(n.seq, None)
         if g is None:
             continue
-        op, inputs = n.op, n.inputs
         if n.sink is not None:
-            unshared = op is None and _references(g) == _ALONE
-            g = _deliver(n, n.sink, g, True, True, unshared)
-        if op is None:
-            continue
+            g = _deliver(n, n.sink, g, True, True)
+        op, inputs, pull = n.op, n.inputs, n.saved
         if op is ITEM:
             _into_slot(adjoints, n, g, None)
         elif len(inputs) == 1:
@@ -145,11 +169,15 @@ def deliver_arrays(root: Node, seed: Any, free: bool) -> None:  # noqa: C901  (f
             if op.add_adjoint is not None and _add_part(adjoints, x.seq, n, g):
                 gx = None
             else:
-                pull = n.saved
-                found = op.vjp(g, n.data, (x.data,), _ONE, **n.attrs) if pull is None else pull(g, _ONE)
+                if pull is not None:
+                    found = pull(g, _ONE)
+                elif n.attrs:
+                    found = op.vjp(g, n.data, (x.data,), _ONE, **n.attrs)
+                else:
+                    found = op.vjp(g, n.data, (x.data,), _ONE)
                 gx = found[0]
             if gx is not None:
-                old = adjoints.get(x.seq)
+                old = known(x.seq)
                 if old is None or old.size < HEAVY:
                     adjoints[x.seq] = gx if old is None else old + gx
                 else:
@@ -157,24 +185,36 @@ def deliver_arrays(root: Node, seed: Any, free: bool) -> None:  # noqa: C901  (f
                     _add_large(adjoints, x.seq, gx)
         else:
             if len(inputs) == 2:  # spelled out: a comprehension is a call of its own before Python 3.12
-                a, b = inputs
-                need: Any = (a.requires_grad, b.requires_grad)
-                values: Any = (a.data, b.data)
+                x, y = inputs
+                need: Any = (x.requires_grad, y.requires_grad)
+                values: Any = (x.data, y.data) if pull is None else None
             else:
-                need, values = [x.requires_grad for x in inputs], [x.data for x in inputs]
-            pull = n.saved
+                need = [x.requires_grad for x in inputs]
+                values = [x.data for x in inputs] if pull is None else None
             found = op.vjp(g, n.data, values, need, **n.attrs) if pull is None else pull(g, need)
             for x, wants, gx in zip(inputs, need, found):
                 if wants and gx is not None:
-                    old = adjoints.get(x.seq)
+                    old = known(x.seq)
                     if old is None or old.size < HEAVY:
                         adjoints[x.seq] = gx if old is None else old + gx
                     else:
                         old = None
                         _add_large(adjoints, x.seq, gx)
-        found = gx = old = values = None  # a leaf's gradient is its own if nothing here holds it any more
+        found = gx = old = values = pull = None  # what nothing else holds is added to in place
         if free:
             n.inputs = n.data = n.saved = None
+    g = None  # a leaf's gradient is its own if nothing here holds it any more
+    for n in leaves:
+        g = take(n.seq, None)
+        sink = n.sink
+        if g is None or sink is None:
+            continue
+        unshared = getrefcount(g) == _ALONE
+        plain = unshared and sink.grad is None and sink.retain and not (sink.hooks or sink.after)
+        if plain and g.dtype is n.data.dtype and _owns_memory(g):
+            sink.grad = wrap(g)
+        else:
+            _deliver(n, sink, g, True, True, unshared)
 
 
 def _add_large(adjoints: dict[int, Any], seq: int, g: Any) -> None:
@@ -198,18 +238,18 @@ def _add_part(adjoints: dict[int, Any], seq: int, n: Node, g: Any) -> bool:
 
 def _is_held_once(x: Any) -> bool:
     """Whether only a local variable of the caller's holds an array, and the array alone its memory."""
-    if type(x) is not np.ndarray or not x.flags.writeable or sys.getrefcount(x) != _HELD[0]:
+    if type(x) is not np.ndarray or not x.flags.writeable or getrefcount(x) != _HELD[0]:
         return False
     owner = x.base
-    return owner is None or (type(owner) is np.ndarray and owner.base is None and sys.getrefcount(owner) == _HELD[1])
+    return owner is None or (type(owner) is np.ndarray and owner.base is None and getrefcount(owner) == _HELD[1])
 
 
 def _held_once() -> tuple[int, int]:
-    """What `sys.getrefcount` says in `_is_held_once` of such an array, and of its memory, in this version of Python."""
+    """What `getrefcount` says in `_is_held_once` of such an array, and of its memory, in this version of Python."""
 
     def count(x: Any) -> tuple[int, int]:
         owner = x.base
-        return sys.getrefcount(x), sys.getrefcount(owner)
+        return getrefcount(x), getrefcount(owner)
 
     array = np.empty((1, 2)).T
     return count(array)
@@ -218,14 +258,10 @@ def _held_once() -> tuple[int, int]:
 _HELD = _held_once()
 
 
-def _references(x: Any) -> int:
-    return sys.getrefcount(x)
-
-
 def _alone() -> int:
-    """What `_references` says of an array that one local variable holds, in this version of Python."""
+    """What `getrefcount` says of an array that one local variable holds, in this version of Python."""
     array = np.empty(1)
-    return _references(array)
+    return getrefcount(array)
 
 
 _ALONE = _alone()
@@ -377,10 +413,8 @@ def seed_for(root: Handle) -> Any:
 
 @cache
 def _one(dtype: Any) -> Any:
-    """A 1 of a dtype, shared by all sweeps: nobody writes to adjoints."""
-    one = np.ones((), dtype)
-    one.flags.writeable = False
-    return one
+    """A 1 of a dtype."""
+    return np.ones((), dtype)[()]
 
 
 def is_watched(roots: Sequence[Node], own: Sequence[Node]) -> bool:
