@@ -198,8 +198,9 @@ def lower(
     lowerer: Any = LOWERERS.get(n.op.name)
     if lowerer is None or any(type(x.aval) is tuple for x in (n, *n.inputs)):
         return None
-    views = [roots.view(x) for x in n.inputs]
-    if any(v is None for v in views):
+    found = [roots.view(x) for x in n.inputs]
+    views = [v for v in found if v is not None]
+    if len(views) < len(found):
         return None
     if epilogue is not None:
         return _counted(lowerer(n, views, target, epilogue), epilogue)
