@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,17 @@ def test_the_page_says_why_a_figure_is_missing() -> None:
     assert "[1] `ValueError: no`" in page
     assert "400 µs" in page
     assert "MISS  tiny" in page
+
+
+def test_figures_are_read_back() -> None:
+    found = results(entry(1e-5))
+    again = report.from_json(json.loads(json.dumps(report.as_json(found))))
+    assert (again.times, again.first, again.memory, again.peaks) == (
+        found.times,
+        found.first,
+        found.memory,
+        found.peaks,
+    )
 
 
 @pytest.mark.parametrize(

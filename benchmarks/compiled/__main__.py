@@ -115,10 +115,13 @@ def arguments() -> argparse.Namespace:
     add("--check", action="store_true", help="only compare losses and results with torch's")
     add("--profile", action="store_true", help="only print where Wengert's eager time goes")
     add("--json", type=Path, metavar="FILE", help="write all figures there")
+    add("--resume", action="store_true", help="take what is in the --json file as measured")
     add("--write", action="store_true", help="write docs/benchmarks.md and its plot")
     add("--strict", action="store_true", help="exit status 1 when a bar is missed")
     add("--list", action="store_true", help="print the names")
     options = parser.parse_args()
+    if options.resume and not options.json:
+        parser.error("--resume needs --json FILE")
     if options.quick:
         options.budget, options.threads, options.parts = min(options.budget, 2.0), [1], ["time"]
     return options
@@ -136,24 +139,36 @@ def chosen(only: list[str] | None) -> list[Workload]:
 
 
 def measured(bench: Bench, works: list[Workload], options: argparse.Namespace) -> report.Results:
+    """All figures that are asked for; with ``--json`` they are kept after each workload, and ``--resume`` goes on."""
     results = report.Results(clock=options.clock)
+    if options.resume and options.json.exists():
+        results = report.from_json(json.loads(options.json.read_text()))
+        bench.versions |= results.versions
     for threads in options.threads:
-        results.peaks[threads] = bench.run("peaks", threads)
+        if threads not in results.peaks:
+            results.peaks[threads] = bench.run("peaks", threads)
     for work in works:
-        if "time" in options.parts:
-            for threads in options.threads:
-                results.times[work.name, threads] = bench.times(work, threads)
-                print(report.line(work, threads, results), flush=True)
-        if work.group not in ("train", "infer"):
-            continue
-        if "first" in options.parts and work.group == "train":
-            results.first[work.name] = bench.first_calls(work)
-            print(report.first_line(work, results), flush=True)
-        if "memory" in options.parts:
-            results.memory[work.name] = bench.memories(work)
-            print(report.memory_line(work, results), flush=True)
-    results.versions = bench.versions
+        measure(bench, work, options, results)
+        results.versions = bench.versions
+        if options.json:
+            options.json.write_text(json.dumps(report.as_json(results), indent=1) + "\n")
     return results
+
+
+def measure(bench: Bench, work: Workload, options: argparse.Namespace, results: report.Results) -> None:
+    """The figures of a workload that are not there yet."""
+    for threads in options.threads:
+        if "time" in options.parts and (work.name, threads) not in results.times:
+            results.times[work.name, threads] = bench.times(work, threads)
+            print(report.line(work, threads, results), flush=True)
+    if work.group not in ("train", "infer"):
+        return
+    if "first" in options.parts and work.group == "train" and work.name not in results.first:
+        results.first[work.name] = bench.first_calls(work)
+        print(report.first_line(work, results), flush=True)
+    if "memory" in options.parts and work.name not in results.memory:
+        results.memory[work.name] = bench.memories(work)
+        print(report.memory_line(work, results), flush=True)
 
 
 def check(bench: Bench, works: list[Workload]) -> bool:
@@ -188,8 +203,6 @@ def main() -> int:
         print(f"{time.time() - start:.0f} s")
     verdicts = report.verdicts(works, results)
     print("\n".join(v.text for v in verdicts))
-    if options.json:
-        options.json.write_text(json.dumps(report.as_json(results), indent=1) + "\n")
     if options.write:
         report.write(ROOT / "docs", works, results, verdicts)
     return int(options.strict and any(not v.passed for v in verdicts))

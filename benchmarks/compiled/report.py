@@ -353,3 +353,13 @@ def as_json(results: Results) -> dict[str, Any]:
         ],
         "first": results.first, "memory": results.memory,
     }  # fmt: skip
+
+
+def from_json(found: dict[str, Any]) -> Results:
+    """What `as_json` was made of."""
+    results = Results(first=found["first"], memory=found["memory"], versions=found["versions"])
+    results.peaks = {int(threads): peaks for threads, peaks in found["peaks"].items()}
+    for row in found["times"]:
+        entry = {k: v for k, v in row.items() if k not in ("workload", "threads", "contender")}
+        results.times.setdefault((row["workload"], row["threads"]), {})[row["contender"]] = entry
+    return results
