@@ -306,6 +306,10 @@ class Interpreter:
     def op_if(self, v: Value) -> None:
         self.block(v.attr.bodies[0 if self.value(v.args[0])[0] else 1])
 
+    def op_check(self, v: Value) -> None:
+        if not self.value(v.args[0])[0]:
+            self.block(v.attr.bodies[0])
+
     def op_while(self, v: Value) -> None:
         while True:
             self.block(v.attr.bodies[0])

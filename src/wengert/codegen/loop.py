@@ -478,6 +478,17 @@ class Builder:
         with self._inside(self.block[-1].attr.bodies[1]):
             yield
 
+    @contextmanager
+    def unless(self, condition: Value) -> Generator[None]:
+        """Run the body, which hardly ever happens, if a scalar i1 does not hold.
+
+        Once does as well as many times: in a loop that changes neither condition nor body both come before the loop.
+        """
+        body: list[Value] = []
+        self.emit("check", (condition,), None, Region((body,)))
+        with self._inside(body):
+            yield
+
     def repeat(self, condition: Callable[[], Value], body: Callable[[], None]) -> None:
         """``while condition(): body()``; state is kept in variables."""
         test: list[Value] = []
