@@ -117,6 +117,7 @@ class Evaluator:
         self.memo: dict[Any, Value] = {}
         self.local: Callable[[Node, Affine], Value | None] = lambda n, flat: None
         self.lookups = Lookups(roots.sure)
+        self.once: dict[Any, tuple[Any, Value]] = {}  # with the block of instructions that it stands in
 
     @contextmanager
     def scope(self) -> Generator[None]:
@@ -304,9 +305,10 @@ class Evaluator:
         return inner or any(b == self.vector_block for c in x.coords for b, _ in self.blocks.terms(c))
 
     def _looked_once(self, flat: Affine, mask: Value | None) -> Value:
-        """The part of an index that is looked up, as one number for all lanes."""
-        key = ("once", flat.looked, id(mask))
-        if key not in self.memo:
+        """The part of an index that is looked up, as one number for all lanes: also for later vectors of the block."""
+        fixed = tuple([(i, id(v)) for i, v in self.variables.items() if i != self.vector_block])
+        key = (id(self.b.block), flat.looked, id(mask), fixed)
+        if key not in self.once:
             some = None if mask is None else self._any(mask)
             lanes, memo = self.lanes, self.memo
             self.lanes, self.memo = 1, {k: v for k, v in memo.items() if k[0] == "index"}  # numbers, not vectors
@@ -315,8 +317,8 @@ class Evaluator:
             out = parts[0]
             for p in parts[1:]:
                 out = out + p
-            self.memo[key] = out
-        return self.memo[key]
+            self.once[key] = (self.b.block, out)
+        return self.once[key][1]
 
     def _one(self, p: Value, flat: Affine, mask: Value | None) -> Value:
         return self.b.load(p, self.lanes_of(flat, mask), 1, mask)
