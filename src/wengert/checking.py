@@ -104,7 +104,8 @@ def first_difference(step: Any, values: list[np.ndarray]) -> tuple[str, str, str
     every = Graph(flat.inputs, tuple(nodes), "check")
     expected = every.numpy(*values)
     blueprint = Schedule(every, passes=False).blueprint()
-    outs = Native(Program(blueprint, every.in_avals, every.out_avals))(*[np.asarray(v, order="C") for v in values])
+    run = Native(Program(blueprint, every.in_avals, every.out_avals, every))
+    outs = run(*[np.asarray(v, order="C") for v in values])
     for n, a, b in zip(nodes, expected, outs, strict=True):
         if not close(np.asarray(a), b):
             seen = f"{n.name} {n.aval} made at {n.origin}: compiled {_some(b)}, eager {_some(np.asarray(a))}"

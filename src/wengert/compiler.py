@@ -114,7 +114,8 @@ class Step:
             first.add(i)
         # Gradients are written to where the last ones are, if nobody else refers to those.
         counts = collections.Counter(self.grad_values)
-        sinks = {i: sink for sink, i in self.grads if i is not None and counts[i] == 1 and i not in self.results}
+        alone = {i for i in p.sparing if counts[i] == 1 and i not in self.results}
+        sinks = {i: sink for sink, i in self.grads if i in alone}
         self.shapes: list[tuple[Any, Any, Sink | None, list[Any]]] = [
             (p.avals[i].shape, p.avals[i].dtype, sinks.get(i), [None]) for i in p.made
         ]
@@ -124,7 +125,7 @@ class Step:
         """The graph, kernels and memory behind the program, which it does not keep."""
         from .runtime.scheduling import Schedule
 
-        return Schedule(self.captured.graph, replaced(self.captured), budget=self.budget)
+        return Schedule(self.captured.graph, replaced(self.captured), looks=True, budget=self.budget)
 
     # -- running ---------------------------------------------------------------------------
 
@@ -522,4 +523,4 @@ def plan(f: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 
     captured = capture(f.function if isinstance(f, Compiled) else f, args, kwargs)
     budget = f.memory_budget if isinstance(f, Compiled) else None
-    return Plan(Schedule(captured.graph, replaced(captured), budget=budget))
+    return Plan(Schedule(captured.graph, replaced(captured), looks=True, budget=budget))

@@ -48,8 +48,8 @@ class Cost:
         self.group = group
         self.native = isinstance(step, list)
         self.launches = step if self.native else []
-        self.flops = sum(k.flops for k, _, _ in self.launches)
-        self.moved = sum(k.bytes for k, _, _ in self.launches)
+        self.flops = sum(k.flops for k, *_ in self.launches)
+        self.moved = sum(k.bytes for k, *_ in self.launches)
         if not self.native:
             self.moved = sum(_bytes(x.aval) for x in (*step.node.inputs, step.node))
         self.seconds = _predicted(self.flops, self.moved)
@@ -152,7 +152,7 @@ def describe(step: Step) -> str:
     for i, c in enumerate(plan.costs):
         took = sum(next(measured) for _ in c.launches)
         kind = c.group.kind if c.native else "NumPy"
-        tiles = max((k.tiles for k, _, _ in c.launches), default=0)
+        tiles = max((k.tiles for k, *_ in c.launches), default=0)
         why = f" ({c.group.why})" if c.group.why else ""
         rows.append(
             f"{i:>4} {kind:7} {tiles:>6} {c.flops / 1e6:9.3f} {_size(c.moved):>10} {c.seconds * 1e6:9.1f} "

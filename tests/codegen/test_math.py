@@ -35,30 +35,37 @@ Case = tuple[Callable[..., Value], Callable[..., Any], Any, float, float]
 
 # The function, float64's, mpmath's (None: float64 is not tested), and the errors allowed in float32 and float64.
 FUNCTIONS: dict[str, Case] = {
-    "exp": (math.exp, np.exp, mpmath.exp, 1.0, 1.1),
+    "exp": (math.exp, np.exp, mpmath.exp, 1.05, 1.1),
     "exp2": (math.exp2, np.exp2, lambda x: mpmath.mpf(2) ** x, 1.0, 1.1),
-    "expm1": (math.expm1, np.expm1, mpmath.expm1, 1.4, 1.8),
-    "log": (math.log, np.log, mpmath.log, 0.9, 0.9),
-    "log2": (math.log2, np.log2, lambda x: mpmath.log(x, 2), 1.0, 1.0),
+    "expm1": (math.expm1, np.expm1, mpmath.expm1, 1.5, 1.8),
+    "log": (math.log, np.log, mpmath.log, 0.95, 0.9),
+    "log2": (math.log2, np.log2, lambda x: mpmath.log(x, 2), 1.05, 1.0),
     "log10": (math.log10, np.log10, mpmath.log10, 1.0, 1.0),
-    "log1p": (math.log1p, np.log1p, mpmath.log1p, 1.5, 1.5),
+    "log1p": (math.log1p, np.log1p, mpmath.log1p, 1.55, 1.5),
     "tanh": (math.tanh, np.tanh, mpmath.tanh, 1.5, 1.6),
-    "sigmoid": (math.sigmoid, logistic, lambda x: 1 / (1 + mpmath.exp(-x)), 1.9, 1.9),
+    "sigmoid": (math.sigmoid, logistic, lambda x: 1 / (1 + mpmath.exp(-x)), 2.0, 1.9),
     "sinh": (math.sinh, np.sinh, mpmath.sinh, 1.7, 1.7),
     "cosh": (math.cosh, np.cosh, mpmath.cosh, 1.5, 1.5),
     "sin": (math_trig.sin, np.sin, mpmath.sin, 1.0, 1.0),
     "cos": (math_trig.cos, np.cos, mpmath.cos, 1.0, 1.0),
-    "tan": (math_trig.tan, np.tan, mpmath.tan, 1.2, 1.2),
+    "tan": (math_trig.tan, np.tan, mpmath.tan, 1.3, 1.2),
     "asin": (math_trig.asin, np.arcsin, mpmath.asin, 1.6, 1.6),
     "acos": (math_trig.acos, np.arccos, mpmath.acos, 1.5, 1.5),
     "atan": (math_trig.atan, np.arctan, mpmath.atan, 1.4, 1.4),
     "asinh": (math_trig.asinh, np.arcsinh, mpmath.asinh, 0.51, 2.5),
     "acosh": (math_trig.acosh, np.arccosh, mpmath.acosh, 0.51, 2.5),
     "atanh": (math_trig.atanh, np.arctanh, mpmath.atanh, 0.51, 2.5),
-    "erf": (math_special.erf_single, scipy.special.erf, None, 1.5, 0.0),
-    "erfc": (math_special.erfc_single, scipy.special.erfc, None, 2.5, 0.0),
-    "ndtr": (math_special.ndtr_single, scipy.special.ndtr, None, 2.0, 0.0),
+    "erf": (math_special.erf_single, scipy.special.erf, None, 1.4, 0.0),
+    "erfc": (math_special.erfc_single, scipy.special.erfc, None, 1.85, 0.0),
+    "ndtr": (math_special.ndtr_single, scipy.special.ndtr, None, 1.6, 0.0),
 }
+# Where they miss the most, of all 2**32 numbers (log2 and tan: of a large sample).
+WORST = {
+    "exp": "-0x1.b60c42p+4", "expm1": "0x1.0fc74p+4", "log": "0x1.69c994p-1", "log1p": "0x1.c4e6fap-2",
+    "log2": "0x1.673bccp-1", "tanh": "0x1.43183ap-1", "sigmoid": "-0x1.8f3676p+2", "sin": "0x1.ae73bcp+93",
+    "cos": "0x1.902838p+20", "tan": "0x1.2dd1f2p+1", "erf": "0x1.b7ba92p-126", "erfc": "0x1.c58e56p+2",
+    "ndtr": "-0x1.2509eap+3",
+}  # fmt: skip
 ONLY_SINGLE = ("erf", "erfc", "ndtr")
 PAIRS: dict[str, Case] = {
     "power": (math_special.power, np.power, mpmath.power, 0.51, 1.2),
@@ -99,7 +106,8 @@ def widened(x: Any) -> Any:
 @TARGETS
 def test_float32_everywhere(name: str, target: Target) -> None:
     f, reference, _, allowed, _ = FUNCTIONS[name]
-    x = all_floats(4099)
+    worst = float.fromhex(WORST.get(name, "0x0p+0"))
+    x = np.concatenate([all_floats(4099), np.array([worst, -worst], np.float32)])
     with np.errstate(all="ignore"):
         exact = reference(widened(x))
     found = errors(mapped(f, x, result="f32", target=target), exact)

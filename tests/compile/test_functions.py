@@ -220,3 +220,69 @@ def test_bytes_behind_the_last_vector_are_left_alone(size):
     """LLVM 22 stores a whole word for a narrowed byte if a mask has one lane."""
     x = wg.tensor(np.arange(size) % 100).to(wg.int32)
     check(lambda x: (x.to(wg.uint8), x.to(wg.int8) + 1, x.to(wg.int16)), x)
+
+
+# -- conversions -------------------------------------------------------------------------------------
+
+
+KINDS = [wg.bool, wg.int8, wg.uint8, wg.int16, wg.uint16, wg.int32, wg.uint32, wg.int64, wg.uint64]
+KINDS += [wg.float16, wg.bfloat16, wg.float32, wg.float64]
+
+
+def awkward(dtype):
+    """Numbers around all bounds of integers, halves, random bits, NaN and infinities, of a dtype."""
+    rng = np.random.default_rng(0)
+    powers = 2.0 ** np.array([0, 7, 8, 15, 16, 31, 32, 53, 63, 64, 100])
+    steps = np.array([1 - 2.0**-53, 1 - 2.0**-24, 1 - 2.0**-12, 1, 1 + 2.0**-24, 1 + 2.0**-12, 1.25, 1.7])
+    near = (powers[:, None] * steps).reshape(-1)
+    near = np.concatenate([near, near + 0.5, near - 0.5, near + 1, near - 1, [0, 0.3, 300.7, np.inf, 1e300]])
+    numbers = np.concatenate([near, -near, rng.normal(0, 1e3, 60), rng.normal(0, 1e10, 60), [np.nan, -np.nan]])
+    if dtype.is_floating_point:
+        with np.errstate(all="ignore"):
+            own = numbers.astype(dtype.np)
+            bits = rng.integers(0, 256, 400 * dtype.np.itemsize, np.uint8).view(dtype.np)
+        return np.concatenate([own, bits])
+    if dtype is wg.bool:
+        return np.array([True, False, True])
+    bits = rng.integers(0, 256, 200 * dtype.np.itemsize, np.uint8).view(dtype.np)
+    info = np.iinfo(dtype.np)
+    return np.concatenate([bits, np.array([0, 1, info.max, info.min, info.max - 1], dtype.np)])
+
+
+@pytest.mark.parametrize("source", KINDS, ids=str)
+def test_conversions_have_the_bits_of_eager_ones(source):
+    x = wg.tensor(awkward(source))
+    one = wg.compile(lambda x: [x.to(k) for k in KINDS])
+    for n in (len(x), 37, 1):
+        several = wg.compile(lambda x: [x.to(dtype) for dtype in KINDS])
+        for got, k in zip(several(x[:n]), KINDS, strict=True):
+            want = x[:n].to(k)
+            numbers = np.isnan if k.is_floating_point else lambda v: np.zeros(v.shape, bool)
+            a, b = got.numpy(), want.numpy()
+            same = (a.reshape(-1, 1).view(np.uint8) == b.reshape(-1, 1).view(np.uint8)).all(-1)
+            wrong = ~(same | (numbers(a) & numbers(b)))
+            assert not wrong.any(), (k, x.numpy()[:n][wrong][:5], a[wrong][:5], b[wrong][:5])
+    for v in x[:: max(len(x) // 20, 1)]:
+        single = [y.item() for y in one(v)]
+        np.testing.assert_array_equal(single, [v.to(k).item() for k in KINDS])
+
+
+def test_constants_are_converted_alike():
+    numbers = [300.7, -1.5, 4e9, -4e9, 1e19, -1e19, 3e38, float("inf"), float("nan")]
+
+    def convert(x):
+        return [(wg.tensor(v) + x * 0).to(k) for v in numbers for k in KINDS]
+
+    f = wg.compile(lambda x: [wg.tensor(v).to(k).expand(3) == y for v, k, y in x])
+    known = [(v, k, wg.tensor([v]).to(k).expand(3)) for v in numbers[:-1] for k in KINDS]
+    assert all(bool(y.all()) for y in f(known))
+    check(convert, wg.zeros(1), tol=0)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_uint32_of_a_float_does_not_depend_on_where_it_stands(dtype):
+    x = wg.tensor(np.array([5e9, -3e9, 1e19, np.nan, -1.5], dtype))
+    one = [v.to(wg.uint32).item() for v in x]
+    assert one == [705032704, 1294967296, 0, 0, 4294967295]
+    for n in (2, 7, 40):
+        assert x.repeat(n).to(wg.uint32).tolist() == one * n

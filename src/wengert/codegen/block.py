@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from ..graph.graph import Graph
 from ..graph.node import ITEM, Node
+from ..optimize.checks import Key, Wanted, wanted_of
 from ..schedule.groups import Group, Grouping, full
 from ..schedule.kinds import role
 from ..schedule.memory import Layout, Span, place
@@ -49,11 +50,15 @@ class Tape(NamedTuple):
 
 
 class Use(NamedTuple):
-    """A kernel on operands, each a `View` of a node's buffer or a `Temp`, and which of them it writes."""
+    """A kernel on operands, each a `View` of a node's buffer or a `Temp`, and which of them it writes.
+
+    ``lookups``: what it looks up that may be out of range.
+    """
 
     kernel: Kernel
     views: list[Any]
     writes: list[bool]
+    lookups: tuple[Wanted, ...] = ()
 
 
 def key_of(v: Any) -> int:
@@ -75,18 +80,21 @@ class Scheduled:
 
     ``written``: for an output (by seq) the input whose memory it replaces. ``shared``: whether loops may share
     the work of an iteration out among threads. ``held``: it is the body of a loop, in registers; then states, and all
-    buffers within, are padded arrays.
+    buffers within, are padded arrays. ``sure``: lookups that are in range (see `optimize.checks.Checks`).
     """
 
     def __init__(
         self, graph: Graph, written: dict[int, Node], target: Target, shared: bool = True,
-        held: Held | None = None,
+        held: Held | None = None, sure: frozenset[Key] = frozenset(),
     ) -> None:  # fmt: skip
         self.graph, self.target, self.shared = graph, target if shared else replace(target, serial=True), shared
         self.held = held
         self.padded = frozenset() if held is None else held.padded(graph)
-        self.roots = Roots(graph)
+        self.roots = Roots(graph, sure)
         self.groups = Grouping(graph, self.roots, written).groups
+        # The last group that may meet a bad index: what was there before the call is written after it.
+        looking = [i for i, g in enumerate(self.groups) if any(self.roots.looks(n) for n in g.nodes)]
+        self.last_look = looking[-1] if looking else -1
         self.inplace = _in_place(self, written)
         self.stored = _stored(self)
 
@@ -94,11 +102,8 @@ class Scheduled:
 class Block(Scheduled):
     """The steps of a scheduled graph in order: lists of `Use`, or a `HostStep`."""
 
-    def __init__(
-        self, graph: Graph, written: dict[int, Node], target: Target, shared: bool = True,
-        held: Held | None = None,
-    ) -> None:  # fmt: skip
-        super().__init__(graph, written, target, shared, held)
+    def __init__(self, graph: Graph, written: dict[int, Node], target: Target, *more: Any, **options: Any) -> None:
+        super().__init__(graph, written, target, *more, **options)
         self._share_tapes()
         self.steps = [self._step(g) for g in self.groups]
         self._keep_tapes()
@@ -127,7 +132,8 @@ class Block(Scheduled):
                 return []
             found = nest.write(group, self.roots, self.stored, self.target, self.inplace, self.padded)
             views = [View(n, 0, ()) for n in found.operands]
-            return [Use(found.kernel, views, [n.seq in found.written for n in found.operands])]
+            checks = tuple([wanted_of(self.graph, x) for x in found.lookups])
+            return [Use(found.kernel, views, [n.seq in found.written for n in found.operands], checks)]
         n = group.nodes[0]
         items = tuple(group.nodes[1:])
         if n.op is not ITEM and n.op.name in control.NAMES:
@@ -147,7 +153,7 @@ class Block(Scheduled):
                 v is not STOP and (i in stored if isinstance(v, Temp) else v.root.seq in group.seqs)
                 for i, v in enumerate(views)
             ]
-            out.append(Use(step.kernel, views, writes))
+            out.append(Use(step.kernel, views, writes, lowered.lookups))
         return out
 
     @property
@@ -236,7 +242,7 @@ def _in_place(p: Scheduled, written: dict[int, Node]) -> dict[int, Node]:
     safe = max((i for i, g in enumerate(p.groups) if g.kind == "whole" and _may_end(g.nodes[0])), default=-1)
     for seq, old in written.items():
         i = place_of.get(seq)
-        if i is not None and i < safe:
+        if i is not None and (i < safe or i <= p.last_look):
             continue
         late = max(last_read.get(seq, -1), last_read.get(old.seq, -1))
         if i is not None and late <= i and old.seq not in kept and _may_replace(p, p.groups[i], seq, old):

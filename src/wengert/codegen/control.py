@@ -19,14 +19,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..graph.graph import Graph
 from ..graph.node import Node
 from ..ops.base import OPS
+from ..optimize.checks import Wanted
 from ..schedule.kinds import KIND
 from ..schedule.memory import ALIGN
 from ..schedule.roots import View
 from .held import WIDEST, Arrays, Held, fits, in_line, padded_size
 from .kernel import Kernel, Recipe, Step
+from .lookups import status
 from .loop import I1, I32, I64, Builder, Type, Value, Var, pointer
 from .nest import named
 from .plan import Launch, Place, needs_barrier
+from .status import BASE
 from .whole import Lowered
 
 if TYPE_CHECKING:
@@ -105,6 +108,8 @@ class Writer:
         self.polls = False
         self.often = 1  # iterations between two questions whether an interrupt has come
         self.scratch = 0
+        self.lookups: list[Wanted] = []
+        self.first: Value | None = None
 
     # -- beginning and end -----------------------------------------------------------------
 
@@ -130,6 +135,7 @@ class Writer:
             raise Unfit
         self.collective = shared and any(x.work >= SHARED for x in out)
         self.uses = [u for x in out for u in x.uses]
+        self.looks = any(u.lookups for u in self.uses)
         more = {"barrier": pointer("u8")} if self.collective else {}
         self.b = Builder("control", scratch=pointer("u8"), lo=I64, hi=I64, **more)
         self.made = Arrays(self.b, target.vector_bytes)
@@ -138,6 +144,8 @@ class Writer:
         if self.tiles > 1:
             self.scratch = -(-self.scratch // ALIGN) * ALIGN
             self.frame = self.b.offset(self.b.scratch, self.scratch)
+        if self.looks:
+            self.first = self.b.load(status(self.b), BASE)
         self.endless = any(u.kernel.endless for u in self.uses)
         self.polls = any(u.kernel.polls for u in self.uses)
         self.often = _power_of_two(POLLED // (1 + sum(u.kernel.flops + u.kernel.bytes for u in self.uses)))
@@ -172,9 +180,10 @@ class Writer:
         scratch = self.scratch + (self.size if self.tiles > 1 else 0)
         kernel = Kernel(named(function), self.tiles, scratch, flops, moved, self.collective, self.endless, self.polls)
         if self.tiles > 1:
-            return Lowered(Recipe((Step(kernel, tuple(self.operands)),), {}), self.operands)
+            return Lowered(Recipe((Step(kernel, tuple(self.operands)),), {}), self.operands, tuple(self.lookups))
         step = Step(kernel, (*self.operands, "frame"))
-        return Lowered(Recipe((step,), {"frame": ("u8", max(self.size, 1))}), self.operands)
+        recipe = Recipe((step,), {"frame": ("u8", max(self.size, 1))})
+        return Lowered(recipe, self.operands, tuple(self.lookups))
 
     # -- memory ----------------------------------------------------------------------------
 
@@ -290,6 +299,9 @@ class Writer:
             if wait:
                 self.barrier()
             args = [self._argument(v, body, pointers) for v in use.views]
+            if self.first is not None and use.lookups:
+                self.b.store(status(self.b), BASE, self.first + len(self.lookups))
+                self.lookups += use.lookups
             if self.held and uses is body.uses:
                 self._call_held(use, args)
             else:
@@ -399,7 +411,8 @@ def _split(block: Block, external: set[int], invariant: set[int]) -> tuple[list[
 
     for use in block.uses:
         pairs = list(zip(use.views, use.writes, strict=True))
-        fixed = all(writes or key_of(v) in invariant | lasting or known(v) for v, writes in pairs)
+        # What may meet a bad index is not computed before it is known that it is needed.
+        fixed = not use.lookups and all(writes or key_of(v) in invariant | lasting or known(v) for v, writes in pairs)
         targets = {key_of(v) for v, writes in pairs if writes}
         if fixed and not targets & (external | written_twice):
             before.append(use)

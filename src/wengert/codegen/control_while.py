@@ -17,7 +17,9 @@ from ..ops.control_graphs import used
 from ..ops.control_while import Chain
 from ..schedule.memory import ALIGN
 from .control import TRIPS, Body, Writer, once
+from .lookups import status
 from .loop import I1, I64, Value
+from .status import CODE
 
 FIRST = 64  # entries to begin with
 CELL = 64  # bytes that say where a tape is
@@ -196,13 +198,14 @@ class Loop:
             own = self.cond.graph.inputs[self.chain.consts :]
             given |= {s.seq: p for s, p in zip(own, self._states(0, states, count.get()), strict=True)}
             w.run(self.cond, self.cond.uses, given)
+            result = self.cond.graph.outputs[0].seq
+            held = self.cond.arrays.get(result)
+            flag = b.offset(w.frame, self.cond.offsets[result]) if held is None else held
+            self._stop_at_bad_index(flag)
             w.barrier()
-            flag = self.cond.graph.outputs[0].seq
-            held = self.cond.arrays.get(flag)
             with b.when((count.get() & (w.often - 1)) == w.often - 1):
                 self.stopped.set(w.poll())
-            on = w.flag(b.offset(w.frame, self.cond.offsets[flag]) if held is None else held)
-            return on & ~self.stopped.get()
+            return w.flag(flag) & ~self.stopped.get()
 
         def step() -> None:
             self._step(0, states, other, count.get())
@@ -211,6 +214,14 @@ class Loop:
         b.repeat(going, step)
         self._end(0, states, count.get())
         return count.get()
+
+    def _stop_at_bad_index(self, flag: Value) -> None:
+        """On made up values a loop might run forever."""
+        w, b = self.w, self.w.b
+        if w.looks:
+            w.barrier()
+            with b.unless(b.load(status(b), CODE) == 0):
+                b.store(b.retype(flag, "i1"), 0, b.const(False, I1))
 
     def _pass(self, p: int, one: Pass, count: Value) -> None:
         b, w = self.w.b, self.w

@@ -12,10 +12,12 @@ from contextlib import contextmanager
 from typing import Any
 
 from ..graph.node import Node
+from ..optimize.checks import Lookup, lookup_of
 from ..schedule.index import Affine, Coords, Looked, flat_index
 from ..schedule.kinds import KIND, Part, cost, is_number
 from ..schedule.roots import Roots
 from .hoist import hoist
+from .lookups import Lookups, in_range
 from .loop import I64, Builder, Function, Type, Value, pointer
 from .scalars import emit
 
@@ -114,6 +116,8 @@ class Evaluator:
         self.lanes = 1
         self.memo: dict[Any, Value] = {}
         self.local: Callable[[Node, Affine], Value | None] = lambda n, flat: None
+        self.lookups = Lookups(roots.sure)
+        self.once: dict[Any, tuple[Any, Value]] = {}  # with the block of instructions that it stands in
 
     @contextmanager
     def scope(self) -> Generator[None]:
@@ -144,25 +148,24 @@ class Evaluator:
             self.memo[key] = known
         return known, step if self.lanes > 1 else 0
 
-    def lanes_of(self, x: Affine) -> Value:
-        """An index in all lanes."""
+    def lanes_of(self, x: Affine, mask: Value | None = None) -> Value:
+        """An index in all lanes; where the mask does not hold, any."""
         base, step = self.index(x)
         if not step:
             out = self.b.splat(base, self.lanes)
         else:
             out = self.b.splat(base, self.lanes) + self.b.iota(self.lanes) * step
         for looked, c in x.looked:
-            out = out + self.looked(looked) * c
+            out = out + self.looked(looked, mask) * c
         return out
 
-    def looked(self, x: Looked) -> Value:
+    def looked(self, x: Looked, mask: Value | None) -> Value:
         """An index that is looked up, in all lanes, kept inside of its axis."""
-        key = ("looked", x)
+        key = ("looked", x, id(mask))
         if key not in self.memo:
-            found = self.b.cast(self.value(x.node, x.coords, None), "i64")
-            found = self.b.select(found < 0, found + x.size, found)
-            found = self.b.binary("max", self.b.binary("min", found, x.size - 1), 0)
-            self.memo[key] = found
+            found = self.b.cast(self.value(x.node, x.coords, mask), "i64")
+            lookup = Lookup(x.node, x.size, -x.size)
+            self.memo[key] = in_range(self.b, found, lookup, self.lookups.number(lookup), mask)
         return self.memo[key]
 
     # -- values ----------------------------------------------------------------------------
@@ -197,7 +200,16 @@ class Evaluator:
         if n.op.name in ("pad", "unslice", "set_slice", "cat"):
             return self._piecewise(n, found, mask)
         values = [self.value(p.source, p.coords, mask) for p in found]
+        if n.op.name == "in_range":
+            return self._checked(n, values[0], mask)
         return self.apply(n, values)
+
+    def _checked(self, n: Node, x: Value, mask: Value | None) -> Value:
+        """An index that the graph itself wants looked at."""
+        lookup = lookup_of(n)
+        assert lookup is not None
+        found = in_range(self.b, self.b.cast(x, "i64"), lookup, self.lookups.number(lookup), mask)
+        return self.b.cast(found, x.type.kind)
 
     def apply(self, n: Node, values: Sequence[Value]) -> Value:
         """An op's meaning on values."""
@@ -254,9 +266,9 @@ class Evaluator:
         """Where all conditions of a part hold."""
         out = mask
         for c, low, high in p.conditions:
-            key = ("inside", c, low, high)
+            key = ("inside", c, low, high, id(mask) if c.looked else None)
             if key not in self.memo:
-                at = self.lanes_of(c)
+                at = self.lanes_of(c, mask)
                 self.memo[key] = (at >= low) & (at < high)
             out = self.memo[key] if out is None else self.masks(self.memo[key], out)
         assert out is not None
@@ -270,9 +282,9 @@ class Evaluator:
         base, step = self.index(flat)
         mask = self._needed(n, flat, mask)
         if flat.looked and step == 1 and not any(self._varies(x) for x, _ in flat.looked):
-            return self.b.load(p, base + self._looked_once(flat), self.lanes, mask)
+            return self.b.load(p, base + self._looked_once(flat, mask), self.lanes, mask)
         if flat.looked:
-            return self.b.gather(p, self.lanes_of(flat), mask) if self.lanes > 1 else self._one(p, flat, mask)
+            return self.b.gather(p, self.lanes_of(flat, mask), mask) if self.lanes > 1 else self._one(p, flat, mask)
         if step == 1:
             return self.b.load(p, base, self.lanes, mask)
         if step == 0:
@@ -292,22 +304,24 @@ class Evaluator:
         inner = any(self._varies(y) for c in x.coords for y, _ in c.looked)
         return inner or any(b == self.vector_block for c in x.coords for b, _ in self.blocks.terms(c))
 
-    def _looked_once(self, flat: Affine) -> Value:
-        """The part of an index that is looked up, as one number for all lanes."""
-        key = ("once", flat.looked)
-        if key not in self.memo:
+    def _looked_once(self, flat: Affine, mask: Value | None) -> Value:
+        """The part of an index that is looked up, as one number for all lanes: also for later vectors of the block."""
+        fixed = tuple([(i, id(v)) for i, v in self.variables.items() if i != self.vector_block])
+        key = (id(self.b.block), flat.looked, id(mask), fixed)
+        if key not in self.once:
+            some = None if mask is None else self._any(mask)
             lanes, memo = self.lanes, self.memo
             self.lanes, self.memo = 1, {k: v for k, v in memo.items() if k[0] == "index"}  # numbers, not vectors
-            parts = [self.looked(x) * c for x, c in flat.looked]
+            parts = [self.looked(x, some) * c for x, c in flat.looked]
             self.lanes, self.memo = lanes, memo
             out = parts[0]
             for p in parts[1:]:
                 out = out + p
-            self.memo[key] = out
-        return self.memo[key]
+            self.once[key] = (self.b.block, out)
+        return self.once[key][1]
 
     def _one(self, p: Value, flat: Affine, mask: Value | None) -> Value:
-        return self.b.load(p, self.lanes_of(flat), 1, mask)
+        return self.b.load(p, self.lanes_of(flat, mask), 1, mask)
 
     def _any(self, mask: Value) -> Value:
         key = ("any", id(mask))

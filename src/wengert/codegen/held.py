@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from ..graph.graph import Graph
 from ..graph.node import Node
+from ..optimize.checks import lookup_of
 from ..schedule.index import is_movement
 from ..schedule.kinds import KIND, cost, role
 from .column import LARGEST
@@ -72,7 +73,7 @@ def is_large(n: Node) -> bool:
 def _instructions(n: Node, largest: int) -> float | None:
     """About how many instructions an op is; None if it does not fit."""
     kind = role(n)
-    if type(n.aval) is tuple or n.aval.size > largest:
+    if type(n.aval) is tuple or n.aval.size > largest or lookup_of(n) is not None:  # what lies beyond is no index
         return None
     if n.op.name == "matmul":
         return _product(n)

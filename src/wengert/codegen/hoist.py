@@ -7,7 +7,7 @@ from .loop import BINARY, COMPARE, UNARY, Function, Value
 PURE = UNARY | BINARY | COMPARE | {
     "fma", "select", "cast", "bitcast", "splat", "iota", "extract", "insert", "shuffle", "offset", "retype",
 }  # fmt: skip
-_REGIONS = ("loop", "if", "while")
+_REGIONS = ("loop", "if", "while", "check")
 
 
 def hoist(block: list[Value]) -> None:
@@ -45,13 +45,25 @@ def _take_invariants(loop: Value) -> list[Value]:
     taken: list[Value] = []
     left: list[Value] = []
     for v in body:
-        if _is_pure(v, written) and not any(x in inside for x in v.args):
+        if (v.op == "check" or _is_pure(v, written)) and not any(x in inside for x in _read(v)):
             taken.append(v)
             inside.discard(v)
         else:
             left.append(v)
     body[:] = left
     return taken
+
+
+def _read(v: Value) -> set[Value]:
+    """The operands of an instruction, and what its bodies read from outside of them."""
+    found = set(v.args)
+    if v.op in _REGIONS:
+        own: set[Value] = set()
+        for body in v.attr.bodies:
+            _collect(body, own, set())
+            found = found.union(*[_read(x) for x in body])
+        found -= own
+    return found
 
 
 def _collect(body: list[Value], inside: set[Value], written: set[Value]) -> None:

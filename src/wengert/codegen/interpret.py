@@ -15,7 +15,7 @@ import numpy as np
 
 from ..dtypes import bfloat16
 from ..errors import ArgumentError, IndexRangeError, WengertError, message
-from .loop import BITS, Function, Region, Type, Value
+from .loop import BITS, Function, Region, Type, Value, truncated
 
 DTYPES = {
     "i1": np.dtype(np.bool_), "i8": np.dtype(np.int8), "i16": np.dtype(np.int16), "i32": np.dtype(np.int32),
@@ -306,6 +306,10 @@ class Interpreter:
     def op_if(self, v: Value) -> None:
         self.block(v.attr.bodies[0 if self.value(v.args[0])[0] else 1])
 
+    def op_check(self, v: Value) -> None:
+        if not self.value(v.args[0])[0]:
+            self.block(v.attr.bodies[0])
+
     def op_while(self, v: Value) -> None:
         while True:
             self.block(v.attr.bodies[0])
@@ -344,17 +348,11 @@ def _rounded(f: Callable[..., Any], t: Type, *xs: Any) -> Any:
 
 
 def _converted(x: Any, s: Type, t: Type) -> Any:
-    """NumPy's conversion, but for floats to integers; to bfloat16 it goes by way of float32."""
+    """NumPy's conversion, for floats to integers that of `truncated`; to bfloat16 it goes by way of float32."""
     dtype = DTYPES[t.kind]
     if not s.is_float or t.is_float:
         return (x.astype(np.float32) if t.kind == "bf16" else x).astype(dtype)
-    info = np.iinfo(dtype)
-    wide = np.trunc(x.astype(np.float64))
-    low, high = wide <= float(info.min), wide >= float(info.max)  # float(max) may be max + 1
-    out = np.where(low | high | np.isnan(wide), 0, wide).astype(dtype)
-    out[low] = info.min
-    out[high] = info.max
-    return out
+    return np.array([_wrapped(truncated(float(v), t.kind), Type(t.kind))[0] for v in x], dtype)
 
 
 def _fma_single(x: Any, y: Any, z: Any) -> Any:

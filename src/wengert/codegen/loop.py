@@ -339,13 +339,14 @@ class Builder:
         return self.emit("select", (self.lift(c, Type("i1", x.type.lanes)), x, y), x.type)
 
     def cast(self, x: Value, kind: str) -> Value:
-        """Convert elements: floats to integers towards zero (saturating, NaN gives 0), to i1 by ``!= 0``."""
+        """Convert elements: floats to integers as `truncated` says, to i1 by ``!= 0``."""
         if x.type.kind == kind:
             return x
         if kind == "i1":
             return self.compare("ne", x, 0)
         if x.op == "const":
-            return self.const(x.attr, Type(kind, x.type.lanes))
+            to = Type(kind, x.type.lanes)
+            return self.const(truncated(x.attr, kind) if x.type.is_float and not to.is_float else x.attr, to)
         return self.emit("cast", (x,), Type(kind, x.type.lanes))
 
     def bitcast(self, x: Value, kind: str) -> Value:
@@ -478,6 +479,17 @@ class Builder:
         with self._inside(self.block[-1].attr.bodies[1]):
             yield
 
+    @contextmanager
+    def unless(self, condition: Value) -> Generator[None]:
+        """Run the body, which hardly ever happens, if a scalar i1 does not hold.
+
+        Once does as well as many times: in a loop that changes neither condition nor body both come before the loop.
+        """
+        body: list[Value] = []
+        self.emit("check", (condition,), None, Region((body,)))
+        with self._inside(body):
+            yield
+
     def repeat(self, condition: Callable[[], Value], body: Callable[[], None]) -> None:
         """``while condition(): body()``; state is kept in variables."""
         test: list[Value] = []
@@ -499,6 +511,22 @@ class Builder:
         """Call a function that the loader provides under a name."""
         self.external[name] = (result, tuple(a.type for a in args))
         return self.emit("external", args, result, name)
+
+
+def truncated(x: float, kind: str) -> int:
+    """A float as an integer, towards zero: as NumPy has it on x86-64, where C says nothing of what does not fit.
+
+    There processors convert to int32 or int64, to the least of them what lies outside, NaN too. Narrower integers are
+    the low bits of int32, uint32 those of int64; uint64 from 2**63 on is int64 of what is beyond.
+    """
+    bits, width = WIDTH.get(kind, 32), BITS[kind]
+    beyond = 2**63 if kind == "u64" and x >= 2**63 else 0
+    whole = int(x - beyond) if abs(x - beyond) < 2 ** (bits - 1) else -(2 ** (bits - 1))
+    out = (whole + beyond) & ((1 << width) - 1)
+    return out - (1 << width) if kind[0] == "i" and out >> (width - 1) else out
+
+
+WIDTH = {"i64": 64, "u64": 64, "u32": 64}  # of the integers that floats are converted to first, if not 32
 
 
 def _fold(op: str, x: Value, y: Value) -> Any:

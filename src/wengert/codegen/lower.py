@@ -202,6 +202,15 @@ class Lowering(Values):
             self.line(f"br label %{end}")
         self.start(end)
 
+    def op_check(self, v: Value) -> None:
+        body, end = self.fresh("then"), self.fresh("end")
+        fine = self.intrinsic("llvm.expect.i1", "i1", ["i1", "i1"], [self.name(v.args[0]), "true"])
+        self.line(f"br i1 {fine}, label %{end}, label %{body}")
+        self.start(body)
+        self.block(v.attr.bodies[0])
+        self.line(f"br label %{end}")
+        self.start(end)
+
     def op_while(self, v: Value) -> None:
         head, body, end = self.fresh("head"), self.fresh("body"), self.fresh("end")
         self.line(f"br label %{head}")

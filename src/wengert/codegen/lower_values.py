@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .loop import BITS, Type, Value
+from .loop import BITS, WIDTH, Type, Value
 from .lower_text import Printer, constant_text, llvm_kind, llvm_type, suffix
 
 _INT_OPS = {"add": "add", "sub": "sub", "mul": "mul", "and": "and", "or": "or", "xor": "xor", "shl": "shl"}
@@ -136,16 +136,33 @@ class Values(Printer):
         name = self.name(x)
         if s.kind == "bf16":
             name, s = self._from_bf16(name, s), _single(t)
-        if s.kind == "f16" and not t.is_float:  # LLVM 22 takes a NaN of half for the least integer
+        if s.kind == "f16" and not t.is_float:
             name, s = self._convert("fpext", name, s, _single(t)), _single(t)
         if s.is_float and not t.is_float:
-            called = f"llvm.fpto{'s' if t.is_signed else 'u'}i.sat.{suffix(t)}.{suffix(s)}"
-            return self.intrinsic(called, llvm_type(t), [llvm_type(s)], [name])
+            return self._truncated(name, s, t)
         if t.kind == "bf16":  # by float32, as NumPy does
             name, s = self._convert(self._conversion(s, _single(t)), name, s, _single(t)), _single(t)
         elif (s.kind, t.kind) == ("f64", "f16"):
             name, s = self._to_odd(name, s), _single(t)
         return self._to_bf16(name, t) if t.kind == "bf16" else self._convert(self._conversion(s, t), name, s, t)
+
+    def _truncated(self, x: str, s: Type, t: Type) -> str:
+        """A float as an integer, as `loop.truncated` says; LLVM is not asked for what does not fit."""
+        wide, c = Type(f"i{WIDTH.get(t.kind, 32)}", t.lanes), llvm_type(Type("i1", t.lanes))
+        top, f, i = 2.0 ** (BITS[wide.kind] - 1), llvm_type(s), llvm_type(wide)
+        big = ""
+        if t.kind == "u64":
+            big = self.let(f"fcmp oge {f} {x}, {constant_text(top, s)}")
+            beyond = self.let(f"fsub {f} {x}, {constant_text(top, s)}")
+            x = self.let(f"select {c} {big}, {f} {beyond}, {f} {x}")
+        size = self.intrinsic(f"llvm.fabs.{suffix(s)}", f, [f], [x])
+        fits = self.let(f"fcmp olt {f} {size}, {constant_text(top, s)}")
+        least = constant_text(-int(top), wide)
+        out = self.let(f"select {c} {fits}, {i} {self.let(f'fptosi {f} {x} to {i}')}, {i} {least}")
+        if big:
+            flipped = self.let(f"xor {i} {out}, {least}")
+            out = self.let(f"select {c} {big}, {i} {flipped}, {i} {out}")
+        return self._convert(self._conversion(wide, t), out, wide, t)
 
     def _conversion(self, s: Type, t: Type) -> str:
         if s.is_float:

@@ -51,6 +51,8 @@ _NDTR_TAIL = (
     -0.016565861, 0.18233423, -0.47435412, 0.71898603,
 )  # fmt: skip
 _ERFC_K, _NDTR_K = 2.0, 2.75
+# What the last two of each lack.
+_ERFC_LOW, _NDTR_LOW = (-2.5889886e-08, -1.3946355e-08), (-1.0294584e-08, 6.5099706e-09)
 _TWO_OVER_ROOT_PI = (1.1283792, -3.4690933e-08)
 
 
@@ -187,8 +189,13 @@ def erf_single(x: Value) -> Value:
     return copysign(b.select(a < 0.9, near, far), x)
 
 
-def _tail(y: Value, square_factor: float, k: float, coefficients: tuple[float, ...]) -> Value:
-    """exp(-square_factor y**2) times the scaled tail, for y >= 0; ``square_factor`` is 1 or 1/2."""
+def _tail(
+    y: Value, square_factor: float, k: float, coefficients: tuple[float, ...], lacking: tuple[float, float]
+) -> Value:
+    """exp(-square_factor y**2) times the scaled tail, for y >= 0; ``square_factor`` is 1 or 1/2.
+
+    Where values end in ``low`` they are what rounding took from the value of that name.
+    """
     b = y.b
     y = at_most(15.0, y)  # far beyond the last denormal
     d = y + k
@@ -196,10 +203,13 @@ def _tail(y: Value, square_factor: float, k: float, coefficients: tuple[float, .
     inverse = 1.0 / d
     lost = b.fma(-inverse, d, 1.0) - inverse * ((k - (d - back)) + (y - back))  # what the inverse lacks, of 1
     more = inverse * lost
-    q = b.fma(more, -2.0 * k, b.fma(inverse, -2.0 * k, 1.0))
+    ratio, ratio_low = _product(inverse, b.const(2.0 * k, y.type))
+    q = 1.0 - ratio
+    q_low = b.fma(more, -2.0 * k, ((1.0 - q) - ratio) - ratio_low)
     inner = polynomial(q, coefficients[:-1])
     p = b.fma(inner, q, coefficients[-1])
-    p_low = b.fma(inner, q, coefficients[-1] - p)
+    slope = b.fma(q, coefficients[-3], inner)  # roughly
+    p_low = b.fma(q_low, slope, b.fma(inner, q, coefficients[-1] - p)) + b.fma(q, lacking[0], lacking[1])
     scaled, scaled_low = _product(p, inverse)
     scaled_low = scaled_low + b.fma(p, more, p_low * inverse)
     square, low = _product(y, y)
@@ -211,14 +221,14 @@ def _tail(y: Value, square_factor: float, k: float, coefficients: tuple[float, .
 
 
 def erfc_single(x: Value) -> Value:
-    """1 - erf(x) of float32, without cancellation; below 2.5 units (2 up to 4)."""
-    out = _tail(absolute(x), 1.0, _ERFC_K, _ERFC_TAIL)
+    """1 - erf(x) of float32, without cancellation; below 2 units."""
+    out = _tail(absolute(x), 1.0, _ERFC_K, _ERFC_TAIL, _ERFC_LOW)
     return x.b.select(x < 0.0, 2.0 - out, out)
 
 
 def ndtr_single(x: Value) -> Value:
     """Distribution function of the normal distribution, of float32; below 2 units."""
-    out = _tail(absolute(x), 0.5, _NDTR_K, _NDTR_TAIL)
+    out = _tail(absolute(x), 0.5, _NDTR_K, _NDTR_TAIL, _NDTR_LOW)
     return x.b.select(x < 0.0, out, 1.0 - out)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from ..graph.node import Node, frozen
+from ..optimize.checks import Lookup, lookup_of
 from ..schedule.groups import Group, atoms_for, row_atoms
 from ..schedule.index import Affine, Coords, strides_of
 from ..schedule.kinds import KIND
@@ -30,11 +31,12 @@ HELD_OPS = 400  # ops on them together
 
 
 class Written(NamedTuple):
-    """A kernel, and the nodes whose buffers are its operands."""
+    """A kernel, the nodes whose buffers are its operands, and what it looks up that may be out of range."""
 
     kernel: Kernel
     operands: tuple[Node, ...]
     written: frozenset[int]
+    lookups: tuple[Lookup, ...] = ()
 
 
 def write(
@@ -50,13 +52,16 @@ def write(
     if known is None:
         found = _write(group, roots, stored, target, inplace or {}, padded)
         number = {n.seq: i for i, n in enumerate(nodes)}
-        known = (found.kernel, [number[n.seq] for n in found.operands], {number[s] for s in found.written})
+        looks = [(number[x.index.seq], x.size, x.low) for x in found.lookups]
+        known = (found.kernel, [number[n.seq] for n in found.operands], {number[s] for s in found.written}, looks)
         _written[target, key] = known
-    kernel, operands, written = known
-    return Written(kernel, tuple([nodes[i] for i in operands]), frozenset([nodes[i].seq for i in written]))
+    kernel, operands, written, looks = known
+    own = frozenset([nodes[i].seq for i in written])
+    lookups = tuple([Lookup(nodes[i], size, low) for i, size, low in looks])
+    return Written(kernel, tuple([nodes[i] for i in operands]), own, lookups)
 
 
-_written: dict[Any, tuple[Kernel, list[int], set[int]]] = {}
+_written: dict[Any, tuple[Kernel, list[int], set[int], list[tuple[int, int, int]]]] = {}
 
 
 def signature(
@@ -85,6 +90,9 @@ def signature(
             nodes.append(m)
             value = m.data.tobytes() if m.op is None and m.data is not None and m.data.size == 1 else None
             name = "" if m.op is None else m.op.name
+            found = lookup_of(m)
+            if found is not None:
+                parts.append(found.is_sure(roots.sure))
             what = ("leaf", value) if leaf else (name, frozen(m.attrs), *[number[x.seq] for x in m.inputs])
             parts.append((m.shape, m.aval.dtype.num, what, m.seq in padded))
 
@@ -153,7 +161,8 @@ class Nest:
         work = sum(self.group.size for n in self.group.nodes)
         moved = sum(n.aval.nbytes for n in self.operands.nodes)
         kernel = Kernel(named(self.operands.finish()), self.tiles, 0, work, moved)
-        return Written(kernel, tuple(self.operands.nodes), frozenset(self.operands.written))
+        written = frozenset(self.operands.written)
+        return Written(kernel, tuple(self.operands.nodes), written, tuple(self.e.lookups.all))
 
     def store(self, n: Node, flat: Affine, x: Value, mask: Value | None) -> None:
         """Write a root's elements."""

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from .kernel import Kernel
 from .loop import I64, Builder, Function, pointer
+from .status import STATUS
 
 
 class Place(NamedTuple):
@@ -18,11 +19,12 @@ class Place(NamedTuple):
 
 
 class Launch(NamedTuple):
-    """A kernel on buffers, and which of them it writes."""
+    """A kernel on buffers, and which of them it writes; ``first``: the number of its first lookup."""
 
     kernel: Kernel
     places: tuple[Place, ...]
     writes: tuple[bool, ...]
+    first: int = 0
 
 
 def _overlaps(a: Place, b: Place) -> bool:
@@ -50,8 +52,8 @@ def needs_barrier(launches: Sequence[Launch]) -> list[bool]:
 
 
 def scratch_bytes(launches: Sequence[Launch]) -> int:
-    """Memory that each thread has to itself."""
-    return -(-max((x.kernel.scratch for x in launches), default=0) // 64) * 64
+    """Memory that each thread has to itself, its status in front."""
+    return STATUS + -(-max((x.kernel.scratch for x in launches), default=0) // 64) * 64
 
 
 def entry(f: Function) -> Function:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from ..graph.node import Node
+from ..optimize.checks import Lookup, Wanted, lookup_of
 from ..schedule.index import strides_of
 from ..schedule.kinds import KIND
 from ..schedule.roots import Roots, View
@@ -23,10 +24,11 @@ from .target import Target
 
 
 class Lowered(NamedTuple):
-    """A recipe, and the memory that its operands are."""
+    """A recipe, the memory that its operands are, and what its kernels look up that may be out of range."""
 
     recipe: Recipe
     operands: dict[str, View]
+    lookups: tuple[Wanted, ...] = ()
 
 
 def own(n: Node) -> View:
@@ -110,14 +112,16 @@ def _swapped(x: tuple[int, ...]) -> tuple[int, ...]:
     return (x[1], x[0], *x[2:])
 
 
-def _add_rows(n: Node, views: list[View], target: Target) -> Lowered | None:
+def _add_rows(n: Node, views: list[View], target: Target, sure: bool) -> Lowered | None:
     g, index = views
     kind, index_kind = KIND.get(n.aval.dtype), KIND.get(n.inputs[1].aval.dtype, "")
     if kind not in ("f32", "f64") or n.attrs.get("axis", 0) or not n.aval.size or not n.inputs[0].aval.size:
         return None
     count, rows = n.inputs[1].aval.size, n.attrs["n"]
-    recipe = add_rows(kind, index_kind, count, rows, n.aval.size // rows, target)
-    return Lowered(recipe, {"g": g, "index": index, "out": own(n)})
+    recipe = add_rows(kind, index_kind, count, rows, n.aval.size // rows, target, sure)
+    check = Wanted(n, n.inputs[1], Lookup(n.inputs[1], rows, -rows))
+    lookups = () if sure else (check,)
+    return Lowered(recipe, {"g": g, "index": index, "out": own(n)}, lookups)
 
 
 def _pool_spec(n: Node, x_shape: tuple[int, ...], x: tuple[int, ...], out: tuple[int, ...]) -> Pool:
@@ -204,5 +208,8 @@ def lower(
         return None
     if epilogue is not None:
         return _counted(lowerer(n, views, target, epilogue), epilogue)
+    found = lookup_of(n)
+    if found is not None:
+        return lowerer(n, views, target, found.is_sure(roots.sure))
     small = _column(n, views, target, held) if n.op.name == "matmul" else None
     return lowerer(n, views, target) if small is None else small

@@ -13,6 +13,7 @@ from ..graph.alias import assign, detached
 from ..graph.aval import describe
 from ..graph.handle import Handle, apply, wrap
 from ..ops.base import OPS
+from ..ops.index import checked
 from .conv import reshape
 from .formula import formula
 from .front import cast, expand_to
@@ -22,7 +23,8 @@ from .windows import constant
 _TAKE, _ADD, _WHERE, _FILL = OPS["take_rows"], OPS["add_rows"], OPS["where"], OPS["fill"]
 
 
-def _check_table(name: str, index: Any, weight: Any) -> None:
+def _check_table(name: str, index: Any, weight: Any) -> Any:
+    """The index, which must be one of the table."""
     if not isinstance(index, Handle) or dt.of(index.aval.dtype).category != 1:
         seen = str(index.aval) if isinstance(index, Handle) else type(index).__name__
         raise DTypeError(message(name, "the input must be a tensor of integers", seen, "Convert with x.long()"))
@@ -30,12 +32,15 @@ def _check_table(name: str, index: Any, weight: Any) -> None:
         raise ShapeError(message(name, "the weight must be a matrix (rows, features)", str(weight.aval)))
     value = index._value
     rows = weight.aval.shape[0]
-    if value is not None and value.size and not (value.min() >= 0 and value.max() < rows):
+    if value is None:
+        return checked(name, index, rows, 0, False)
+    if value.size and not (value.min() >= 0 and value.max() < rows):
         bad = value[(value < 0) | (value >= rows)].reshape(-1)[0]
         raise IndexRangeError(
             message(name, "index out of range", f"index {bad} in a table of {rows} rows",
                     "Indices count from 0; is num_embeddings large enough?")
         )  # fmt: skip
+    return index
 
 
 def _padding_row(name: str, padding_idx: int | None, rows: int) -> int | None:
@@ -102,7 +107,7 @@ def embedding(
     >>> F.embedding(wg.tensor([1, 0]), wg.tensor([[1.0, 2.0], [3.0, 4.0]])).tolist()
     [[3.0, 4.0], [1.0, 2.0]]
     """
-    _check_table("embedding", input, weight)
+    input = _check_table("embedding", input, weight)
     padding = _padding_row("embedding", padding_idx, weight.aval.shape[0])
     if max_norm is not None:
         _shorten("embedding", input, weight, float(max_norm), float(norm_type))
@@ -225,7 +230,7 @@ def embedding_bag(
     [[4.0, 6.0], [1.0, 2.0]]
     """
     name = "embedding_bag"
-    _check_table(name, input, weight)
+    input = _check_table(name, input, weight)
     _check_bag_arguments(input, weight, mode, per_sample_weights)
     padding = _padding_row(name, padding_idx, weight.aval.shape[0])
     bags = Bags(input, offsets, include_last_offset)
@@ -275,6 +280,8 @@ def one_hot(tensor: Any, num_classes: int = -1) -> Any:
         if not value.size:
             raise ArgumentError(message("one_hot", "num_classes cannot be found in an empty tensor", str(tensor.aval)))
         num_classes = int(value.max()) + 1
+    if tensor._value is None:
+        tensor = checked("one_hot", tensor, num_classes, 0, False)
     value = tensor._value
     if num_classes < 1:
         raise ArgumentError(message("one_hot", "num_classes must be positive", repr(num_classes)))

@@ -316,8 +316,8 @@ def _linear(picks: list[Pick], shape: tuple[int, ...]) -> Any:
     sizes = [math.prod(shape[p.axis : p.axis + p.count]) for p in picks]
     if STATE.watchers or any(i._value is None for i in indices):
         out: Any = 0
-        for i, n in zip(indices, sizes, strict=True):
-            out = out * n + wrapped(cast(i, _INT64), n)
+        for i, n, d in zip(indices, sizes, [p.dim for p in picks], strict=True):
+            out = out * n + wrapped(cast(i, _INT64), n, axis=d)
         return out
     try:
         arrays = np.broadcast_arrays(*[i._value for i in indices])

@@ -12,6 +12,7 @@ from ..errors import ArgumentError, DTypeError, IndexRangeError, ShapeError, mes
 from ..graph.aval import describe
 from ..graph.handle import Handle, wrap
 from ..ops.base import OPS
+from ..ops.index import checked
 from .activation import below_top, pick, wide_formula
 from .dims import spread
 from .front import cast, expand_to
@@ -64,7 +65,12 @@ def classes(name: str, target: Any, count: int, ignore: int | None) -> tuple[Any
                 ignore = None
         elif ignore is not None and not (0 <= ignore < count and np.any(value == ignore)):
             ignore = None
-    return cast(target, dt.int64), ignore
+        return cast(target, dt.int64), ignore
+    if ignore is None:
+        return checked(name, cast(target, dt.int64), count, 1, False), ignore
+    target = cast(target, dt.int64)
+    ignored = target == ignore
+    return pick(ignored, ignore, checked(name, pick(ignored, 0, target), count, 1, False)), ignore
 
 
 def check_weight(name: str, weight: Any, count: int) -> None:

@@ -13,7 +13,7 @@ from ..errors import ArgumentError, DTypeError, IndexRangeError, ShapeError, mes
 from ..graph.aval import describe
 from ..graph.handle import Handle, apply, wrap
 from ..ops.base import OPS
-from ..ops.index import blocks, cast_index, wrapped
+from ..ops.index import blocks, cast_index, checked, wrapped
 from .front import broadcast_shape, cast, expand_to
 from .indexing import parse, set_rows
 from .reduction import normal_dim
@@ -28,18 +28,21 @@ _REDUCTIONS = ("sum", "prod", "mean", "amax", "amin")
 # -- checks ----------------------------------------------------------------------------------
 
 
-def _check_index(name: str, index: Any, n: int, dim: int, negative: bool = False) -> None:
-    """Raise unless an index holds integers in range."""
+def _check_index(name: str, index: Any, n: int, dim: int, negative: bool = False) -> Any:
+    """The index; raise unless it holds integers in range."""
     if not isinstance(index, Handle) or dt.of(index.aval.dtype).category != 1:
         seen = str(index.aval) if isinstance(index, Handle) else type(index).__name__
         raise DTypeError(message(name, "the index must be an integer tensor", seen, "Convert with x.long()"))
     v = index._value
-    if v is None or not v.size:
-        return
+    if v is None:
+        return checked(name, index, n, dim, negative)
+    if not v.size:
+        return index
     low, high = v.min(), v.max()
     if high >= n or low < (-n if negative else 0):
         bad = high if high >= n else low
         raise IndexRangeError(message(name, "index out of range", f"index {bad} along dimension {dim} with size {n}"))
+    return index
 
 
 def _same_dtype(name: str, input: Any, src: Any) -> None:
@@ -65,7 +68,7 @@ def _lane_args(name: str, input: Any, dim: int, index: Any, src: Any = None) -> 
     d = normal_dim(name, dim, len(input.aval.shape))
     x = _at_least_1d(input)
     n = x.aval.shape[d]
-    _check_index(name, index, n, d)
+    index = _check_index(name, index, n, d)
     i = _at_least_1d(index)
     a, b = x.aval, i.aval
     if a.ndim != b.ndim or any(
@@ -160,14 +163,14 @@ def index_select(input: Any, dim: int, index: Any) -> Any:
     if len(index.aval.shape) > 1:
         raise IndexRangeError(message("index_select", "the index must be a vector", str(index.aval)))
     x = _at_least_1d(input)
-    _check_index("index_select", index, x.aval.shape[d], d)
+    index = _check_index("index_select", index, x.aval.shape[d], d)
     out = apply(_TAKE, (x, _at_least_1d(index)), {"axis": d} if d else {})
     return out if input.aval.shape else apply(_RESHAPE, (out,), {"shape": ()})
 
 
 def take(input: Any, index: Any) -> Any:
     """Elements of the flat input."""
-    _check_index("take", index, input.aval.size, 0, negative=True)
+    index = _check_index("take", index, input.aval.size, 0, negative=True)
     return apply(_TAKE, (reshape(input, (input.aval.size,)), index))
 
 
@@ -200,7 +203,7 @@ def unravel_index(indices: Any, shape: Any) -> tuple[Any, ...]:
     sizes = (shape,) if isinstance(shape, int) else tuple(int(n) for n in shape)
     if dt.of(indices.aval.dtype).category != 1:
         raise DTypeError(message("unravel_index", "needs an integer tensor", str(indices.aval)))
-    _check_index("unravel_index", indices, math.prod(sizes), 0, negative=True)
+    indices = _check_index("unravel_index", indices, math.prod(sizes), 0, negative=True)
     rest = wrapped(cast_index(indices), math.prod(sizes)) if indices._value is None else wrap(
         np.asarray(wrapped(indices._value.astype(np.int64), math.prod(sizes)))
     )  # fmt: skip
@@ -318,7 +321,7 @@ def _entry_args(name: str, input: Any, dim: int, index: Any, source: Any) -> tup
     x, source = _at_least_1d(input), _at_least_1d(source)
     if len(index.aval.shape) > 1:
         raise IndexRangeError(message(name, "the index must be a vector", str(index.aval)))
-    _check_index(name, index, x.aval.shape[d], d)
+    index = _check_index(name, index, x.aval.shape[d], d)
     i = _at_least_1d(index)
     shape = x.aval.shape
     if source.aval.shape != (*shape[:d], i.aval.size, *shape[d + 1 :]):
@@ -348,7 +351,7 @@ def index_fill(input: Any, dim: int, index: Any, value: Any) -> Any:
     """The input with the entries ``index`` along ``dim`` set to a number or a 0-d tensor."""
     d = normal_dim("index_fill", dim, len(input.aval.shape))
     shape = input.aval.shape or (1,)
-    _check_index("index_fill", index, shape[d], d, negative=True)
+    index = _check_index("index_fill", index, shape[d], d, negative=True)
     i = _at_least_1d(index)
     hit = apply(_PUT, (wrap(np.zeros(shape[d], bool)), i, wrap(np.ones(i.aval.shape, bool))))
     hit = apply(_RESHAPE, (hit,), {"shape": (shape[d], *[1] * (len(shape) - d - 1)) if input.aval.shape else ()})
@@ -373,7 +376,7 @@ def put(input: Any, index: Any, source: Any, accumulate: bool = False) -> Any:
     _same_dtype("put", input, source)
     if index.aval.size != source.aval.size:
         raise ShapeError(message("put", "needs one index for each element", describe((index.aval, source.aval))))
-    _check_index("put", index, input.aval.size, 0, negative=True)
+    index = _check_index("put", index, input.aval.size, 0, negative=True)
     flat, i, v = _flat(input), _flat(index), _flat(source)
     if accumulate:
         out = apply(OPS["add"], (flat, apply(_ADD, (v, i), {"n": input.aval.size})))

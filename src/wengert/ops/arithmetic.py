@@ -398,8 +398,15 @@ class Where(Linear):
         yield Sample(np.array([True, False, True]), complexes(3), complexes(3, seed=1))
 
 
+_UINT32 = np.dtype(np.uint32)
+
+
 class Cast(Linear):
-    """Convert to another dtype (``dtype`` is NumPy's). Complex to real keeps the real part."""
+    """Convert to another dtype (``dtype`` is NumPy's). Complex to real keeps the real part.
+
+    A float that does not fit an integer dtype gives what the processor gives; on x86-64, also in compiled code, the low
+    bits of an int32 or int64, which is its least number where that does not fit either.
+    """
 
     name = "cast"
 
@@ -411,12 +418,15 @@ class Cast(Linear):
 
     def kernel(self, avals: Sequence[Aval], attrs: dict[str, Any]) -> Callable[..., Any]:
         source, dtype = avals[0].dtype, attrs["dtype"]
-        return super().kernel(avals, attrs) if source in dt.COMPLEX_NP else lambda x: x.astype(dtype)
+        plain = source not in dt.COMPLEX_NP and dtype != _UINT32
+        return (lambda x: x.astype(dtype)) if plain else super().kernel(avals, attrs)
 
     def numpy(self, *xs: Any, **attrs: Any) -> Any:
         x, dtype = xs[0], attrs["dtype"]
         if x.dtype in dt.COMPLEX_NP and dtype not in dt.COMPLEX_NP and dtype != dt.NP_BOOL:
             x = x.real
+        if dtype == _UINT32 and x.dtype in dt.INEXACT_NP:  # NumPy has two ways for it, and they differ
+            x = x.astype(np.int64)
         return x.astype(dtype, order="C" if 0 in x.strides else "K")  # repeated elements: row by row, as PyTorch
 
     def jvp(self, ts: Any, out: Any, xs: Any, **attrs: Any) -> Any:

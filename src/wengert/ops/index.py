@@ -16,7 +16,7 @@ from .. import dtypes as dt
 from ..errors import DTypeError, IndexRangeError, ShapeError, message
 from ..graph.aval import Aval, describe
 from ..graph.handle import Handle
-from .base import OPS, Linear, Op, Sample, dtype_of, shape_of, to_front, total, zeros_like
+from .base import OPS, Elementwise, Linear, Op, Sample, dtype_of, shape_of, to_front, total, zeros_like
 from .heavy import HEAVY, computed, large
 from .movement import constant
 from .testpoints import complexes, floats, noncontiguous
@@ -28,10 +28,10 @@ def check_index(name: str, index: Aval) -> None:
         raise DTypeError(message(name, "an index must have an integer dtype", str(index), "Convert with x.long()"))
 
 
-def out_of_range(name: str, index: Any, size: int, axis: int = 0) -> IndexRangeError:
-    """The error that names the first bad index."""
+def out_of_range(name: str, index: Any, size: int, axis: int = 0, low: int | None = None) -> IndexRangeError:
+    """The error that names the first bad index: less than ``low`` (-size if not given), or not less than the size."""
     index = np.asarray(index)
-    bad = index[(index < -size) | (index >= size)]
+    bad = index[(index < (-size if low is None else low)) | (index >= size)]
     seen = f"index {bad.reshape(-1)[0] if bad.size else '?'} along dimension {axis} with size {size}"
     return IndexRangeError(message(name, "index out of range", seen))
 
@@ -41,16 +41,23 @@ def cast_index(index: Any) -> Any:
     return index if dtype_of(index) == dt.NP_INT64 else OPS["cast"](index, dtype=dt.NP_INT64)
 
 
-def wrapped(index: Any, n: int) -> Any:
-    """Negative indices counted from the front."""
+def wrapped(index: Any, n: int, name: str = "getitem", axis: int = 0) -> Any:
+    """Negative indices counted from the front; those of a tensor must be in range."""
     if not isinstance(index, Handle):
         return np.where(index < 0, index + n, index) if index.size and index.min() < 0 else index
-    return OPS["where"](index < 0, index + n, index)
+    return OPS["in_range"](index, n=n, low=-n, axis=axis, by=name)
+
+
+def checked(name: str, index: Any, n: int, axis: int, negative: bool) -> Any:
+    """An index whose values are not known yet, with a check that they will be in range."""
+    if not index.aval.size:
+        return index
+    return OPS["in_range"](cast_index(index), n=n, low=-n if negative else 0, axis=axis, by=name)
 
 
 def lanes(index: Any, size: int, n: int) -> Any:
     """Indices into ``size`` blocks of ``n`` laid one after the other; axis 0 of ``index`` counts the blocks."""
-    index = wrapped(cast_index(index), n)
+    index = OPS["in_range"](cast_index(index), n=n, low=-n, axis=0, by="vmap")
     offset = np.arange(size).reshape(size, *([1] * (len(shape_of(index)) - 1))) * n
     return index + constant(np.broadcast_to(offset, shape_of(index)), index)
 
@@ -83,6 +90,38 @@ def blocks(x: Any, first: int, count: int, to: int) -> Any:
     order = [i for i in range(len(shape_of(x))) if not first <= i < first + count]
     order[to:to] = range(first, first + count)
     return OPS["permute"](x, order=tuple(order))
+
+
+class InRange(Elementwise):
+    """An index (int64) into ``n`` elements, counted from the front; an error if it is less than ``low``, or n or more.
+
+    ``low`` is 0 or -n; ``axis`` and ``by`` (an op) are for the error. It stands where an index is not known yet.
+    """
+
+    name = "in_range"
+    differentiable = False
+    partials = (None,)
+
+    def infer(self, *avals: Aval, **attrs: Any) -> Aval:
+        if avals[0].dtype != dt.NP_INT64:
+            raise DTypeError(message(self.name, "the index must be int64", describe(avals)))
+        return avals[0]
+
+    def numpy(self, *xs: Any, **attrs: Any) -> Any:
+        (index,), n, low = xs, attrs["n"], attrs["low"]
+        if index.size and (index.min() < low or index.max() >= n):
+            raise out_of_range(attrs["by"], index, n, attrs["axis"], low)
+        return np.array(wrapped(index, n))
+
+    def scalar(self, s: Any, x: Any, **attrs: Any) -> Any:
+        return s.where(x < 0, x + attrs["n"], x) if attrs["low"] else x
+
+    def samples(self) -> Iterable[Sample]:
+        attrs = {"n": 3, "low": -3, "axis": 0, "by": "take_rows"}
+        yield Sample(np.array([2, 0, -1, -3]), attrs=attrs, label="negative")
+        yield Sample(np.array([[2, 0, 1]])[:, ::-2], attrs=attrs | {"low": 0}, label="non-contiguous")
+        yield Sample(np.array(1), attrs=attrs, label="0-d")
+        yield Sample(np.zeros((0, 2), np.int64), attrs=attrs, label="empty")
 
 
 class TakeRows(Linear):

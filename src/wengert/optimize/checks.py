@@ -1,8 +1,8 @@
 """What must hold of a program's arguments before it may run: indices in range, no integer division by zero.
 
-Kernels do not look. So a program of its own finds the least and the largest of each index, and whether divisors are
-zero, before anything is written. It does so where these follow from the inputs by cheap ops, one element from a few; an
-index that a network computes (by ``argmax``, say) is not looked at, and kernels clamp it.
+A program of its own finds the least and the largest of each index, and whether divisors are zero, before anything is
+written. It does so where these follow from the inputs by cheap ops, one element from a few. An index that a network
+computes (by ``argmax``, say) is looked at where it is used, by the kernels (see `codegen.lookups`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import dtypes as dt
-from ..errors import ArgumentError, message
+from ..errors import ArgumentError, IndexRangeError, message
 from ..graph.graph import Graph
 from ..graph.handle import node_of, of_node
 from ..graph.node import Node, ancestors
@@ -22,29 +22,52 @@ from ..ops.base import OPS, Elementwise
 from ..ops.index import out_of_range
 
 _MOVING = frozenset({"permute", "expand", "slice", "strided", "reshape", "windows", "cast", "where", "pad", "cat"})
+_LOOKING = frozenset({"take_rows", "gather", "put_rows", "add_rows", "scatter_add", "in_range"})
 _DIVIDING = frozenset({"floor_divide", "remainder", "fmod"})
 LARGEST = 1 << 22  # elements that are looked at, together, for one check
 
 
-class Check(NamedTuple):
-    """An index into ``size`` elements along ``axis``, or a divisor (size 0), of the op ``name``.
+Key = tuple[int, int, int]  # seq of an index, size, least value
 
-    ``source``: the number of the node in the graph as traced that it comes from; -1 if there is none.
+
+class Check(NamedTuple):
+    """What must hold of an operand of the op ``name``: that it is an index, or a divisor that is not zero (size -1).
+
+    An index into ``size`` elements along ``axis`` is ``low`` (0 or -size) or more. ``source``: the number, as
+    `_all_nodes` counts, of the node in the graph as traced that it comes from; -1 if there is none.
     """
 
     name: str
     source: int
     axis: int
     size: int
+    low: int
 
     def raise_if(self, low: int, high: int, traced: Graph) -> None:
         """Raise if a least and a largest value do not go."""
-        origin = traced.nodes[self.source].origin if self.source >= 0 else "an unknown line"
-        if not self.size and low <= 0 <= high:
+        if self.size < 0 and low <= 0 <= high:
+            seen = f"made at {self._origin(traced)}"
             cure = "Divide floating numbers to get inf or NaN"
-            raise ArgumentError(message(self.name, "integer division by zero", f"made at {origin}", cure))
-        if self.size and (low < -self.size or high >= self.size):
-            raise out_of_range(f"{self.name} at {origin}", np.array([low, high]), self.size, self.axis)
+            raise ArgumentError(message(self.name, "integer division by zero", seen, cure))
+        if self.size >= 0 and (low < self.low or high >= self.size):
+            raise self.bad_index([low, high], traced)
+
+    def bad_index(self, index: Any, traced: Graph) -> IndexRangeError:
+        """The error of an index, or of the first bad one of several."""
+        name = f"{self.name} at {self._origin(traced)}"
+        return out_of_range(name, np.asarray(index), self.size, self.axis, self.low)
+
+    def _origin(self, traced: Graph) -> str:
+        return _all_nodes(traced)[self.source].origin if self.source >= 0 else "an unknown line"
+
+
+def _all_nodes(graph: Graph) -> list[Node]:
+    """The nodes of a graph, and then those of the graphs in it."""
+    out = list(graph.nodes)
+    for n in graph.nodes:
+        for g in (n.attrs or {}).values():
+            out += _all_nodes(g) if isinstance(g, Graph) else ()
+    return out
 
 
 def look(checks: Sequence[Check], found: Sequence[Any], traced: Graph) -> None:
@@ -56,33 +79,85 @@ def look(checks: Sequence[Check], found: Sequence[Any], traced: Graph) -> None:
     values = iter(found)
     for c in checks:
         first = int(next(values))
-        c.raise_if(first, int(next(values)) if c.size else first, traced)
+        c.raise_if(first, int(next(values)) if c.size >= 0 else first, traced)
 
 
-class _Wanted(NamedTuple):
-    """A check of the ``values`` that the node ``by`` reads."""
+class Lookup(NamedTuple):
+    """An index into ``size`` elements, from ``low`` (0 or -size) on."""
+
+    index: Node
+    size: int
+    low: int
+
+    @property
+    def key(self) -> Key:
+        """What tells lookups apart."""
+        return self.index.seq, self.size, self.low
+
+    def is_sure(self, known: frozenset[Key]) -> bool:
+        """Whether it is in range if the ``known`` ones are."""
+        n, seq = self.index, self.index.seq
+        if n.op is not None and n.op.name == "in_range" and n.attrs["n"] <= self.size:
+            return True
+        return (seq, self.size, self.low) in known or (seq, self.size, 0) in known
+
+
+def lookup_of(n: Node) -> Lookup | None:
+    """What an op looks up."""
+    if n.op is None or n.op.name not in _LOOKING:
+        return None
+    size = n.attrs["n"] if "n" in n.attrs else n.inputs[0].shape[_axis(n)]
+    return Lookup(n.inputs[n.op.name != "in_range"], size, n.attrs.get("low", -size))
+
+
+def _axis(n: Node) -> int:
+    return n.attrs.get("axis", n.attrs.get("dim", 0))
+
+
+class Wanted(NamedTuple):
+    """A check of the ``values`` that the node ``by`` reads: of a lookup, else of a divisor."""
 
     by: Node
     values: Node
-    axis: int
-    size: int
+    lookup: Lookup | None
+
+    @property
+    def key(self) -> Key:
+        """What tells checks apart."""
+        return (self.values.seq, -1, 0) if self.lookup is None else self.lookup.key
 
 
-def _of(n: Node) -> _Wanted | None:
-    name = n.op.name if n.op is not None else ""
-    if name in ("take_rows", "gather", "put_rows", "add_rows", "scatter_add"):
-        axis = n.attrs.get("axis", n.attrs.get("dim", 0))
-        size = n.attrs["n"] if "n" in n.attrs else n.inputs[0].shape[axis]
-        return _Wanted(n, n.inputs[1], axis, size)
-    if name in _DIVIDING and n.aval.dtype not in dt.INEXACT_NP:
-        return _Wanted(n, n.inputs[1], 0, 0)
+def _of(n: Node) -> Wanted | None:
+    found = lookup_of(n)
+    if found is not None:
+        return Wanted(n, found.index, found)
+    if n.op is not None and n.op.name in _DIVIDING and n.aval.dtype not in dt.INEXACT_NP:
+        return Wanted(n, n.inputs[1], None)
     return None
+
+
+def wanted_of(graph: Graph, lookup: Lookup) -> Wanted:
+    """The check of a lookup by the first op of a graph that looks it up."""
+    return Wanted(next(n for n in graph.nodes if lookup_of(n) == lookup), lookup.index, lookup)
+
+
+def named(checks: Sequence[Wanted], traced: Graph) -> tuple[Check, ...]:
+    """Checks without their nodes; ``traced``: the graph that the user's function became."""
+    places = {(n.code, n.lasti): i for i, n in reversed([*enumerate(_all_nodes(traced))])} if checks else {}
+    out: list[Check] = []
+    for c in checks:
+        name, source = c.by.attrs.get("by", c.by.name), places.get((c.by.code, c.by.lasti), -1)
+        size, low = (-1, 0) if c.lookup is None else c.lookup[1:]
+        out.append(Check(name, source, _axis(c.by), size, low))
+    return tuple(out)
 
 
 def _is_cheap(values: Node, given: set[int]) -> bool:
     """Whether a value follows from the inputs by ops that cost little."""
     total, reached = 0, False
     for n in ancestors((values,), stop=lambda n: n.seq in given):
+        if n.op is not None and n.op.name == "in_range":  # it may go, and must not make the difference
+            continue
         total += n.aval.size if type(n.aval) is not tuple else LARGEST
         reached = reached or n.seq in given
         if n.seq not in given and n.op is not None and not isinstance(n.op, Elementwise) and n.op.name not in _MOVING:
@@ -95,18 +170,13 @@ class Checks:
 
     def __init__(self, graph: Graph) -> None:
         given = {n.seq: i for i, n in enumerate(graph.inputs)}
-        found: dict[tuple[int, int], _Wanted] = {}
-        for n in graph.nodes:
-            check = _of(n)
-            if check is not None and check.values.aval.size and _is_cheap(check.values, set(given)):
-                found.setdefault((check.values.seq, check.size), check)
-        self.all = list(found.values())
+        self.all = list(_early(graph).values())
         ends: list[Any] = []
         with tracing():
             for c in self.all:
                 x = of_node(c.values)
                 axes = tuple(range(len(c.values.shape)))
-                if not c.size:  # whether any is zero, as the least of "is not zero"
+                if c.lookup is None:  # whether any is zero, as the least of "is not zero"
                     ends.append(OPS["cast"](OPS["all"](x != 0, axes=axes), dtype=dt.NP_INT64))
                 else:
                     ends += [OPS[name](OPS["cast"](x, dtype=dt.NP_INT64), axes=axes) for name in ("amin", "amax")]
@@ -115,10 +185,23 @@ class Checks:
         self.places = [given[n.seq] for n in used]
         self.graph = Graph(tuple(used), outputs, "checks")
 
-    def named(self, traced: Graph) -> tuple[Check, ...]:
-        """The checks without their nodes; ``traced``: the graph that the user's function became."""
-        places = {(n.code, n.lasti): i for i, n in reversed([*enumerate(traced.nodes)])}
-        return tuple([Check(c.by.name, places.get((c.by.code, c.by.lasti), -1), c.axis, c.size) for c in self.all])
+
+def _early(graph: Graph) -> dict[Key, Wanted]:
+    """What can be looked at before a graph runs."""
+    given = {n.seq for n in graph.inputs}
+    found: dict[Key, Wanted] = {}
+    for n in graph.nodes:
+        check = _of(n)
+        if check is None or (check.lookup is not None and check.lookup.is_sure(frozenset())):
+            continue
+        if check.values.aval.size and _is_cheap(check.values, given):
+            found.setdefault(check.key, check)
+    return found
 
 
-__all__ = ["Check", "Checks", "look"]
+def looked_at(graph: Graph) -> frozenset[Key]:
+    """The lookups that `Checks` covers, of the graph or of what it was settled from (see `decompose.settled`)."""
+    return frozenset([key for key, check in _early(graph).items() if check.lookup])
+
+
+__all__ = ["Check", "Checks", "Key", "Lookup", "Wanted", "look", "looked_at", "lookup_of", "named", "wanted_of"]

@@ -11,6 +11,7 @@ import numpy as np
 from .. import dtypes as dt
 from ..graph.graph import Graph
 from ..graph.node import Node
+from .checks import Key, lookup_of
 from .rewrite import Rewriter, Rule
 from .simplify import rules
 
@@ -40,9 +41,7 @@ def picked_class(rw: Rewriter, op: Any, xs: tuple[Node, ...], attrs: dict[str, A
     if others:
         position = _make(rw, "expand", like, position, shape=shape, axes=others)
     index = index if index.aval.dtype == dt.NP_INT64 else _make(rw, "cast", like, index, dtype=dt.NP_INT64)
-    index = spread(index)
-    negative = _make(rw, "lt", like, index, rw.number(0, index.aval))
-    index = _make(rw, "where", like, negative, _make(rw, "add", like, index, rw.number(n, index.aval)), index)
+    index = spread(_make(rw, "in_range", like, index, n=n, low=-n, axis=dim, by="scatter_add"))
     return _make(
         rw, "where", like, _make(rw, "eq", like, index, position), spread(g), rw.number(0, g.aval.with_shape(shape))
     )
@@ -264,3 +263,21 @@ def split_reductions(graph: Graph) -> Graph:
     """Reductions of very many elements in two steps."""
     quiet = {name: [r for r in found if r.__name__ != "sum_"] for name, found in rules().items()}
     return _Splitter(quiet).run(graph)
+
+
+def settled(graph: Graph, sure: frozenset[Key] | None) -> Graph:
+    """The graph without the checks of its own for what is in range for ``sure``; None: for all."""
+
+    def counted(rw: Rewriter, op: Any, xs: tuple[Node, ...], attrs: dict[str, Any], like: Node) -> Any:
+        """The index counted from the front."""
+        (x,), n, found = xs, attrs["n"], lookup_of(like)
+        if found is None or not (sure is None or found.key in sure):
+            return None
+        if not attrs["low"]:
+            return x
+        negative = _make(rw, "lt", like, x, rw.number(0, x.aval))
+        return _make(rw, "where", like, negative, _make(rw, "add", like, x, rw.number(n, x.aval)), x)
+
+    if not any(n.op is not None and n.op.name == "in_range" for n in graph.nodes):
+        return graph
+    return Rewriter({"in_range": [counted]}).run(graph)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from ..graph.graph import Graph
 from ..graph.node import ITEM, NO_ATTRS, Node
 from ..ops.base import OPS
+from .checks import lookup_of
 from .rewrite import Rewriter, is_constant
 from .simplify import rules
 
@@ -75,9 +76,12 @@ def sunk(bodies: Sequence[Graph], outer: Sequence[Node]) -> tuple[list[Graph], l
     return out, list(bases.values())
 
 
-def hoisted(rw: Rewriter, bodies: Sequence[Graph], outer: Sequence[Node]) -> tuple[list[Graph], list[Node]]:
-    """Bodies without what depends on their first inputs alone, which ``rw`` builds outside; with the new operands."""
-    extra = [_invariants(rw, body, outer) for body in bodies]
+def hoisted(rw: Rewriter, bodies: Sequence[Graph], outer: Sequence[Node], runs: bool) -> tuple[list[Graph], list[Node]]:
+    """Bodies without what depends on their first inputs alone, which ``rw`` builds outside; with the new operands.
+
+    ``runs``: whether the bodies certainly run; if not, what they look up, which may fail, stays where it is.
+    """
+    extra = [_invariants(rw, body, outer, runs) for body in bodies]
     operands = {x.seq: x for x in outer}
     for found in extra:
         operands |= {f.outer.seq: f.outer for f in found}
@@ -128,7 +132,7 @@ def _is_matrix(n: Node, i: int) -> bool:
     return n.op.name == "matmul" and len(n.shape) == 2 and (i == 1 or n.shape[1] == 1)
 
 
-def _invariants(rw: Rewriter, body: Graph, outer: Sequence[Node]) -> list[Invariant]:
+def _invariants(rw: Rewriter, body: Graph, outer: Sequence[Node], runs: bool) -> list[Invariant]:
     """Values of a body that depend on its first inputs alone, if others read them, with what they are outside.
 
     The matrix of a product lies so that vectors can run along the result: its kernel would turn it each time.
@@ -136,6 +140,7 @@ def _invariants(rw: Rewriter, body: Graph, outer: Sequence[Node]) -> list[Invari
     k = len(outer)
     varying = dependents(body, [x.seq for x in body.inputs[k:]])
     varying |= {n.seq for n in body.nodes if type(n.aval) is tuple or n.op is ITEM}
+    varying |= {n.seq for n in body.nodes if not runs and lookup_of(n) is not None}
     varying = dependents(body, varying)
     wanted: dict[int, Node] = {}
     matrices: dict[int, tuple[Node, bool]] = {}

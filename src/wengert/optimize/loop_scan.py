@@ -41,7 +41,7 @@ class Scan:
         outer, inits, stacks = lay.parts(inputs)
         bodies, outer = sunk([lay.body], outer)
         if self.steps:
-            bodies, outer = hoisted(rw, bodies, outer)
+            bodies, outer = hoisted(rw, bodies, outer, True)
         body = bodies[0]
         k, c = len(outer), len(outer) + lay.carries
         self.body = body

@@ -19,7 +19,7 @@ def rewritten(
 ) -> tuple[Chain, list[Node]]:  # fmt: skip
     """A chain of passes with better bodies, and its constants."""
     bodies, operands = sunk([simplified(g) for g in (chain.cond, *chain.bodies)], outer)
-    bodies, operands = hoisted(rw, bodies, operands)
+    bodies, operands = hoisted(rw, bodies, operands, False)
     new = chain._replace(cond=bodies[0], bodies=tuple(bodies[1:]), consts=len(operands))
     return (_with_results(new, is_dear) if len(new.bodies) > 1 else new), operands
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from ..errors import GraphError, message
 from ..graph.graph import Graph
-from .checks import Checks
-from .decompose import decompose, split_reductions
+from .checks import Checks, looked_at
+from .decompose import decompose, settled, split_reductions
 from .layout import layout, turned_products
 from .loops import loops, map_bodies
 from .rewrite import Rewriter
@@ -62,9 +62,11 @@ def optimise(graph: Graph, log: list[Any] | None = None, checks: list[Checks] | 
         if log is not None:
             log.append((name, before, len(graph)))
         dump(graph, i + 1, name)
-        if checks is not None and name == "simplify":
-            checks.append(Checks(graph))
-    return bodies(graph)
+    graph = bodies(graph)
+    if checks is not None:
+        checks.append(Checks(graph))
+        graph = settled(graph, looked_at(graph))
+    return graph
 
 
 def verify(name: str, before: Graph, after: Graph) -> None:

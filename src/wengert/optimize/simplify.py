@@ -42,6 +42,17 @@ def fill(rw: Rewriter, op: Any, xs: tuple[Node, ...], attrs: dict[str, Any], lik
     return rw.number(attrs["value"], aval)
 
 
+def in_range(rw: Rewriter, op: Any, xs: tuple[Node, ...], attrs: dict[str, Any], like: Node) -> Any:
+    """An index is looked at before it is repeated or moved, and once."""
+    (x,) = xs
+    name = x.op.name if x.op is not None else ""
+    if name == "in_range" and x.attrs["n"] <= attrs["n"]:
+        return x
+    if name in ("expand", "reshape", "permute") and x.aval.size:
+        return rw.make(name, (rw.make("in_range", x.inputs, attrs, like),), x.attrs, like)
+    return None
+
+
 # -- movements -----------------------------------------------------------------------------------
 
 
@@ -253,6 +264,7 @@ def _table() -> dict[str, list[Rule]]:
         "custom": [results_of_custom], "fill": [fill], "permute": [permute], "reshape": [reshape],
         "expand": [expand], "slice": [slice_], "set_slice": [set_slice], "mean": [mean], "sum": [sum_],
         "cast": [cast], "pow": [power], "where": [where], "call": [each],
+        "in_range": [in_range],
     }  # fmt: skip
     from ..ops.base import Draw, Elementwise, Reduce
 

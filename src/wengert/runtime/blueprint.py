@@ -59,7 +59,8 @@ class Blueprint(NamedTuple):
     kernels by number (`driver.linked`). ``arena``, ``scratch``: bytes between kernels, and of each thread.
     ``wide``: whether more threads than one pay. ``waits``: whether kernels wait for each other. ``polls``: whether
     loops ask for interrupts. ``views``: the shape of each output's memory and how it is seen from there
-    (`memory.Movement`), where outputs may be views.
+    (`memory.Movement`), where outputs may be views. ``lookups``: what kernels look up that may be out of range; the
+    values ``sparing`` are then not written.
     """
 
     outputs: tuple[int, ...]
@@ -76,6 +77,8 @@ class Blueprint(NamedTuple):
     polls: bool
     looks: Looks | None
     views: tuple[Any, ...] = ()
+    lookups: tuple[Check, ...] = ()
+    sparing: tuple[int, ...] = ()
 
 
 _TUPLES = {t.__name__: t for t in (Array, Host, Looks, Blueprint, Check)}

@@ -1,9 +1,12 @@
 """The driver: native code that runs a program's kernels, as a list of records tells it.
 
 A record is a row of words: address of the kernel, its tiles (0: collective, all threads call it together), whether to
-wait for all threads first, how many operands, then for each operand a slot of the table and bytes from there on. So a
-program needs no code of its own besides its kernels, and equal kernels are one. Behind a loop that was interrupted
-kernels are skipped, but threads still wait for each other.
+wait for all threads first, how many operands, the number of its first lookup, then for each operand a slot of the table
+and bytes from there on. So a program needs no code of its own besides its kernels, and equal kernels are one. Behind a
+loop that was interrupted kernels are skipped, but threads still wait for each other.
+
+A record without a kernel is a *guard*: all threads wait for each other, and if any of them met an index out of range
+(see `codegen.lookups`), all stop there.
 
 The table begins with addresses and sizes that the driver itself reads; the other slots are buffers.
 """
@@ -14,12 +17,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..codegen.status import BASE, STATUS
 from ..codegen.target import host
 from . import llvm, pool
 from .cache import get_object
 
 # Slots. EACH: bytes of scratch memory a thread; STOPPED: not 0 if an interrupt ends the program, STOP: its address.
 ARENA, SCRATCH, EACH, RECORDS, END, STOP, STOPPED, FIRST = range(8)
+HEAD = 5  # words of a record before its operands
+GUARD = (-1, 0, 0, 0, 0)
 OPERANDS = 4096  # of a kernel, at most: groups of single numbers have many (see schedule/groups.py)
 
 _BARRIER = "declare void @wengert_barrier(ptr, i32)"
@@ -40,7 +46,9 @@ entry:
   %t = zext i32 %thread to i64
   %n = zext i32 %threads to i64
   %mine = mul i64 %t, %each
-  %scratch = getelementptr i8, ptr %scratch.0, i64 %mine
+  %status = getelementptr i8, ptr %scratch.0, i64 %mine
+  %scratch = getelementptr i8, ptr %status, i64 {STATUS}
+  %first.word = getelementptr i64, ptr %status, i64 {BASE}
   %t1 = add i64 %t, 1
   %alone = icmp eq i32 %threads, 1
   %leads = icmp eq i32 %thread, 0
@@ -57,11 +65,33 @@ record:
   %waits.w = load i64, ptr %waits.p
   %count.p = getelementptr i64, ptr %r, i64 3
   %count = load i64, ptr %count.p
-  %operands = getelementptr i64, ptr %r, i64 4
+  %lookup.p = getelementptr i64, ptr %r, i64 4
+  %lookup = load i64, ptr %lookup.p
+  store i64 %lookup, ptr %first.word
+  %operands = getelementptr i64, ptr %r, i64 {HEAD}
   %words = shl i64 %count, 1
   %next = getelementptr i64, ptr %operands, i64 %words
   %waits = icmp ne i64 %waits.w, 0
   %collective = icmp eq i64 %tiles, 0
+  %guards = icmp eq ptr %kernel, null
+  br i1 %guards, label %guard, label %work
+guard:
+  br i1 %alone, label %look, label %meet
+meet:
+  call void @wengert_barrier(ptr %barrier, i32 %threads)
+  br label %look
+look:
+  %k = phi i64 [0, %guard], [0, %meet], [%k1, %fine]
+  %other = mul i64 %k, %each
+  %code.p = getelementptr i8, ptr %scratch.0, i64 %other
+  %code = load i64, ptr %code.p
+  %bad = icmp ne i64 %code, 0
+  br i1 %bad, label %done, label %fine
+fine:
+  %k1 = add i64 %k, 1
+  %others = icmp ult i64 %k1, %n
+  br i1 %others, label %look, label %after
+work:
   br i1 %alone, label %all, label %shared
 shared:
   br i1 %waits, label %wait, label %share
@@ -145,7 +175,7 @@ def linked(words: np.ndarray, addresses: Sequence[int]) -> np.ndarray:
     """Records as the driver reads them, of records with the numbers of kernels in place of ``addresses``."""
     out = words.copy()
     for at in starts(words):
-        out[at] = addresses[words[at]]
+        out[at] = addresses[words[at]] if words[at] >= 0 else 0
     return out
 
 
@@ -154,5 +184,5 @@ def starts(words: np.ndarray) -> list[int]:
     counts, out, at = words.tolist(), [], 0
     while at < len(counts):
         out.append(at)
-        at += 4 + 2 * counts[at + 3]
+        at += HEAD + 2 * counts[at + 3]
     return out

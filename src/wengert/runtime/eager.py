@@ -53,6 +53,8 @@ class _Shared(threading.local):
                 found = self.memory[slot] = aligned(size)
                 self.sizes[slot], self.addresses[slot] = size, found.ctypes.data
             program.table[slot] = self.addresses[slot]
+        if program.lookups:
+            program.watch(self.memory[SCRATCH])
 
 
 _SHARED = _Shared()

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..codegen.status import CODE, STATUS, VALUES
 from ..config import STATE
 from ..graph.aval import Aval
 from ..graph.graph import Graph
@@ -44,7 +45,7 @@ def compiled(
         if key is not None and content is not None:
             cache.write(key, cache.PROGRAM, content)
             blueprint = decode(content) or blueprint  # what runs is what is read later
-    return Program(blueprint, graph.in_avals, graph.out_avals)
+    return Program(blueprint, graph.in_avals, graph.out_avals, graph)
 
 
 class Program:
@@ -52,18 +53,24 @@ class Program:
 
     ``avals``: of the inputs and of what is made for outside. ``made``: the numbers of the latter, ``outputs``: of the
     results; those at the positions ``replaced`` are inputs that are written over. ``movements``: how results are seen
-    in the memory of those values, where they may be views.
+    in the memory of those values, where they may be views. ``sparing``: the numbers of the made values that are not
+    touched if an index is out of range.
     """
 
-    def __init__(self, blueprint: Blueprint, inputs: Sequence[Aval], outputs: Sequence[Aval]) -> None:
+    def __init__(
+        self, blueprint: Blueprint, inputs: Sequence[Aval], outputs: Sequence[Aval], traced: Graph | None = None
+    ) -> None:
+        """``traced``: the graph that the program was made of, if its kernels look up what may be out of range."""
         self.outputs, self.replaced = blueprint.outputs, blueprint.replaced
         self.constants = [_on_lines(c) for c in blueprint.constants]
-        self.looks = blueprint.looks
+        self.looks, self.lookups = blueprint.looks, blueprint.lookups
+        self.traced = traced if self.lookups else None
         self.movements = [movement for _, movement in blueprint.views]
         if blueprint.views:
             outputs = [a.with_shape(shape) for a, (shape, _) in zip(outputs, blueprint.views, strict=True)]
         self.first_made = len(inputs)
         self.made = range(len(inputs), len(inputs) + blueprint.made)
+        self.sparing = blueprint.sparing if self.lookups else self.made
         of_outputs = dict(zip(self.outputs, outputs, strict=True))
         self.avals = [*inputs, *[of_outputs[i] for i in self.made]]
         self.limit = max(os.cpu_count() or 1, 1) if blueprint.wide else 1
@@ -79,12 +86,38 @@ class Program:
     def _lay_out(self, blueprint: Blueprint) -> None:
         self.arena = aligned(blueprint.arena)
         self.scratch = aligned(blueprint.scratch * self.limit)
+        self.each = blueprint.scratch
         self.table = np.zeros(FIRST + len(self.avals) + len(self.constants), np.uintp)
         self.table[ARENA], self.table[SCRATCH] = self.arena.ctypes.data, self.scratch.ctypes.data
+        if self.lookups:
+            self.watch(self.scratch)
         self.table[EACH] = blueprint.scratch
         self.table[STOP] = self.stopped = self.table.ctypes.data + STOPPED * self.table.itemsize
         for i, value in enumerate(self.constants):
             self.table[FIRST + len(self.avals) + i] = value.ctypes.data
+
+    def watch(self, scratch: np.ndarray) -> None:
+        """Look for indices out of range in that memory, which is what kernels work in."""
+        rows = scratch[: self.each * self.limit].reshape(self.limit, self.each)
+        self.status = rows[:, :STATUS].view(np.int64)
+        self.status[:, CODE] = 0
+
+    def raise_if_lost(self) -> None:
+        """Raise if a kernel met an index out of range.
+
+        Raises:
+            IndexRangeError: as the op in eager mode.
+        """
+        codes = self.status[:, CODE]
+        if not codes.any():
+            return
+        number = int(codes[codes > 0].min())  # of the first one in order, whichever thread met it
+        values = self.status[int(np.flatnonzero(codes == number)[0]), VALUES:]
+        bad = values[values != 0]
+        index = int(bad[0]) if bad.size else 0
+        codes[:] = 0
+        assert self.traced is not None
+        raise self.lookups[number - 1].bad_index(index, self.traced)
 
     def _link(self, b: Blueprint) -> None:
         addresses: list[int] = []
@@ -121,10 +154,14 @@ class Program:
         times: list[float] = []
         for words in [s for s in self.steps if not isinstance(s, HostCall)]:
             for at, end in itertools.pairwise([*driver.starts(words), len(words)]):
+                if words[at] == 0:  # a guard
+                    continue
                 self.enter(words[at:end])
                 skip = endless[len(times)]
                 times.append(float("nan") if skip else _best_time(lambda: run(pointer), seconds))
         self.enter(self.steps[0])
+        if self.lookups:
+            self.status[:, CODE] = 0  # zeros may be no index
         return times
 
     def caller(self, given: Sequence[int], fixed: Sequence[tuple[Any, int]] = (), writes: Container[int] = ()) -> Any:
@@ -142,6 +179,8 @@ class Program:
             fixed=[(h, spec(i)) for h, i in fixed],
             limit=self.limit, release_gil=self.limit > 1, stop=self.stopped, keep=self,
         )  # fmt: skip
+        if self.lookups:
+            head = _Looking(self, head)
         return head if self.native else _Interleaved(self, head, given, fixed)
 
 
@@ -154,6 +193,22 @@ def _best_time(f: Callable[[], Any], seconds: float) -> float:
         took = time.perf_counter() - start
         best, spent = min(best, took), spent + took
     return best
+
+
+class _Looking:
+    """Runs records, and raises if an index was out of range."""
+
+    def __init__(self, program: Program, run: Any) -> None:
+        self.program, self.run = program, run
+
+    def __call__(self, *args: Any) -> Any:
+        try:
+            done = self.run(*args)
+        except BaseException:  # an interrupt, which comes first
+            self.program.status[:, CODE] = 0
+            raise
+        self.program.raise_if_lost()
+        return done
 
 
 class HostCall:
@@ -184,7 +239,8 @@ class _Interleaved:
         self.program, self.head, self.given, self.fixed = program, head, given, fixed
         self.pointer = program.table.ctypes.data
         plan = driver.address(program.limit == 1)
-        self.run = make_caller(plan, limit=program.limit, stop=program.stopped, keep=program)
+        run = make_caller(plan, limit=program.limit, stop=program.stopped, keep=program)
+        self.run = _Looking(program, run) if program.lookups else run
 
     def __call__(self, *arrays: Any) -> Any:
         program = self.program

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..codegen.block import STOP as STOPPING
-from ..codegen.block import Block, HostStep, Temp, written_over
+from ..codegen.block import Block, HostStep, Temp, Use, written_over
 from ..codegen.lower import module_text
 from ..codegen.plan import Launch, Place, entry, needs_barrier, scratch_bytes
 from ..codegen.target import host
@@ -19,14 +19,15 @@ from ..errors import ArgumentError, message
 from ..graph.graph import Graph
 from ..graph.node import ITEM, Node
 from ..ops.base import OPS
-from ..optimize.checks import Checks
+from ..optimize.checks import Checks, Wanted, looked_at, named
+from ..optimize.decompose import settled
 from ..optimize.internal import INTERNAL
 from ..optimize.pipeline import optimise
 from ..schedule.index import strides_of
 from ..schedule.roots import View
 from .blueprint import Array, Blueprint, Host, Looks
 from .cache import get_object
-from .driver import ARENA, FIRST, OPERANDS, STOP
+from .driver import ARENA, FIRST, GUARD, OPERANDS, STOP
 from .memory import Movement, behind
 
 SMALL_WORK = 4_000_000  # additions and bytes moved, below which waking threads costs more than they bring
@@ -53,12 +54,14 @@ class Schedule:
         self.checks = found[0] if found and found[0].all else None
         self.traced = traced
         self.target = host()
+        self.looks = looks
         self._plan(replaced)
         if budget is not None and self.peak > budget:
             self._fit(replaced, budget)
 
     def _plan(self, replaced: Sequence[tuple[int, int]]) -> None:
-        self.block = Block(self.graph, written_over(self.graph, replaced), self.target)
+        sure = looked_at(self.graph) if self.looks else frozenset()
+        self.block = Block(self.graph, written_over(self.graph, replaced), self.target, sure=sure)
         self._lay_out()
         self._collect()
 
@@ -125,11 +128,15 @@ class Schedule:
     def _collect(self) -> None:
         """The steps as lists of launches, with NumPy's between them."""
         self.steps: list[Any] = [[]]
-        for step in self.block.steps:
+        self.lookups: list[Wanted] = []
+        self.guard: tuple[int, int] | None = None  # number of a step, and of launches in it
+        for i, step in enumerate(self.block.steps):
             if isinstance(step, HostStep):
                 self.steps += [step, []]
             else:
-                self.steps[-1] += [Launch(k, tuple([self._place(v) for v in vs]), tuple(ws)) for k, vs, ws in step]
+                self.steps[-1] += [self._launch(use) for use in step]
+            if i == self.block.last_look and self.lookups:
+                self.guard = len(self.steps) - 1, len(self.steps[-1])
         self.launches: list[Launch] = [x for s in self.steps if isinstance(s, list) for x in s]
         self.scratch = scratch_bytes(self.launches)
 
@@ -137,6 +144,16 @@ class Schedule:
     def native(self) -> bool:
         """Whether no step is left to NumPy."""
         return len(self.steps) == 1
+
+    def _launch(self, use: Use) -> Launch:
+        first = len(self.lookups)
+        self.lookups += use.lookups
+        return Launch(use.kernel, tuple([self._place(v) for v in use.views]), tuple(use.writes), first)
+
+    def _sparing(self) -> tuple[int, ...]:
+        """The numbers of the values made for outside that nothing is written to before the guard."""
+        late = {n.seq for g in self.block.groups[self.block.last_look + 1 :] for n in g.nodes}
+        return tuple([i for i, n in enumerate(self.external) if n.seq in late])
 
     def blueprint(self) -> Blueprint:
         """All of it as data, kernels compiled."""
@@ -159,6 +176,8 @@ class Schedule:
             polls=any(x.kernel.polls for x in self.launches),
             looks=self._looks(),
             views=tuple([(n.shape, movement) for n, movement in self.views]),
+            lookups=named(self.lookups, self.traced),
+            sparing=self._sparing(),
         )
 
     def _host_steps(self, number: dict[str, int]) -> tuple[Any, ...]:
@@ -169,7 +188,8 @@ class Schedule:
                 places[step.node.seq] = len(out)
                 out.append(self._host(step, places))
             else:
-                out.append(_records(step, number))
+                guard = self.guard[1] if self.guard is not None and self.guard[0] == len(out) else None
+                out.append(_records(step, number, guard))
         return tuple(out)
 
     def _host(self, step: HostStep, places: dict[int, int]) -> Host:
@@ -194,18 +214,21 @@ class Schedule:
         """The program of the checks."""
         if self.checks is None:
             return None
-        return Looks(Schedule(self.checks.graph).blueprint(), tuple(self.checks.places), self.checks.named(self.traced))
+        own = Schedule(settled(self.checks.graph, None)).blueprint()
+        return Looks(own, tuple(self.checks.places), named(self.checks.all, self.traced))
 
 
-def _records(launches: Sequence[Launch], number: dict[str, int]) -> np.ndarray:
-    """The words that tell the driver what to run, with kernels by number."""
+def _records(launches: Sequence[Launch], number: dict[str, int], guard: int | None) -> np.ndarray:
+    """The words that tell the driver what to run, with kernels by number; a guard stands behind so many launches."""
     words: list[int] = []
     waits = needs_barrier(launches)
     ends = [False, *[x.kernel.polls for x in launches]]
-    for x, wait, end in zip(launches, waits, ends, strict=False):
+    for i, (x, wait, end) in enumerate(zip(launches, waits, ends, strict=False)):
+        if i == guard:
+            words += GUARD
         assert 0 < len(x.places) <= OPERANDS, "operands of a kernel"
         tiles = 0 if x.kernel.collective else x.kernel.tiles
-        words += [number[x.kernel.function.name], tiles, int(wait or end), len(x.places)]
+        words += [number[x.kernel.function.name], tiles, int(wait or end), len(x.places), x.first]
         for p in x.places:
             words += [p.slot, p.offset]
     return np.array(words, np.int64)

@@ -196,7 +196,7 @@ class Grouping:
             return False
         sizes, reads = self.roots.reads[n.seq]
         weight = sum(self.roots.weight[m.seq] for m in (*members, n))
-        if math.prod(sizes) != product.aval.size or weight > FOLLOWING:
+        if math.prod(sizes) != product.aval.size or weight > FOLLOWING or self.roots.looks(n):
             return False
         if any(x.seq in group.seqs and flat != full(sizes) for x, flat in reads):
             return False

@@ -92,7 +92,7 @@ _CHEAP = frozenset({
     "add", "sub", "mul", "neg", "abs", "maximum", "minimum", "relu", "cast", "where", "eq", "ne", "lt", "le", "gt",
     "ge", "logical_not", "logical_and", "logical_or", "logical_xor", "sign", "isnan", "isinf", "isfinite", "floor",
     "ceil", "trunc", "round", "bitwise_and", "bitwise_or", "bitwise_xor", "bitwise_not", "pad", "unslice", "set_slice",
-    "cat", "take_rows", "gather", "multiply_add",
+    "cat", "take_rows", "gather", "in_range", "multiply_add",
 })  # fmt: skip
 
 

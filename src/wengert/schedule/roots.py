@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from ..graph.graph import Graph
 from ..graph.node import Node
+from ..optimize.checks import Key, lookup_of
 from .index import Affine, Coords, Straddle, Unaligned, digits, flat_index, is_movement, strides_of, through
 from .kinds import Part, cost, is_number, looked_up, parts, role
 
@@ -40,8 +41,9 @@ def _view_of(root: Node, flat: Affine, shape: Sequence[int]) -> View:
 class Roots:
     """The roots of a graph: ``is_root(n)``, and for each of them what it reads."""
 
-    def __init__(self, graph: Graph) -> None:
-        self.graph = graph
+    def __init__(self, graph: Graph, sure: frozenset[Key] = frozenset()) -> None:
+        """``sure``: lookups that are in range (see `optimize.checks.Checks`)."""
+        self.graph, self.sure = graph, sure
         self.role = {n.seq: role(n) for n in (*graph.inputs, *graph.nodes)}
         self.kept: set[int] = {n.seq for n in (*graph.inputs, *graph.nodes) if self.role[n.seq] == "leaf"}
         self.views: dict[int, tuple[int, View | None]] = {}
@@ -57,6 +59,21 @@ class Roots:
     def domain(self, n: Node) -> tuple[int, ...]:
         """The shape that a root's kernel iterates over."""
         return n.inputs[0].shape if self.role[n.seq] == "reduce" else n.shape
+
+    def looks(self, root: Node) -> bool:
+        """Whether computing a root, or what a graph in it computes, looks something up that may be out of range."""
+        stack, seen = [root], set[int]()
+        while stack:
+            n = stack.pop()
+            found = lookup_of(n)
+            if found is not None and not found.is_sure(self.sure):
+                return True
+            if n is root and any(_looks_inside(v) for v in n.attrs.values() if isinstance(v, Graph)):
+                return True
+            inner = [x for x in n.inputs if x.seq not in self.kept and x.seq not in seen]
+            seen.update(x.seq for x in inner)
+            stack += inner
+        return False
 
     # -- choosing --------------------------------------------------------------------------
 
@@ -244,6 +261,12 @@ class Roots:
         except Unaligned:
             self.kept.add(x.seq)
             return [Part(x, at, [])] if x.shape == n.shape else []
+
+
+def _looks_inside(graph: Graph) -> bool:
+    """Whether a graph looks anything up."""
+    inner = [v for n in graph.nodes for v in (n.attrs or {}).values() if isinstance(v, Graph)]
+    return any(lookup_of(n) is not None for n in graph.nodes) or any(map(_looks_inside, inner))
 
 
 def unflattened(sizes: Sequence[int], shape: Sequence[int]) -> Coords:
