@@ -627,3 +627,15 @@ def test_attributes_that_a_method_reads():
         return [*seen, f(wg.ones(3))]
 
     as_eager(scenario)
+
+
+def test_a_value_that_does_not_line_up_with_a_group_of_rows_stays_out_of_it():
+    # Asking whether it would fit made a root of a value that no kernel computed.
+    x, index = wg.randn(64, 7, 1, 7), wg.arange(3136).flip(0)
+
+    def f(x):
+        normed = F.layer_norm(x, (7,))
+        return normed, wg.zeros(3136).index_add(0, index, x.permute(3, 0, 2, 1).reshape(3136))
+
+    for found, expected in zip(wg.compile(f)(x), f(x), strict=True):
+        np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=1e-5, atol=1e-6)

@@ -343,3 +343,24 @@ def test_convolutions_leave_results_as_the_next_one_reads_them(runs: list[str]) 
 
 if __name__ == "__main__":
     np.savez(sys.argv[1], **{f"{name}:{i:03}": x for name in CASES for i, x in enumerate(run(name))})
+
+
+def test_a_scan_with_a_carry_that_has_no_gradient() -> None:
+    wg.manual_seed(0)
+    w, xs = (0.1 * wg.randn(256, 256)).requires_grad_(), wg.randn(3, 256, 256)
+
+    def body(carry: Any, x: Any) -> Any:
+        h, n = carry
+        h = (h @ w + x).tanh()
+        return (h, n + 1), h
+
+    (last, count), states = wg.scan(body, (wg.zeros(256, 256), wg.zeros(64, dtype=wg.int64)), xs)
+    (last.sum() + states.sum()).backward()
+    by_hand, h = w.detach().clone().requires_grad_(), wg.zeros(256, 256)
+    total = wg.zeros(())
+    for x in xs:
+        h = (h @ by_hand + x).tanh()
+        total = total + h.sum()
+    (total + h.sum()).backward()
+    assert count.tolist() == [3] * 64
+    np.testing.assert_allclose(w.grad.numpy(), by_hand.grad.numpy(), rtol=1e-3, atol=1e-3)

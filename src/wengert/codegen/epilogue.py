@@ -37,7 +37,6 @@ def memory_order(n: Node) -> tuple[int, ...]:
 def blocks_of(roots: Roots, product: Node, members: Sequence[Node]) -> Blocks | None:
     """Loops that the members can be computed in: each within one axis of the product, vectors within one of them."""
     sizes = list(product.shape)
-    known = len(roots.kept)
     try:
         while True:
             try:
@@ -47,8 +46,6 @@ def blocks_of(roots: Roots, product: Node, members: Sequence[Node]) -> Blocks | 
             except Straddle as cut:
                 sizes[cut.atom : cut.atom + 1] = [sizes[cut.atom] // cut.inner, cut.inner]
     except Unaligned:
-        return None
-    if len(roots.kept) != known:
         return None
     walls, inner = set(), 0
     for size in product.shape:

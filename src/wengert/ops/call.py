@@ -247,7 +247,7 @@ def _functions(
         from ..runtime.halves import halves
 
         forward, backward = halves(joint, given, results)
-        return forward, _with_gaps(backward, need)
+        return forward, _with_gaps(backward, need, [n.aval for n in joint.inputs[given:]])
     inputs, seeds = joint.inputs[:given], joint.inputs[given:]
     ends, grads = joint.outputs[:results], joint.outputs[results:]
     known = {n.seq for n in inputs}
@@ -264,11 +264,18 @@ def _functions(
     return forward, straight_line([*kept, *seeds], body, wanted, False, name, spare=", need=None")
 
 
-def _with_gaps(backward: Callable[..., Any], need: Sequence[bool]) -> Callable[..., Any]:
-    """Put None where no adjoint is wanted; take, and ignore, a last argument that says what is needed."""
+def _with_gaps(backward: Callable[..., Any], need: Sequence[bool], seeds: Sequence[Aval]) -> Callable[..., Any]:
+    """Put None where no adjoint is wanted; take, and ignore, a last argument that says what is needed.
+
+    ``seeds``: of the last arguments before that. None stands for a result that has no adjoint, as whole numbers.
+    """
+    zeros = [np.broadcast_to(np.zeros((), a.dtype), a.shape) for a in seeds]
 
     def run(*args: Any) -> list[Any]:
-        found = iter(backward(*(args[:-1] if isinstance(args[-1], (tuple, list)) else args)))
+        given = args[:-1] if isinstance(args[-1], (tuple, list)) else args
+        kept = len(given) - len(zeros)
+        adjoints = [z if g is None else g for g, z in zip(given[kept:], zeros, strict=True)]
+        found = iter(backward(*given[:kept], *adjoints))
         return [next(found) if n else None for n in need]
 
     return run

@@ -206,11 +206,13 @@ class Roots:
         """What each root reads. Inputs of reshapes that cannot be followed become roots, until there are none."""
         self.reads: dict[int, tuple[tuple[int, ...], tuple[Read, ...]]] = {}
         known = -1
+        self.settled = False
         while known != len(self.kept):
             known = len(self.kept)
             for n in self.graph.nodes:
                 if n.seq in self.kept and self.role[n.seq] in ("point", "reduce", "move"):
                     self.reads[n.seq] = self._reads_of(n)
+        self.settled = True
 
     def _reads_of(self, n: Node) -> tuple[tuple[int, ...], tuple[Read, ...]]:
         sizes = list(self.domain(n))
@@ -259,6 +261,8 @@ class Roots:
         try:
             return [Part(x, through(n, at, sizes), [])]
         except Unaligned:
+            if self.settled:
+                raise  # in the atoms of a group: it is none of the group
             self.kept.add(x.seq)
             return [Part(x, at, [])] if x.shape == n.shape else []
 
