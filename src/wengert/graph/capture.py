@@ -269,7 +269,8 @@ class Capture(Trace):
         return [(sink, sink.grad) for sink, old in self.grads.values() if sink.grad is not old]
 
     def undo(self) -> None:
-        """Give tensors and gradients what they had before."""
+        """Give tensors and gradients what they had before. Nothing is traced behind this."""
+        self.key_source = None  # its own method: with it nobody but the collector of garbage would free the trace
         self.undo_writes()
         for slot, table, old in self.attributes.values():
             if old is _MISSING:
