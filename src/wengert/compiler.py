@@ -477,8 +477,9 @@ def compile(f: Callable[..., Any] | None = None, *, check: bool = False, memory_
     Raises:
         ArgumentError: at the first call, if the memory budget is too small.
         TraceError: the function looks at a value.
-        IndexRangeError, ArgumentError: in a call, for an index out of range or an integer division by zero, where it
-            follows from the inputs by elementwise ops and movements; nothing has changed then.
+        IndexRangeError: in a call, for an index out of range; nothing has changed then.
+        ArgumentError: in a call, for an integer division by zero, where the divisor follows from the inputs by
+            elementwise ops and movements; nothing has changed then.
 
     >>> import wengert as wg
     >>> @wg.compile

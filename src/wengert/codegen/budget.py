@@ -15,6 +15,7 @@ from itertools import accumulate
 from ..graph.graph import Graph
 from ..graph.node import ITEM, Node
 from ..ops.base import Draw
+from ..optimize.checks import looked_at
 from ..schedule.groups import HOLDING, RECOMPUTED
 from .block import Scheduled, read_roots, written_over
 from .target import Target
@@ -59,14 +60,16 @@ class Lives:
         return min((i for i in self.reads.get(seq, ()) if i > at), default=at)
 
 
-def fit(graph: Graph, replaced: Sequence[tuple[int, int]], target: Target, budget: int) -> Graph:
+def fit(graph: Graph, replaced: Sequence[tuple[int, int]], target: Target, budget: int, looks: bool = False) -> Graph:
     """The graph, changed so that buffers between kernels take ``budget`` bytes, or as few as can be.
 
-    ``replaced``: pairs of an output and the input whose memory it replaces, by position.
+    ``replaced``: pairs of an output and the input whose memory it replaces, by position. ``looks``: whether its inputs
+    are looked at before it runs (see `optimize.checks.Checks`).
     """
     best: tuple[int, Graph] | None = None
     for _ in range(ROUNDS):
-        s = Scheduled(graph, written_over(graph, replaced), target)
+        sure = looked_at(graph) if looks else frozenset()
+        s = Scheduled(graph, written_over(graph, replaced), target, sure=sure)
         lives = Lives(s)
         if best is None or lives.peak < best[0]:
             best = lives.peak, graph

@@ -73,9 +73,9 @@ class Schedule:
         for _ in range(TRIES):
             if self.peak <= budget or allowed <= 0:
                 break
-            self.graph = fit(graph, replaced, self.target, allowed)
+            self.graph = fit(graph, replaced, self.target, allowed, self.looks)
             self._plan(replaced)
-            allowed -= max(self.peak - budget, 0) * 3 // 2
+            allowed -= max((self.peak - budget) * 3 // 2, self.layout.size // 64)  # a little less changes nothing
         if self.peak > budget:
             raise ArgumentError(
                 message("compile", "the memory budget is too small", f"{budget} bytes, {self.peak} are needed",
