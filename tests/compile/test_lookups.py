@@ -100,6 +100,8 @@ def test_the_error_names_op_index_size_and_line():
         lambda x, i: x[i],
         lambda x, i: wg.cat([x[i], x, x[i]]),
         lambda x, i: F.pad(x[i], (3, 4)),
+        lambda x, i: F.pad(x[1:4] * 2, (1, 1))[i],
+        lambda x, i: wg.cat([x[:2] * 2, x[:3] + 1])[i],
         lambda x, i: x[i].sum(),
         lambda x, i: wg.zeros(5).index_add(0, i, wg.ones(i.shape)),
     ],

@@ -247,10 +247,10 @@ class Evaluator:
             out = self.b.const(n.attrs.get("value", 0), t)
         else:
             last = rest.pop()
-            inside = self._inside(last, mask) if last.conditions else mask
+            inside = self._inside(last, mask, mask) if last.conditions else mask
             out = self.value(last.source, last.coords, inside)
         for p in reversed(rest):
-            inside = self._inside(p, None)
+            inside = self._inside(p, None, mask)
             both = inside if mask is None else self.masks(inside, mask)
             out = self.b.select(inside, self.value(p.source, p.coords, both), out)
         return out
@@ -262,13 +262,13 @@ class Evaluator:
             self.memo[key] = x & y
         return self.memo[key]
 
-    def _inside(self, p: Part, mask: Value | None) -> Value:
-        """Where all conditions of a part hold."""
+    def _inside(self, p: Part, mask: Value | None, lanes: Value | None) -> Value:
+        """Where all conditions of a part hold, and the mask; ``lanes``: which exist."""
         out = mask
         for c, low, high in p.conditions:
-            key = ("inside", c, low, high, id(mask) if c.looked else None)
+            key = ("inside", c, low, high, id(lanes) if c.looked else None)
             if key not in self.memo:
-                at = self.lanes_of(c, mask)
+                at = self.lanes_of(c, lanes)
                 self.memo[key] = (at >= low) & (at < high)
             out = self.memo[key] if out is None else self.masks(self.memo[key], out)
         assert out is not None
