@@ -252,9 +252,8 @@ def kernel_section(works: list[Workload], results: Results, notes: Notes) -> lis
             entries = results.times.get((w.name, threads))
             if w.group in ("kernel", "overhead") and entries:
                 figures = [
-                    notes.cell(e) + rate(w, e, peak, results.clock)
+                    notes.cell(e) + rate(w, e, peak, results.clock) if (e := entries.get(c)) else ""
                     for c in (EAGER, COMPILED, TORCH)
-                    if (e := entries.get(c))
                 ]
                 rows.append([w.title, *figures, f"{100 * w.share:.0f} %" if w.share else "5 µs"])
         if rows:

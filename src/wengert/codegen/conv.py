@@ -16,6 +16,7 @@ from .target import Target
 Pads = tuple[tuple[int, int], ...]
 
 _COPY_PAYS = 1.5  # how much slower by the model, before the input is copied with borders around
+_FAR_CHANNELS = 8  # that lie apart: each element of the input then comes from another line, and often the same set
 
 
 class Convolution(NamedTuple):
@@ -170,7 +171,8 @@ def _recipe(
     for p in problems:
         copies.append(padded(p, sum(extent(c) for c in copies)))
     blocked_copies = [(c, block(c, target)) for c in copies]
-    if any(k[0] > _COPY_PAYS * q[0] for (_, k), (_, q) in zip(blocked, blocked_copies, strict=True)):
+    far = any(p.x_channel != 1 and p.channels >= _FAR_CHANNELS for p in problems)
+    if far or any(k[0] > _COPY_PAYS * q[0] for (_, k), (_, q) in zip(blocked, blocked_copies, strict=True)):
         steps.append(Step(pad_rows(name + "_pad", problems, copies), (source, "padded")))
         temps["padded"] = (spec.kind, max(1, sum(extent(c) for c in copies)))
         blocked, source = blocked_copies, "padded"

@@ -147,7 +147,7 @@ class Program:
 
         NaN for loops that depend on data, which ``endless`` tells of: on zeros they might never end.
         """
-        arrays = [np.zeros(a.shape, a.dtype) for a in self.avals]
+        arrays = [np.full(a.shape, 0, a.dtype) for a in self.avals]  # written: what is not has no memory of its own
         self.table[FIRST : FIRST + len(arrays)] = [a.ctypes.data for a in arrays]
         run = make_caller(driver.address(True), limit=1, stop=self.stopped, keep=self)
         pointer = self.table.ctypes.data
