@@ -52,6 +52,7 @@ def test_results_do_not_change(share: float, dropout: float) -> None:
     assert losses(budget, dropout=dropout) == losses(None, dropout=dropout)
 
 
+@pytest.mark.slow
 def test_a_budget_that_is_kept_anyway_changes_nothing() -> None:
     step, batch = training(None)
     plan = wg.plan(step, *batch)
@@ -99,7 +100,7 @@ def test_convolutions_and_pooling_are_computed_again() -> None:
     np.testing.assert_array_equal(found, expected)
 
 
-@pytest.mark.parametrize("budget", [None, 800_000])
+@pytest.mark.parametrize("budget", [None, pytest.param(800_000, marks=pytest.mark.slow)])
 def test_the_plan_tells_what_is_allocated(budget: int | None) -> None:
     step, batch = training(budget)
     plan = wg.plan(step, *batch)

@@ -303,6 +303,7 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return seen
 
 
+@pytest.mark.slow  # a process of its own
 @pytest.mark.parametrize("name", CASES)
 def test_kernels_agree_with_numpy(name: str, plain: Any, runs: list[str]) -> None:
     found = run(name)
