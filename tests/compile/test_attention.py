@@ -55,6 +55,7 @@ def test_compiled_attention_is_eager_attention(rows: int, columns: int, causal: 
     assert ops_of(compiled).count("each") == 2  # forward and backward
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(20, 20), (2, 1, 20, 20), (4, 1, 20), (2, 4, 20, 20)])
 @pytest.mark.parametrize("kind", ["bool", "float"])
 def test_masks_of_any_shape(shape: tuple[int, ...], kind: str) -> None:
