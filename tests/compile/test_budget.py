@@ -13,12 +13,8 @@ import wengert.nn.functional as F
 from wengert import nn
 
 
-def training(budget: int | None, layers: int = 8, rows: int = 256, dropout: float = 0.0) -> tuple[Any, list[Any]]:
-    """A compiled step of a deep network, and its batch."""
-    wg.manual_seed(0)
-    parts = [nn.Sequential(nn.Linear(32, 32), nn.GELU(), nn.LayerNorm(32), nn.Dropout(dropout)) for _ in range(layers)]
-    net = nn.Sequential(*parts, nn.Linear(32, 4))
-    optimizer = wg.optim.Adam(net.parameters(), lr=1e-2)
+def compiled(net: Any, optimizer: Any, budget: int | None) -> Any:
+    """A training step of a classifier."""
 
     def step(x: Any, y: Any) -> Any:
         optimizer.zero_grad()
@@ -27,8 +23,18 @@ def training(budget: int | None, layers: int = 8, rows: int = 256, dropout: floa
         optimizer.step()
         return loss
 
+    return wg.compile(step, memory_budget=budget)
+
+
+def training(budget: int | None, layers: int = 8, rows: int = 256, dropout: float = 0.0) -> tuple[Any, list[Any]]:
+    """A compiled step of a deep network, and its batch."""
+    wg.manual_seed(0)
+    parts = [nn.Sequential(nn.Linear(32, 32), nn.GELU(), nn.LayerNorm(32), nn.Dropout(dropout)) for _ in range(layers)]
+    net = nn.Sequential(*parts, nn.Linear(32, 4))
+    optimizer = wg.optim.Adam(net.parameters(), lr=1e-2)
+
     batch = [wg.randn(rows, 32), wg.randint(0, 4, (rows,))]
-    return wg.compile(step, memory_budget=budget), batch
+    return compiled(net, optimizer, budget), batch
 
 
 def losses(budget: int | None, **options: Any) -> list[float]:
@@ -82,14 +88,7 @@ def test_convolutions_and_pooling_are_computed_again() -> None:
         net = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), *blocks, nn.MaxPool2d(2), nn.Flatten(), nn.Linear(128, 3))
         optimizer = wg.optim.SGD(net.parameters(), lr=0.1)
 
-        def step(x: Any, y: Any) -> Any:
-            optimizer.zero_grad()
-            loss = F.cross_entropy(net(x), y)
-            loss.backward()
-            optimizer.step()
-            return loss
-
-        return wg.compile(step, memory_budget=budget), [wg.randn(8, 3, 8, 8), wg.randint(0, 3, (8,))]
+        return compiled(net, optimizer, budget), [wg.randn(8, 3, 8, 8), wg.randint(0, 3, (8,))]
 
     step, batch = training(None)
     budget = int(wg.plan(step, *batch).peak * 0.7)

@@ -27,7 +27,7 @@ from .held import WIDEST, Arrays, Held, fits, in_line, padded_size
 from .kernel import Kernel, Recipe, Step
 from .lookups import status
 from .loop import I1, I32, I64, Builder, Type, Value, Var, pointer
-from .nest import named
+from .nest_parts import named
 from .plan import Launch, Place, needs_barrier
 from .status import BASE
 from .whole import Lowered

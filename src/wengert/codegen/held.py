@@ -23,7 +23,7 @@ from ..schedule.kinds import KIND, cost, role
 from .column import LARGEST
 from .kernel import Kernel
 from .loop import BITS, FULLY, Builder, Function, Region, Type, Value
-from .nest import named
+from .nest_parts import named
 
 PAD = 16  # elements that arrays are a multiple of: of any kind, the most lanes that a vector has here
 WIDEST = 128  # elements of a value in registers

@@ -20,7 +20,7 @@ KIND = {
     np.dtype(np.float64): "f64",
 }  # fmt: skip
 
-# Reductions that kernels compute; how partial results are combined stands in codegen/nest.py.
+# Reductions that kernels compute; how partial results are combined stands in codegen/nest_parts.py.
 REDUCTIONS = frozenset({"sum", "prod", "amax", "amin", "any", "all"})
 
 # Ops whose elements are elements of their inputs, chosen by comparing coordinates or by an index that is looked up.
