@@ -292,7 +292,8 @@ def page(works: list[Workload], results: Results, found: list[Verdict], picture:
     lines = [
         "# Benchmarks", "",
         "Written by `make bench`. Medians; contenders in one process, in turns; models written once for torch and "
-        "wengert, the same weights for all. Weights and results agree: `python -m benchmarks.compiled --check`.", "",
+        "wengert, the same weights for all. Whether results agree says `python -m benchmarks.compiled --check`. "
+        "An empty cell was not measured.", "",
         f"Machine: {machine()}. {versions}.", "",
         *(["Processor time, since the machine was shared.", ""] if results.clock == "processor" else []),
         *([f"![times beside torch eager]({picture})", ""] if picture else []),
@@ -332,7 +333,7 @@ def plot(path: Path, works: list[Workload], results: Results) -> bool:
     axes.set_ylabel("times as fast as torch eager")
     axes.set_xticks(range(len(rows)), [w.name for w in rows], rotation=30, ha="right")
     axes.set_title(f"Steps, {threads} thread{'s' * (threads > 1)}")
-    axes.legend(ncols=len(CONTENDERS), fontsize="small")
+    figure.legend(loc="outside lower center", ncols=len(CONTENDERS), fontsize="small")
     figure.savefig(path, metadata={"Date": None})
     return True
 
