@@ -9,7 +9,8 @@ from ..graph.graph import Graph
 from ..graph.node import NO_ATTRS, Node
 from ..optimize.rewrite import Rewriter
 from .control import Writer
-from .loop import Value
+from .conv_pack import unravel
+from .loop import I64
 
 
 def each(w: Writer) -> None:
@@ -29,30 +30,16 @@ def each(w: Writer) -> None:
     unwanted = [w.buffer(o.aval.nbytes) if p is None else p for o, p in zip(graph.outputs, results, strict=True)]
     b = w.b
     with b.loop(b.lo, b.hi, unroll=1) as t:
-        index = _unravelled(t, lead)
+        index = [b.lift(i, I64) for i in unravel(t, lead)]
         for x, p, s, m in zip(graph.inputs, starts, strides, mapped, strict=True):
             if m:
-                moved = [i * (k * x.aval.dtype.itemsize) for i, k in zip(index, s, strict=False)]
-                pointers[x.seq] = b.offset(p, _sum(moved))
+                moved = b.const(0, I64)
+                for i, k in zip(index, s, strict=False):
+                    moved = moved + i * (k * x.aval.dtype.itemsize)
+                pointers[x.seq] = b.offset(p, moved)
         for o, result, p in zip(graph.outputs, results, unwanted, strict=True):
             pointers[o.seq] = p if result is None else b.offset(p, t * o.aval.nbytes)
         w.run(body, body.uses, pointers)
-
-
-def _unravelled(t: Value, sizes: Sequence[int]) -> list[Value]:
-    """The indices of dimensions from one number."""
-    out: list[Value] = []
-    for size in reversed(sizes):
-        out.insert(0, t % size)
-        t = t // size
-    return out
-
-
-def _sum(xs: Sequence[Value]) -> Value:
-    total = xs[0]
-    for x in xs[1:]:
-        total = total + x
-    return total
 
 
 def _windowed(graph: Graph, strides: Sequence[tuple[int, ...]]) -> Graph:
@@ -69,6 +56,4 @@ def _windowed(graph: Graph, strides: Sequence[tuple[int, ...]]) -> Graph:
         if leaf.shape[1] != columns:
             leaf = rw.make("slice", (leaf,), {"spec": ((0, rows, 1), (0, columns, 1))}, x)
         env[x.seq] = rw.make("permute", (leaf,), {"order": (1, 0)}, x) if turned else leaf
-    rw._nodes(graph.nodes, env)
-    outputs = tuple([env[o.seq] for o in graph.outputs])
-    return Graph(tuple(inputs), outputs, graph.name, 0, graph.single)
+    return rw.onto(graph, tuple(inputs), env)
