@@ -180,7 +180,8 @@ def prelu(input: Any, weight: Any) -> Any:
 
 @wide_formula
 def _prelu(x: Any, weight: Any) -> Any:
-    return _WHERE(x > 0, x, x * expand_to(weight, x.aval.shape))
+    # What is not chosen is 0, for in the gradient of the weight an infinity times 0 would be NaN.
+    return _WHERE(x > 0, x, pick(x > 0, 0.0, x) * expand_to(weight, x.aval.shape))
 
 
 def rrelu(
@@ -255,7 +256,8 @@ def hardswish(input: Any, inplace: bool = False) -> Any:
 
 @wide_formula
 def _hardswish(x: Any) -> Any:
-    return pick(x <= -3, 0.0, _WHERE(x >= 3, x, x * (x + 3) / 6))
+    inner = pick(abs(x) >= 3, 0.0, x)  # no infinity, whose derivative would be NaN
+    return pick(x <= -3, 0.0, _WHERE(x >= 3, x, inner * (inner + 3) / 6))
 
 
 def hardshrink(input: Any, lambd: float = 0.5) -> Any:

@@ -18,6 +18,7 @@ from .conv import reshape
 from .formula import formula
 from .front import cast, expand_to
 from .reduction import norm
+from .sorting import searchsorted
 from .windows import constant
 
 _TAKE, _ADD, _WHERE, _FILL = OPS["take_rows"], OPS["add_rows"], OPS["where"], OPS["fill"]
@@ -176,13 +177,32 @@ class Bags:
         self.count = len(self.starts)
         last = int(self.ends[-1]) if self.count else 0
         self.used = last  # indices behind the last bag belong to none
-        self.bag = np.repeat(np.arange(self.count), self.ends - self.starts)
+        self.rows = self.count
+        self.bag = wrap(np.repeat(np.arange(self.count), self.ends - self.starts))
 
     def table(self) -> tuple[Any, Any]:
         """(bags, width) numbers of the indices in each bag, and which of them exist."""
         width = max(1, int((self.ends - self.starts).max(initial=0)))
         numbers = self.starts[:, None] + np.arange(width)
-        return np.minimum(numbers, max(self.n - 1, 0)), numbers < self.ends[:, None]
+        return wrap(np.minimum(numbers, max(self.n - 1, 0))), wrap(numbers < self.ends[:, None])
+
+
+class TracedBags:
+    """`Bags` by offsets without values: a bag may have all indices, and nobody looks whether the offsets rise."""
+
+    def __init__(self, index: Any, offsets: Any, include_last_offset: bool) -> None:
+        self.n = self.used = index.aval.size
+        self.rows = offsets.aval.shape[0]  # with include_last_offset one more, of the indices that belong to no bag
+        self.count = self.rows - include_last_offset
+        self.offsets = offsets
+        self.bag = searchsorted(offsets, wrap(np.arange(self.n)), right=True) - 1
+
+    def table(self) -> tuple[Any, Any]:
+        """As of `Bags`."""
+        shape = (self.count, max(self.n, 1))
+        place = wrap(np.broadcast_to(np.arange(shape[1]), shape))
+        number = wrap(np.broadcast_to(np.arange(self.count)[:, None], shape))
+        return place, expand_to(reshape(self.bag, (1, shape[1])), shape) == number
 
 
 def _check_bag_arguments(index: Any, weight: Any, mode: str, scale: Any) -> None:
@@ -233,7 +253,8 @@ def embedding_bag(
     input = _check_table(name, input, weight)
     _check_bag_arguments(input, weight, mode, per_sample_weights)
     padding = _padding_row(name, padding_idx, weight.aval.shape[0])
-    bags = Bags(input, offsets, include_last_offset)
+    traced = offsets is not None and offsets._value is None and len(input.aval.shape) == len(offsets.aval.shape) == 1
+    bags = (TracedBags if traced else Bags)(input, offsets, include_last_offset)
     if max_norm is not None:
         _shorten(name, input, weight, float(max_norm), float(norm_type))
     flat = reshape(input, (bags.n,))
@@ -245,11 +266,12 @@ def embedding_bag(
         scale = None if scale is None else scale[: bags.used]
     rows = embedding_rows(weight, flat, None, bool(scale_grad_by_freq))
     keep = None if padding is None else flat != padding
-    return bag_sums(rows, wrap(bags.bag), keep, scale, bags.count, mode == "mean")
+    sums = bag_sums(rows, bags.bag, keep, scale, bags.rows, mode == "mean")
+    return sums if bags.rows == bags.count else sums[: bags.count]
 
 
-def _largest(rows: Any, flat: Any, bags: Bags, padding: int | None) -> Any:
-    table, valid = (wrap(a) for a in bags.table())
+def _largest(rows: Any, flat: Any, bags: Bags | TracedBags, padding: int | None) -> Any:
+    table, valid = bags.table()
     if padding is not None:
         valid = OPS["logical_and"](valid, apply(_TAKE, (flat != padding, table)))
     if not bags.n:

@@ -10,6 +10,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from .. import dtypes as dt
 from ..config import no_grad
 from ..errors import ArgumentError, DTypeError, ShapeError, message
@@ -22,6 +24,7 @@ from .dims import spread, widened
 from .formula import formula
 from .front import cast
 from .reduction import norm
+from .windows import constant
 
 _MEAN, _WINDOWS = OPS["mean"], OPS["windows"]
 
@@ -154,8 +157,11 @@ def batch_norm(
                 "Use a larger batch or eval()",
             )
         )
+    if n == 0:  # no mean; any number does, and gives parameters a gradient of 0
+        zeros = constant(np.zeros(shape[1]), x)
+        return batch_norm_by_statistics(x, zeros, zeros, weight, bias, eps)
     out, mean, variance = batch_norm_by_batch(x, weight, bias, eps)
-    if momentum is not None and n:
+    if momentum is not None:
         if running_mean is not None:
             _update(name, running_mean, mean, momentum)
         if running_var is not None:

@@ -15,6 +15,7 @@ from ..errors import ArgumentError, IndexRangeError, ShapeError, message
 from ..graph.aval import describe
 from ..graph.handle import apply, wrap
 from ..ops.base import OPS
+from .activation import pick
 from .conv import ntuple, reshape
 from .formula import formula
 from .front import cast
@@ -219,7 +220,9 @@ def lp_pool(x: Any, p: float, kernel: tuple[int, ...], stride: tuple[int, ...], 
     def norm(y: Any) -> Any:
         pooling = Pooling("lp_pool", y, len(kernel), kernel, stride, 0, 1, ceil_mode)
         # As in PyTorch, a window that reaches over the end is scaled up to the size of a whole one.
-        return (_means(y**p, pooling, True, None) * math.prod(kernel)) ** (1.0 / p)
+        total = _means(y**p, pooling, True, None) * math.prod(kernel)
+        # The root has no finite derivative at 0.
+        return pick(total == 0, 0.0, pick(total == 0, 1.0, total) ** (1.0 / p))
 
     return in_single(norm, x)
 
@@ -234,7 +237,7 @@ def _lp_pool(rank: int, x: Any, norm_type: float, kernel: Any, stride: Any, ceil
 def lp_pool1d(input: Any, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> Any:
     """(sum of x^p)^(1/p) of each window of ``input`` (N, C, L) or (C, L), with p = ``norm_type``.
 
-    The gradient is NaN where a window is all zeros, as in PyTorch.
+    Where a window is all zeros its gradient is 0, as in PyTorch.
     """
     return _lp_pool(1, input, norm_type, kernel_size, stride, ceil_mode)
 
@@ -260,7 +263,10 @@ def adaptive_avg_pool(x: Any, outs: tuple[int, ...]) -> Any:
         lead = len(y.aval.shape) - len(outs)
         for axis, count in enumerate(outs):
             index, mask = bins(y.aval.shape[lead + axis], count)
-            y = resample(y, lead + axis, index, mask / mask.sum(1, keepdims=True))
+            # A short bin repeats its last element, which then counts half: with weight 0 an infinity would be NaN.
+            last = index == index[:, -1:]
+            weights = np.where(last, 1 / last.sum(1, keepdims=True), 1) / mask.sum(1, keepdims=True)
+            y = resample(y, lead + axis, index, weights)
         return y
 
     return in_single(mean, x)

@@ -73,10 +73,10 @@ class _ModuleSequence(Module):
         self._renumber(modules)
         return self
 
-    def pop(self, index: int | slice = -1) -> Any:
-        """Take out and return the module at ``index``."""
-        module = self[index]  # type: ignore[index]
-        del self[index]
+    def pop(self, key: int | slice = -1) -> Any:
+        """Take out and return the module at a position."""
+        module = self[key]  # type: ignore[index]
+        del self[key]
         return module
 
     def __iadd__(self, other: Iterable[Module]) -> Self:

@@ -75,12 +75,15 @@ class Embedding(Module):
             self.weight = Parameter(_weight, requires_grad=not _freeze)
 
     @classmethod
-    def from_pretrained(cls, embeddings: Tensor, freeze: bool = True, **options: Any) -> Embedding:
+    def from_pretrained(
+        cls, embeddings: Tensor, freeze: bool = True, padding_idx: int | None = None, max_norm: float | None = None,
+        norm_type: float = 2.0, scale_grad_by_freq: bool = False, sparse: bool = False,
+    ) -> Embedding:  # fmt: skip
         """A layer with the given table (rows, columns), which is not trained unless ``freeze`` is False."""
         if embeddings.ndim != 2:
             raise ShapeError(message("Embedding", "embeddings must be a matrix", f"shape {tuple(embeddings.shape)}"))
         rows, columns = embeddings.shape
-        return cls(rows, columns, _weight=embeddings, _freeze=freeze, **options)
+        return cls(rows, columns, padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse, embeddings, freeze)
 
     def reset_parameters(self) -> None:
         """Draw the rows anew; the padding row becomes zero."""
@@ -158,12 +161,17 @@ class EmbeddingBag(Module):
             self.weight = Parameter(_weight)
 
     @classmethod
-    def from_pretrained(cls, embeddings: Tensor, freeze: bool = True, **options: Any) -> EmbeddingBag:
+    def from_pretrained(
+        cls, embeddings: Tensor, freeze: bool = True, max_norm: float | None = None, norm_type: float = 2.0,
+        scale_grad_by_freq: bool = False, mode: str = "mean", sparse: bool = False,
+        include_last_offset: bool = False, padding_idx: int | None = None,
+    ) -> EmbeddingBag:  # fmt: skip
         """A layer with the given table (rows, columns), which is not trained unless ``freeze`` is False."""
         if embeddings.ndim != 2:
             raise ShapeError(message("EmbeddingBag", "embeddings must be a matrix", f"shape {tuple(embeddings.shape)}"))
         rows, columns = embeddings.shape
-        bag = cls(rows, columns, _weight=embeddings, **options)
+        options = (max_norm, norm_type, scale_grad_by_freq, mode, sparse, embeddings, include_last_offset, padding_idx)
+        bag = cls(rows, columns, *options)
         bag.weight.requires_grad_(not freeze)
         return bag
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import weakref
 from collections import OrderedDict
@@ -68,7 +69,7 @@ class Hooks:
     """What `Module` has of hooks."""
 
     _forward_pre_hooks: OrderedDict[int, tuple[Hook, bool]]
-    _forward_hooks: OrderedDict[int, tuple[Hook, bool]]
+    _forward_hooks: OrderedDict[int, tuple[Hook, bool, bool]]
     _backward_hooks: OrderedDict[int, tuple[Hook, bool]]
     _state_hooks: dict[str, OrderedDict[int, Hook]]
     forward: Callable[..., Any]
@@ -81,9 +82,15 @@ class Hooks:
         """Call ``hook(module, args)`` before ``forward``; a result other than None replaces the arguments."""
         return RemovableHandle(self._forward_pre_hooks, (hook, with_kwargs), prepend)
 
-    def register_forward_hook(self, hook: Hook, *, prepend: bool = False, with_kwargs: bool = False) -> RemovableHandle:
-        """Call ``hook(module, args, output)`` after ``forward``; a result other than None replaces it."""
-        return RemovableHandle(self._forward_hooks, (hook, with_kwargs), prepend)
+    def register_forward_hook(
+        self, hook: Hook, *, prepend: bool = False, with_kwargs: bool = False, always_call: bool = False
+    ) -> RemovableHandle:
+        """Call ``hook(module, args, output)`` after ``forward``; a result other than None replaces it.
+
+        With ``with_kwargs`` it is ``hook(module, args, kwargs, output)``; with ``always_call`` it is called when
+        ``forward`` or another hook raises, too, with what output there is, or None.
+        """
+        return RemovableHandle(self._forward_hooks, (hook, with_kwargs, always_call), prepend)
 
     def _call_with_hooks(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         for hook, with_kwargs in tuple(self._forward_pre_hooks.values()):
@@ -98,12 +105,22 @@ class Hooks:
         around = _Backward(self, len(args)) if self._backward_hooks and STATE.grad else None
         if around is not None:
             args = around.entered(args)
-        output = self.forward(*args, **kwargs)
-        for hook, with_kwargs in tuple(self._forward_hooks.values()):
-            changed = hook(self, args, kwargs, output) if with_kwargs else hook(self, args, output)
-            if changed is not None:
-                output = changed
+        output, waiting = None, dict(self._forward_hooks)
+        try:
+            output = self.forward(*args, **kwargs)
+            for key in tuple(waiting):
+                output = self._after(waiting.pop(key), args, kwargs, output)
+        except Exception:
+            for entry in waiting.values():
+                if entry[2]:
+                    self._after(entry, args, kwargs, output)
+            raise
         return output if around is None else around.left(output)
+
+    def _after(self, entry: tuple[Hook, bool, bool], args: Any, kwargs: Any, output: Any) -> Any:
+        hook, with_kwargs, _ = entry
+        changed = hook(self, args, kwargs, output) if with_kwargs else hook(self, args, output)
+        return output if changed is None else changed
 
     def _checked_pair(self, changed: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
         if isinstance(changed, tuple) and len(changed) == 2:
@@ -155,6 +172,14 @@ class Hooks:
         """
         return self._state_hook("after", hook)
 
+    def _register_state_dict_hook(self, hook: Hook) -> RemovableHandle:
+        """As `register_state_dict_post_hook`; a result other than None is the state dictionary instead."""
+        return self._state_hook("replace", hook)
+
+    def _register_load_state_dict_pre_hook(self, hook: Hook, with_module: bool = False) -> RemovableHandle:
+        """As `register_load_state_dict_pre_hook`; without the module among the arguments unless told so."""
+        return self._state_hook("load", hook if with_module else functools.partial(_without_module, hook))
+
     def register_load_state_dict_pre_hook(self, hook: Hook) -> RemovableHandle:
         """Call a hook before a state dictionary is compared with the module.
 
@@ -170,6 +195,10 @@ class Hooks:
         loading is strict, but what fits has been loaded.
         """
         return self._state_hook("loaded", hook)
+
+
+def _without_module(hook: Hook, module: Any, *rest: Any) -> Any:
+    return hook(*rest)
 
 
 def state_hooks(module: Any, kind: str) -> list[Hook]:

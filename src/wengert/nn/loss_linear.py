@@ -88,6 +88,8 @@ class AdaptiveLogSoftmaxWithLoss(Module):
             seen = f"{tuple(input.shape)} and {tuple(target.shape)}"
             raise ShapeError(message("AdaptiveLogSoftmaxWithLoss", wanted, seen))
         x, t = input.reshape(-1, self.in_features), target.reshape(-1)
+        if t._value is None:
+            return self._traced(x, t, not target.ndim)
         if bool(((t < 0) | (t >= self.n_classes)).any()):
             wanted = f"the targets must be from 0 to {self.n_classes - 1}"
             raise IndexRangeError(message("AdaptiveLogSoftmaxWithLoss", wanted, f"{t.min()} to {t.max()}"))
@@ -102,6 +104,18 @@ class AdaptiveLogSoftmaxWithLoss(Module):
         output = output + F.log_softmax(self.head(x), dim=1).gather(1, entry.unsqueeze(1)).squeeze(1)
         return AdaptiveLogSoftmaxOutput(output if target.ndim else output.squeeze(0), -output.mean())
 
+    def _traced(self, x: Tensor, t: Tensor, single: bool) -> AdaptiveLogSoftmaxOutput:
+        """`forward` where nobody knows which rows are in which cluster: each cluster gets them all."""
+        entry, output = t, x.new_zeros(len(x))
+        for i, (start, stop) in enumerate(itertools.pairwise(self.cutoffs)):
+            outside = (t < start) | (t >= stop)
+            logs = F.log_softmax(self.tail[i](x), dim=1)
+            found = logs.gather(1, (t - start).masked_fill(outside, 0).unsqueeze(1)).squeeze(1)
+            output = output + found.masked_fill(outside, 0.0)
+            entry = entry.masked_fill(~outside, self.shortlist_size + i)
+        output = output + F.log_softmax(self.head(x), dim=1).gather(1, entry.unsqueeze(1)).squeeze(1)
+        return AdaptiveLogSoftmaxOutput(output.squeeze(0) if single else output, -output.mean())
+
     def log_prob(self, input: Tensor) -> Tensor:
         """Log-probabilities (N, n_classes) of all classes, input (N, in_features)."""
         head = F.log_softmax(self.head(input), dim=1)
@@ -114,6 +128,8 @@ class AdaptiveLogSoftmaxWithLoss(Module):
     def predict(self, input: Tensor) -> Tensor:
         """The class (N) that PyTorch predicts: the head's where it names one, else the most probable of all."""
         best = self.head(input).argmax(1)
+        if best._value is None:  # traced: nobody knows for how many rows that is
+            return api.where(best < self.shortlist_size, best, self.log_prob(input).argmax(1))
         rare = (best >= self.shortlist_size).nonzero().flatten()
         return best if not len(rare) else best.index_copy(0, rare, self.log_prob(input[rare]).argmax(1))
 

@@ -6,11 +6,13 @@ puts its name on the scope while ``forward`` runs, which is how the graph knows 
 
 from __future__ import annotations
 
+import functools
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from .. import api
+from ..compiler import Compiled
 from ..config import CHANGES, STATE, no_grad
 from ..dtypes import bfloat16, float16, float32, float64
 from ..errors import ArgumentError, message
@@ -80,6 +82,7 @@ class Module(Hooks):
     _modules: dict[str, Module | None]
     _non_persistent_buffers_set: set[str]
     _scope_name: str
+    _version: ClassVar[int] = 1  # of the form in which state dictionaries hold a module
 
     def __init__(self) -> None:
         # Straight into __dict__, for __setattr__ below looks these tables up.
@@ -120,6 +123,32 @@ class Module(Hooks):
             return self.forward(*args, **kwargs) if kwargs else self.forward(*args)
         finally:
             thread.scope = outer
+
+    def compile(self, *, check: bool = False, memory_budget: int | None = None) -> None:
+        """Compile ``forward`` in place; the arguments are those of `wengert.compile`.
+
+        Hooks of the module itself stay outside. A copy of the module, and one that is stored, is not compiled.
+
+        >>> import wengert as wg
+        >>> layer = wg.nn.Linear(2, 1)
+        >>> layer.compile()
+        >>> layer(wg.ones(3, 2)).shape
+        wengert.Size([3, 1])
+        """
+        if isinstance(self.__dict__.get("forward"), Compiled):
+            del self.__dict__["forward"]
+        forward = self.forward
+
+        @functools.wraps(forward)
+        def seen(*args: Any, **kwargs: Any) -> Any:
+            if STATE.trace is not None:
+                STATE.trace.saw_module(self)
+            return forward(*args, **kwargs)
+
+        self.__dict__["forward"] = Compiled(seen, check, memory_budget)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in self.__dict__.items() if not isinstance(v, Compiled)}
 
     # --- registration --------------------------------------------------------------------------------
 
@@ -283,9 +312,9 @@ class Module(Hooks):
                 if child is not None:
                     stack.append((start + name, child))
 
-    def modules(self) -> Iterator[Module]:
-        """This module and all modules in it, each once."""
-        for _, module in self.named_modules():
+    def modules(self, remove_duplicate: bool = True) -> Iterator[Module]:
+        """This module and all modules in it, each once unless told otherwise."""
+        for _, module in self.named_modules(remove_duplicate=remove_duplicate):
             yield module
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
@@ -387,20 +416,34 @@ class Module(Hooks):
     # --- state dictionaries --------------------------------------------------------------------------
 
     def state_dict(
-        self, *, destination: OrderedDict[str, Any] | None = None, prefix: str = "", keep_vars: bool = False
+        self, *args: Any, destination: Any = None, prefix: str = "", keep_vars: bool = False
     ) -> OrderedDict[str, Any]:
         """Parameters and persistent buffers by path. The tensors share memory with the module's.
 
         A module that defines ``get_extra_state()`` and ``set_extra_state(state)`` adds what the first
-        returns under the key ``_extra_state``.
+        returns under the key ``_extra_state``. As in PyTorch, one that stores itself in another way defines
+        ``_save_to_state_dict`` and ``_load_from_state_dict``. ``args`` are the other arguments, in their order.
 
         >>> import wengert as wg
         >>> list(wg.nn.Sequential(wg.nn.Linear(2, 1)).state_dict())
         ['0.weight', '0.bias']
         """
-        into: OrderedDict[str, Any] = OrderedDict() if destination is None else destination
-        state.collect(self, into, prefix, keep_vars)
-        return into
+        into, prefix, keep_vars = (*args, *(destination, prefix, keep_vars)[len(args) :])
+        if into is None:
+            into = OrderedDict()
+            into._metadata = OrderedDict()
+        return state.collect(self, into, prefix, keep_vars)
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        """Put what belongs to this module itself into a state dictionary."""
+        state.save_own(self, destination, prefix, keep_vars)
+
+    def _load_from_state_dict(
+        self, state_dict: Any, prefix: str, local_metadata: Any, strict: bool, missing_keys: Any,
+        unexpected_keys: Any, error_msgs: Any,
+    ) -> None:  # fmt: skip
+        """Compare a state dictionary with this module itself; what fits is loaded when everything does."""
+        state.plan_own(self, state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs)
 
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
@@ -523,6 +566,10 @@ class Module(Hooks):
     def bfloat16(self) -> Self:
         """Make all floating-point parameters and buffers bfloat16."""
         return self.to(bfloat16)
+
+    def share_memory(self) -> Self:
+        """The module itself: memory is not shared between processes."""
+        return self
 
     def cpu(self) -> Self:
         """Move everything to the CPU."""

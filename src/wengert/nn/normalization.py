@@ -73,6 +73,7 @@ class LayerNorm(Module):
 class _RunningNorm(Module):
     """What batch and instance normalisations share: weight, bias and running averages."""
 
+    _version = 2
     input_dims: tuple[int, ...] = ()
     weight: Parameter | None
     bias: Parameter | None
@@ -122,6 +123,12 @@ class _RunningNorm(Module):
             init.ones_(self.weight)
         if self.bias is not None:
             init.zeros_(self.bias)
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, local_metadata: Any, *rest: Any) -> None:
+        key = f"{prefix}num_batches_tracked"  # which version 1 did not store
+        if local_metadata.get("version", 1) < 2 and self.num_batches_tracked is not None:
+            state_dict.setdefault(key, self.num_batches_tracked)
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *rest)
 
     def _check_input(self, input: Tensor) -> None:
         if input.ndim not in self.input_dims:

@@ -168,6 +168,33 @@ class ParameterDict(_Parameters):
         self._take(key)
         return value
 
+    def popitem(self) -> tuple[str, Any]:
+        """Take out and return the last name and its value."""
+        if not self._keys:
+            raise KeyError("popitem(): the ParameterDict is empty")
+        key = list(self._keys)[-1]
+        return key, self.pop(key)
+
+    def copy(self) -> ParameterDict:
+        """Another dictionary of the same values."""
+        return ParameterDict(self)
+
+    def fromkeys(self, keys: Iterable[str], default: Any = None) -> ParameterDict:
+        """A dictionary with one value for all names."""
+        return ParameterDict((key, default) for key in keys)
+
+    def __or__(self, other: Any) -> ParameterDict:
+        out = self.copy()
+        out.update(other)
+        return out
+
+    def __ror__(self, other: Any) -> ParameterDict:
+        return ParameterDict(other) | self
+
+    def __ior__(self, other: Any) -> Self:
+        self.update(other)
+        return self
+
     def clear(self) -> None:
         """Take all values out."""
         for key in list(self._keys):

@@ -57,6 +57,16 @@ class LoadPlan:
     missing: list[str] = field(default_factory=list)
     unexpected: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
+    known: set[str] = field(default_factory=set)
+    compared: set[str] = field(default_factory=set)
+
+
+class Loading(OrderedDict[str, Any]):
+    """A copy of a state dictionary, which hooks may change, with the plan that modules write into."""
+
+    def __init__(self, given: Mapping[str, Any]) -> None:
+        super().__init__(given)
+        self.plan = LoadPlan()
 
 
 def own_state(module: Module) -> Iterator[tuple[str, Tensor]]:
@@ -69,49 +79,76 @@ def own_state(module: Module) -> Iterator[tuple[str, Tensor]]:
             yield name, buffer
 
 
-def collect(module: Module, into: OrderedDict[str, Any], prefix: str, keep_vars: bool) -> None:
+def collect(module: Module, into: Any, prefix: str, keep_vars: bool) -> Any:
     """Put the state of a module and of all modules in it into a dictionary."""
     for hook in state_hooks(module, "before"):
         hook(module, prefix, keep_vars)
+    metadata = {"version": module._version}
+    if hasattr(into, "_metadata"):
+        into._metadata[prefix[:-1]] = metadata
+    module._save_to_state_dict(into, prefix, keep_vars)
+    # Shared modules appear under each of their names, as in PyTorch, so that either name loads.
+    for name, child in module._modules.items():
+        if child is not None:
+            child.state_dict(destination=into, prefix=f"{prefix}{name}.", keep_vars=keep_vars)
+    for hook in state_hooks(module, "after"):
+        if hook(module, into, prefix, metadata) is not None:
+            wanted = "a hook after state_dict must return None, and change the dictionary in place"
+            raise ArgumentError(message(type(module).__name__, wanted))
+    for hook in state_hooks(module, "replace"):
+        replaced = hook(module, into, prefix, metadata)
+        into = into if replaced is None else replaced
+    return into
+
+
+def save_own(module: Module, into: Any, prefix: str, keep_vars: bool) -> None:
+    """Put the state of one module, without its sub-modules', into a dictionary."""
     for name, tensor in own_state(module):
         into[prefix + name] = tensor if keep_vars or is_lazy(tensor) else tensor.detach()
     if hasattr(type(module), "get_extra_state"):
         into[prefix + EXTRA_STATE] = module.get_extra_state()  # type: ignore[operator]
-    # Shared modules appear under each of their names, as in PyTorch, so that either name loads.
-    for name, child in module._modules.items():
-        if child is not None:
-            collect(child, into, f"{prefix}{name}.", keep_vars)
-    for hook in state_hooks(module, "after"):
-        if hook(module, into, prefix, {"version": 1}) is not None:
-            wanted = "a hook after state_dict must return None, and change the dictionary in place"
-            raise ArgumentError(message(type(module).__name__, wanted))
 
 
 def plan_load(module: Module, given: Mapping[str, Any]) -> LoadPlan:
     """Compare a state dictionary with a module; nothing is changed."""
-    plan = LoadPlan()
-    known: set[str] = set()
-    state = OrderedDict(given)  # hooks may change it
+    loading = Loading(given)
+    plan, metadata = loading.plan, getattr(given, "_metadata", {})
+    paths: set[str] = set()
     for path, child in module.named_modules(remove_duplicate=False):
+        paths.add(path)
         start = f"{path}." if path else ""
-        for hook in state_hooks(child, "load"):
-            hook(child, state, start, {"version": 1}, True, plan.missing, plan.unexpected, plan.errors)
-        for name, target in own_state(child):
-            key = start + name
-            known.add(key)
-            if key in state:
-                _plan_one(plan, child, name, key, target, state[key])
-            else:
-                plan.missing.append(key)
-        if hasattr(type(child), "set_extra_state"):
-            key = start + EXTRA_STATE
-            known.add(key)
-            if key in state:
-                plan.extras.append((child, state[key]))
-            else:
-                plan.missing.append(key)
-    plan.unexpected.extend(key for key in state if key not in known)
+        known = metadata.get(path, {})
+        child._load_from_state_dict(loading, start, known, True, plan.missing, plan.unexpected, plan.errors)
+    plan.unexpected.extend(k for k in loading if k not in plan.known and _owner(k, paths) in plan.compared)
     return plan
+
+
+def _owner(key: str, paths: set[str]) -> str:
+    """The path of the innermost module that a key could belong to."""
+    path = key.rpartition(".")[0]
+    while path not in paths:
+        path = path.rpartition(".")[0]
+    return path
+
+
+def plan_own(module: Module, loading: Loading, prefix: str, *rest: Any) -> None:
+    """Compare a state dictionary with one module, without its sub-modules; ``rest`` is what its hooks get as well."""
+    for hook in state_hooks(module, "load"):
+        hook(module, loading, prefix, *rest)
+    plan = loading.plan
+    plan.compared.add(prefix[:-1])
+    wanted: list[tuple[str, Any]] = list(own_state(module))
+    if hasattr(type(module), "set_extra_state"):
+        wanted.append((EXTRA_STATE, None))
+    for name, target in wanted:
+        key = prefix + name
+        plan.known.add(key)
+        if key not in loading:
+            plan.missing.append(key)
+        elif target is None:
+            plan.extras.append((module, loading[key]))
+        else:
+            _plan_one(plan, module, name, key, target, loading[key])
 
 
 def _plan_one(plan: LoadPlan, module: Module, name: str, key: str, target: Tensor, value: Any) -> None:
@@ -124,6 +161,8 @@ def _plan_one(plan: LoadPlan, module: Module, name: str, key: str, target: Tenso
             )
             return
         value = api.as_tensor(np.asarray(value))
+    if not is_lazy(target) and target.ndim == 0 and value.shape == (1,):
+        value = value[0]  # numbers were stored so before there were 0-d tensors
     if not is_lazy(target) and tuple(value.shape) != tuple(target.shape):
         plan.errors.append(
             f"size mismatch for {key}: copying a param with shape {_shape(value)} from checkpoint, "

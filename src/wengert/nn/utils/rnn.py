@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from ... import api
+from ...dtypes import float16, float32, float64, int8, int16, int32, int64, uint8
 from ...errors import ArgumentError, ShapeError, message
 from ...tensor import Tensor
 from .. import functional as F
@@ -32,13 +33,46 @@ class PackedSequence(NamedTuple):
         """The same with ``data.to(...)``."""
         return self._replace(data=self.data.to(*args, **kwargs))
 
+    def type(self, dtype: Any) -> Self:
+        """The same with ``data.type(dtype)``."""
+        return self._replace(data=self.data.type(dtype))
+
     def double(self) -> Self:
         """The same in float64."""
-        return self._replace(data=self.data.double())
+        return self.type(float64)
 
     def float(self) -> Self:
         """The same in float32."""
-        return self._replace(data=self.data.float())
+        return self.type(float32)
+
+    def half(self) -> Self:
+        """The same in float16."""
+        return self.type(float16)
+
+    def long(self) -> Self:
+        """The same in int64."""
+        return self.type(int64)
+
+    def int(self) -> Self:
+        """The same in int32."""
+        return self.type(int32)
+
+    def short(self) -> Self:
+        """The same in int16."""
+        return self.type(int16)
+
+    def char(self) -> Self:
+        """The same in int8."""
+        return self.type(int8)
+
+    def byte(self) -> Self:
+        """The same in uint8."""
+        return self.type(uint8)
+
+    @property
+    def is_cuda(self) -> bool:
+        """False."""
+        return False
 
     def cpu(self) -> Self:
         """The same."""

@@ -1,0 +1,42 @@
+"""Batches without samples, infinities, and zeros where derivatives have no limit: what torch gives."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+import wengert as wg
+from wengert import nn
+from wengert.nn import functional as F
+
+
+def test_batch_norm_of_no_samples_leaves_parameters_alone() -> None:
+    layer = nn.BatchNorm1d(3)
+    layer(wg.zeros(0, 3)).sum().backward()
+    assert layer.weight.grad.tolist() == layer.bias.grad.tolist() == [0.0] * 3
+    assert layer.running_mean.tolist() == [0.0] * 3
+
+
+@pytest.mark.parametrize("p", [1, 2, 3])
+def test_lp_pool_of_zeros_has_the_gradient_0(p: int) -> None:
+    x = wg.tensor([[[0.0, 0.0, 3.0, 0.0]]], requires_grad=True)
+    y = nn.LPPool1d(p, 2)(x)
+    y.sum().backward()
+    assert y.tolist() == [[[0.0, pytest.approx(3.0)]]]
+    assert x.grad.tolist() == [[[0.0, 0.0, pytest.approx(1.0), 1.0 if p == 1 else 0.0]]]
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf])
+def test_the_mean_of_a_short_bin_can_be_infinite(value: float) -> None:
+    x = wg.tensor([[1.0, 2.0, 3.0, 4.0, value]])
+    assert F.adaptive_avg_pool1d(x, 3).tolist() == [[1.5, 3.0, value]]
+
+
+def test_activations_of_infinities_have_derivatives() -> None:
+    weight = wg.tensor([0.25], requires_grad=True)
+    F.prelu(wg.tensor([math.inf, -2.0]), weight).sum().backward()
+    assert weight.grad.tolist() == [-2.0]
+    x = wg.tensor([math.inf, -math.inf], requires_grad=True)
+    F.hardswish(x).sum().backward()
+    assert x.grad.tolist() == [1.0, 0.0]
