@@ -40,3 +40,23 @@ def test_activations_of_infinities_have_derivatives() -> None:
     x = wg.tensor([math.inf, -math.inf], requires_grad=True)
     F.hardswish(x).sum().backward()
     assert x.grad.tolist() == [1.0, 0.0]
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_cross_entropy_of_certain_probabilities_has_a_gradient(compiled: bool) -> None:
+    logits = wg.tensor([-200.0, 200.0, 0.5, 200.0], requires_grad=True)  # whose sigmoids are exactly 0 and 1
+
+    def loss(x: wg.Tensor) -> wg.Tensor:
+        return F.binary_cross_entropy(x.sigmoid(), wg.tensor([0.0, 1.0, 1.0, 0.0]), reduction="none")
+
+    (wg.compile(loss) if compiled else loss)(logits).sum().backward()
+    assert logits.grad.tolist() == pytest.approx([0.0, 0.0, -0.37754067, 0.0])
+    p = wg.tensor([0.0, 1.0, 1.0], requires_grad=True)
+    F.binary_cross_entropy(p, wg.tensor([0.0, 1.0, 0.0]), reduction="sum").backward()
+    assert p.grad.tolist() == [0.0, 0.0, pytest.approx(1e12)]
+
+
+def test_huber_loss_of_an_infinite_distance_has_a_derivative() -> None:
+    x = wg.tensor([math.inf, 0.5], requires_grad=True)
+    F.huber_loss(x, wg.zeros(2), reduction="sum").backward()
+    assert x.grad.tolist() == [1.0, 0.5]

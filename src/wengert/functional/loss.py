@@ -99,7 +99,8 @@ def huber_loss(input: Any, target: Any, reduction: str = "mean", delta: float = 
 @wide_formula
 def _huber_loss(x: Any, y: Any, weight: Any, reduction: str, delta: float) -> Any:
     d = OPS["abs"](x - y)
-    loss = OPS["where"](d < delta, d * d * 0.5, (d - 0.5 * delta) * delta)
+    near = pick(d < delta, d, 0.0)  # no infinity, whose derivative would be NaN
+    loss = OPS["where"](d < delta, near * near * 0.5, (d - 0.5 * delta) * delta)
     return reduced(loss if weight is None else loss * weight, reduction)
 
 
@@ -236,9 +237,18 @@ def binary_cross_entropy(
 
 @wide_formula
 def _binary_cross_entropy(x: Any, t: Any, weight: Any, reduction: str) -> Any:
-    yes, no = OPS["log"](x), OPS["log1p"](-x)
-    loss = (t - 1.0) * pick(no < -100, -100.0, no) - t * pick(yes < -100, -100.0, yes)
+    # As in PyTorch, the derivatives have x (1 - x), but at least 1e-12, below: they are finite at 0 and 1.
+    edge = x * (1.0 - x) < 1e-12
+    inner = pick(edge, 0.5, x)
+    yes = _with_slope(OPS["log"](x), OPS["where"](edge, x * (1.0 - 0.5 * x) * 1e12, OPS["log"](inner)))
+    no = _with_slope(OPS["log1p"](-x), OPS["where"](edge, x * x * -0.5e12, OPS["log1p"](-inner)))
+    loss = (t - 1.0) * no - t * yes
     return reduced(loss if weight is None else loss * weight, reduction)
+
+
+def _with_slope(value: Any, slope: Any) -> Any:
+    """The value, at least -100, with the derivatives of ``slope``."""
+    return OPS["substitute"](slope, OPS["stop_gradient"](pick(value < -100, -100.0, value)))
 
 
 def binary_cross_entropy_with_logits(
