@@ -1,5 +1,5 @@
-"""``wengert.utils``: data loading under PyTorch's names, and the safetensors format."""
+"""``wengert.utils``: data loading and checkpointing under PyTorch's names, and the safetensors format."""
 
-from . import data, safetensors
+from . import checkpoint, data, safetensors
 
-__all__ = ["data", "safetensors"]
+__all__ = ["checkpoint", "data", "safetensors"]

@@ -22,6 +22,7 @@ from .worker import END, Setup
 __all__ = ["DataLoader", "default_collate", "default_convert"]
 
 _NO_INDEX = object()
+_FIXED = {"batch_size", "batch_sampler", "sampler", "drop_last", "dataset", "persistent_workers"}
 
 
 @dataclass
@@ -138,6 +139,11 @@ class DataLoader:
         self._position = _Position()
         self._resume: _Position | None = None
         self._pool: Pool | None = None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _FIXED and "_pool" in self.__dict__:
+            raise ArgumentError(message("DataLoader", f"{name} attribute should not be set after it is initialized"))
+        object.__setattr__(self, name, value)
 
     # -- iteration -------------------------------------------------------------------------
 

@@ -102,6 +102,46 @@ class TensorDataset(Dataset):
         return [tensor[where] for tensor in self.tensors]
 
 
+class StackDataset(Dataset):
+    """Data sets side by side: sample ``i`` is the tuple, or by name the dictionary, of every one's ``[i]``.
+
+    Args:
+        *args: data sets of one length.
+        **kwargs: the same by name, instead.
+
+    >>> from wengert.utils.data import StackDataset
+    >>> StackDataset(image=[[0], [1]], text=["zero", "one"])[1]
+    {'image': [1], 'text': 'one'}
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        if bool(args) is bool(kwargs):
+            seen = "both" if args else "none"
+            raise ArgumentError(message("StackDataset", "takes data sets in a row, or by name", seen))
+        self.datasets: Any = args or kwargs
+        sizes = [len(dataset) for dataset in self._each()]
+        if len(set(sizes)) > 1:
+            raise ArgumentError(message("StackDataset", "Size mismatch between datasets", str(sizes)))
+        self._length = sizes[0]
+
+    def _each(self) -> list[Any]:
+        return list(self.datasets.values() if isinstance(self.datasets, dict) else self.datasets)
+
+    def _sample(self, parts: Iterable[Any]) -> Any:
+        return dict(zip(self.datasets, parts, strict=True)) if isinstance(self.datasets, dict) else tuple(parts)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._sample(dataset[index] for dataset in self._each())
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Any]:
+        """The samples of a batch; at once, where a data set can do that."""
+        columns = [Subset(dataset, range(self._length)).__getitems__(indices) for dataset in self._each()]
+        return [self._sample(parts) for parts in zip(*columns, strict=True)]
+
+    def __len__(self) -> int:
+        return self._length
+
+
 class ConcatDataset(Dataset):
     """Data sets one after the other."""
 
