@@ -155,8 +155,8 @@ class Step:
         """Run if the arrays are such as native code takes; the fresh outputs, or None and nothing has happened."""
         captured = self.captured
         self._follow_owners()
-        if self.looks is not None:
-            self._check(arrays)
+        if self.looks is not None and not self._check(arrays):
+            return None
         with self.lock:
             self._refresh()
             outs = [
@@ -173,13 +173,20 @@ class Step:
                 g._offset += 1
         return outs
 
-    def _check(self, arrays: Sequence[Any]) -> None:
-        """Raise if an index is out of range or a divisor zero, before anything is written."""
+    def _check(self, arrays: Sequence[Any]) -> bool:
+        """Raise if an index is out of range or a divisor zero, before anything is written; False for other shapes."""
         from .optimize.checks import look
 
         n, slots = self.n_args, self.captured.slots
         given = [arrays[i] if i < n else slots[i - n].get() for i in self.looks.places]
-        look(self.looks.checks, self.look(*[getattr(x, "_value", x) for x in given]), self.captured.graph)
+        values = [getattr(x, "_value", x) for x in given]
+        found = self.look.on(values)
+        if found is None:  # of another form, or lying in memory in another way
+            if any(x.shape != a.shape or x.dtype != a.dtype for x, a in zip(values, self.look.inputs, strict=True)):
+                return False
+            found = self.look(*values)
+        look(self.looks.checks, found, self.captured.graph)
+        return True
 
     def _follow_owners(self) -> None:
         """Look tensors and options up again where an optimizer has got others, as by loading a state dictionary."""

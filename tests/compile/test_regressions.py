@@ -639,3 +639,17 @@ def test_a_value_that_does_not_line_up_with_a_group_of_rows_stays_out_of_it():
 
     for found, expected in zip(wg.compile(f)(x), f(x), strict=True):
         np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore::wengert.RecompileWarning")
+def test_a_step_with_targets_takes_a_smaller_last_batch():
+    # the look at the targets came before anybody had seen that the shapes are others
+    step = wg.compile(lambda x, y: F.cross_entropy(x, y))
+    for n in (4, 4, 3, 4, 4):
+        x, y = wg.randn(n, 5), wg.randint(0, 5, (n,))
+        assert wg.allclose(step(x, y), F.cross_entropy(x, y))
+    x, y = wg.randn(4, 5), wg.rand(4, 5).softmax(1)
+    assert wg.allclose(step(x, y), F.cross_entropy(x, y))
+    both = wg.compile(lambda x, i: x[i.long()])
+    for i in (wg.tensor([1, 0]), wg.tensor([1, 0]), wg.tensor([1.5, 0.0]), wg.tensor([1, 0], dtype=wg.int32)):
+        assert wg.equal(both(x, i), x[i.long()])
