@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import inspect
+import pickle
 from typing import Any
 
 import numpy as np
@@ -173,3 +175,26 @@ def test_parametrizations_are_shared(norm: Any) -> None:
     plain = nn.Linear(3, 3)
     assert parametrize.transfer_parametrizations_and_params(nn.Linear(3, 3), plain) is plain
     assert parametrize.type_before_parametrizations(plain) is nn.Linear and not parametrize.is_parametrized(plain)
+
+
+@pytest.mark.parametrize("again", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))], ids=["copied", "pickled"])
+def test_a_parametrized_module_again(again: Any) -> None:
+    layer = nn.utils.parametrizations.weight_norm(nn.Linear(3, 2))
+    other = again(layer)
+    assert wg.equal(other(wg.ones(1, 3)), layer(wg.ones(1, 3)))
+    assert nn.utils.parametrize.type_before_parametrizations(other) is nn.Linear
+    nn.utils.parametrize.remove_parametrizations(other, "weight")
+    assert type(other) is nn.Linear
+    assert nn.utils.parametrize.is_parametrized(layer, "weight")
+    assert layer(wg.ones(1, 3)).shape == (1, 2)
+
+
+def test_functions_can_be_pickled() -> None:
+    from wengert.nn import functional as F
+
+    layer = nn.TransformerEncoderLayer(4, 2, 8, activation="gelu")
+    assert pickle.loads(pickle.dumps(layer)).activation is F.gelu
+    for namespace in (wg, F, wg.linalg, wg.special, wg.fft):
+        for name, function in vars(namespace).items():
+            if inspect.isfunction(function) and name[0] != "_":
+                assert pickle.loads(pickle.dumps(function)) is function, name

@@ -1,9 +1,11 @@
-"""Which public functions write their result into ``out=``; the elementwise ones see to it themselves."""
+"""Which public functions write their result into ``out=`` (elementwise ones see to it themselves); where they stand."""
 
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Iterable
+from types import FunctionType
 from typing import Any
 
 from .inplace import with_out
@@ -57,3 +59,13 @@ def accept_out(namespace: dict[str, Any], names: Iterable[str]) -> None:
         function = namespace[name]
         if not hasattr(function, "takes_out"):
             namespace[name] = _once(function)
+    _say_where(namespace)
+
+
+def _say_where(namespace: dict[str, Any]) -> None:
+    """Let functions that were made elsewhere tell this module as theirs: pickle, and who reads, look there."""
+    for name, function in namespace.items():
+        if type(function) is FunctionType and name[0] != "_":
+            told = sys.modules.get(function.__module__)
+            if getattr(told, function.__qualname__, None) is not function:
+                function.__module__, function.__qualname__ = namespace["__name__"], name

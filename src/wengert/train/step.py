@@ -103,6 +103,8 @@ def _shares(loss: Any, xs: Sequence[Any]) -> list[float]:
     if getattr(loss, "reduction", "mean") == "sum":
         return [1.0] * len(xs)
     sizes = [samples(x) for x in xs]
+    if not any(sizes):
+        raise ArgumentError(message("Trainer", "a batch without samples has no mean loss"))
     return [size / sum(sizes) for size in sizes]
 
 

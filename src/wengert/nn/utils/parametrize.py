@@ -83,6 +83,21 @@ def _read(name: str) -> property:
     return property(get, put)
 
 
+def _class_of(base: type, names: list[str]) -> type:
+    """A class for one module: that of the module, with tensors that are computed when they are read."""
+    found = {"__module__": base.__module__, "__reduce_ex__": _reduced, **{name: _read(name) for name in names}}
+    return type(f"Parametrized{base.__name__}", (base,), found)
+
+
+def _reduced(self: Any, protocol: Any) -> tuple[Any, ...]:
+    """How a module is copied and pickled: each copy has a class of its own."""
+    return _made_again, (type(self).__bases__[0], list(self.parametrizations)), self.__getstate__()
+
+
+def _made_again(base: type, names: list[str]) -> Any:
+    return (made := _class_of(base, names)).__new__(made)
+
+
 def register_parametrization(
     module: Module, tensor_name: str, parametrization: Module, *, unsafe: bool = False
 ) -> Module:
@@ -134,8 +149,7 @@ def register_parametrization(
             )
     delattr(module, tensor_name)
     if not is_parametrized(module):
-        base = type(module)
-        module.__class__ = type(f"Parametrized{base.__name__}", (base,), {"__module__": base.__module__})
+        module.__class__ = _class_of(type(module), [])
         module.parametrizations = ModuleDict()
     setattr(type(module), tensor_name, _read(tensor_name))
     module.parametrizations[tensor_name] = entry
