@@ -104,7 +104,7 @@ class AdaptiveLogSoftmaxWithLoss(Module):
         output = output + F.log_softmax(self.head(x), dim=1).gather(1, entry.unsqueeze(1)).squeeze(1)
         return AdaptiveLogSoftmaxOutput(output if target.ndim else output.squeeze(0), -output.mean())
 
-    def _traced(self, x: Tensor, t: Tensor, single: bool) -> AdaptiveLogSoftmaxOutput:
+    def _traced(self, x: Any, t: Any, single: bool) -> AdaptiveLogSoftmaxOutput:
         """`forward` where nobody knows which rows are in which cluster: each cluster gets them all."""
         entry, output = t, x.new_zeros(len(x))
         for i, (start, stop) in enumerate(itertools.pairwise(self.cutoffs)):

@@ -428,11 +428,8 @@ class Module(Hooks):
         >>> list(wg.nn.Sequential(wg.nn.Linear(2, 1)).state_dict())
         ['0.weight', '0.bias']
         """
-        into, prefix, keep_vars = (*args, *(destination, prefix, keep_vars)[len(args) :])
-        if into is None:
-            into = OrderedDict()
-            into._metadata = OrderedDict()
-        return state.collect(self, into, prefix, keep_vars)
+        given: Any = (*args, *(destination, prefix, keep_vars)[len(args) :])
+        return state.collect(self, *given)
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         """Put what belongs to this module itself into a state dictionary."""

@@ -80,7 +80,10 @@ def own_state(module: Module) -> Iterator[tuple[str, Tensor]]:
 
 
 def collect(module: Module, into: Any, prefix: str, keep_vars: bool) -> Any:
-    """Put the state of a module and of all modules in it into a dictionary."""
+    """Put the state of a module and of all modules in it into a dictionary; None makes one, which tells versions."""
+    if into is None:
+        into = OrderedDict()
+        into._metadata = OrderedDict()
     for hook in state_hooks(module, "before"):
         hook(module, prefix, keep_vars)
     metadata = {"version": module._version}

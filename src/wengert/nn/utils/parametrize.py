@@ -95,7 +95,8 @@ def _reduced(self: Any, protocol: Any) -> tuple[Any, ...]:
 
 
 def _made_again(base: type, names: list[str]) -> Any:
-    return (made := _class_of(base, names)).__new__(made)
+    made: Any = _class_of(base, names)
+    return made.__new__(made)
 
 
 def register_parametrization(
