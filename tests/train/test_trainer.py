@@ -575,6 +575,7 @@ def test_bad_arguments(options: dict[str, Any], words: str) -> None:
 def test_bad_calls() -> None:
     for call, words in (
         (lambda: trainer().fit([], epochs=1), "the training loader gave no batch"),
+        (lambda: trainer().fit([(wg.ones(0, 2), wg.ones(0, 1))]), "a batch without samples has no mean loss"),
         (lambda: trainer().fit([(1, 2, 3)]), r"must be a pair \(inputs, targets\): tuple of 3"),
         (lambda: trainer().fit([wg.ones(2)]), r"must be a pair \(inputs, targets\): Tensor"),
         (lambda: trainer().fit([], epochs=0), "epochs must be a whole number of at least 1"),
