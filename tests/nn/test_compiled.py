@@ -89,3 +89,6 @@ def test_bags_by_offsets_that_are_values(mode: str, last: bool) -> None:
     assert wg.allclose(compiled(index, offsets), wanted)
     others = wg.tensor([0, 0, 1, 5])
     assert wg.allclose(compiled(index, others), bag(index, others))
+    for wrong in ([1, 2, 2, 4], [0, 2, 1, 4], [0, 2, 2, 7]):
+        with pytest.raises(wg.errors.IndexRangeError, match="embedding_bag"):
+            compiled(index, wg.tensor(wrong))

@@ -18,6 +18,7 @@ from .conv import reshape
 from .formula import formula
 from .front import cast, expand_to
 from .reduction import norm
+from .scan import cumsum
 from .sorting import searchsorted
 from .windows import constant
 
@@ -188,14 +189,21 @@ class Bags:
 
 
 class TracedBags:
-    """`Bags` by offsets without values: a bag may have all indices, and nobody looks whether the offsets rise."""
+    """`Bags` by offsets without values: any bag may have all indices. The program checks that the offsets fit."""
 
     def __init__(self, index: Any, offsets: Any, include_last_offset: bool) -> None:
-        self.n = self.used = index.aval.size
+        name = "embedding_bag"
+        self.n = self.used = n = index.aval.size
         self.rows = offsets.aval.shape[0]  # with include_last_offset one more, of the indices that belong to no bag
         self.count = self.rows - include_last_offset
-        self.offsets = offsets
-        self.bag = searchsorted(offsets, wrap(np.arange(self.n)), right=True) - 1
+        if not self.rows:
+            raise ArgumentError(message(name, "offsets must begin with 0", str(offsets.aval)))
+        first = checked(name, offsets[:1], 1, 0, False)
+        steps = checked(name, offsets[1:] - offsets[:-1], n + 1, 0, False)
+        offsets = checked(
+            name, cumsum(apply(OPS["cat"], (first, cast(steps, dt.int64)), {"axis": 0}), 0), n + 1, 0, False
+        )
+        self.bag = searchsorted(offsets, wrap(np.arange(n)), right=True) - 1
 
     def table(self) -> tuple[Any, Any]:
         """As of `Bags`."""
