@@ -272,6 +272,10 @@ def __getattr__(name: str) -> Any:
         from . import autograd_functional
 
         return autograd_functional
+    if name in ("gradcheck", "gradgradcheck"):
+        from . import testing
+
+        return getattr(testing, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

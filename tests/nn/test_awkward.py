@@ -56,6 +56,13 @@ def test_cross_entropy_of_certain_probabilities_has_a_gradient(compiled: bool) -
     assert p.grad.tolist() == [0.0, 0.0, pytest.approx(1e12)]
 
 
+def test_cross_entropy_of_probabilities_between_is_differentiable_twice() -> None:
+    p = wg.tensor([0.3, 0.9], dtype=wg.float64, requires_grad=True)
+    t = wg.tensor([0.25, 1.0], dtype=wg.float64, requires_grad=True)
+    assert wg.autograd.gradcheck(F.binary_cross_entropy, (p, t))
+    assert wg.autograd.gradgradcheck(F.binary_cross_entropy, (p, t))
+
+
 def test_huber_loss_of_an_infinite_distance_has_a_derivative() -> None:
     x = wg.tensor([math.inf, 0.5], requires_grad=True)
     F.huber_loss(x, wg.zeros(2), reduction="sum").backward()
