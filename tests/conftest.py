@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 # Before NumPy is imported: xdist's workers share the cores, and a sum's order must not depend on them.
 os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 os.environ |= {"MPLBACKEND": "Agg"}
+os.environ |= {"WENGERT_HELPERS": "0"}  # for the same reason; test_crew.py has its own
 
 import pytest
 from hypothesis import HealthCheck, settings

@@ -18,7 +18,7 @@ from .epilogue import Fused
 from .held import Held
 from .hoist import written_parameters
 from .kernel import Kernel
-from .loop import BITS
+from .loop import BITS, Function
 from .target import Target
 
 
@@ -102,10 +102,15 @@ class Scheduled:
 class Block(Scheduled):
     """The steps of a scheduled graph in order: lists of `Use`, or a `HostStep`."""
 
-    def __init__(self, graph: Graph, written: dict[int, Node], target: Target, *more: Any, **options: Any) -> None:
+    def __init__(
+        self, graph: Graph, written: dict[int, Node], target: Target, *more: Any,
+        announce: Callable[[Function], None] | None = None, **options: Any,
+    ) -> None:  # fmt: skip
+        """``announce`` is told of each kernel as soon as it is written."""
         super().__init__(graph, written, target, *more, **options)
+        self.announce = announce
         self._share_tapes()
-        self.steps = [self._step(g) for g in self.groups]
+        self.steps = [self._announced(g) for g in self.groups]
         self._keep_tapes()
 
     def _share_tapes(self) -> None:
@@ -125,6 +130,13 @@ class Block(Scheduled):
             self.tapes = {k: t for k, t in self.tapes.items() if t.chain.seq not in lost}
             again = [g.kind == "whole" and g.nodes[0].op.name == "while_loop" for g in self.groups]
             self.steps = [self._step(g) if a else s for g, s, a in zip(self.groups, self.steps, again, strict=True)]
+
+    def _announced(self, group: Group) -> Any:
+        step = self._step(group)
+        if self.announce is not None and not isinstance(step, HostStep):
+            for use in step:
+                self.announce(use.kernel.function)
+        return step
 
     def _step(self, group: Group) -> Any:
         if group.kind != "whole":

@@ -279,7 +279,7 @@ def _segments(axis: Axis, start: int, size: int) -> tuple[tuple[int, int], list[
 _CODE_LIMIT = 400
 _BORDER_BOXES = 6
 _L2_BYTES = 16  # a cycle, as measured while multiply-adds go on
-_LINE, _WAYS, _PAGE = 64, 12, 4096  # bytes of a cache line, lines of a set, bytes of a page
+_LINE, _PAGE = 64, 4096  # bytes of a cache line, and of a page: a first-level cache is indexed within pages
 _TILES = 240  # divides evenly among most numbers of threads
 _ENOUGH_TILES = 16
 
@@ -321,10 +321,10 @@ def _crowding(problem: Problem, row: int, size: int, stack: int, target: Target)
     item = ITEMSIZE[problem.kind]
     axis, first = problem.axes[row], problem.axes[0]
     places = [i * axis.step * axis.x * item + s * first.x * item for i in range(size) for s in range(stack)]
-    sets = target.l1 // _LINE // _WAYS
+    sets, ways = _PAGE // _LINE, max(target.l1 // _PAGE, 1)
     used = collections.Counter(p // _LINE % sets for p in {p // _LINE * _LINE for p in places})
     pages = len({p // _PAGE for p in places})
-    return (2.0 if max(used.values()) > _WAYS + 1 else 1.0) + 0.004 * pages
+    return (2.0 if max(used.values()) > ways + 1 else 1.0) + 0.004 * pages
 
 
 def code_size(runs: Sequence[Run], stack: int, vectors: int) -> int:
@@ -366,6 +366,7 @@ def _stacks(problem: Problem, row: int) -> list[int]:
     return [s for s in (1, 2, 3, 4, 6, 7, 8) if first.outs % s == 0]
 
 
+@functools.lru_cache(1024)
 def block(problem: Problem, target: Target) -> tuple[float, Blocking | None]:
     """The best blocking by the model above, and what it costs; none if the code would be too long."""
     lanes = lanes_of(problem.outs, target, problem.kind)

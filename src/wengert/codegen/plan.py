@@ -56,10 +56,15 @@ def scratch_bytes(launches: Sequence[Launch]) -> int:
     return STATUS + -(-max((x.kernel.scratch for x in launches), default=0) // 64) * 64
 
 
+def entry_name(f: Function) -> str:
+    """What a kernel is called by the driver."""
+    return "e" + f.name
+
+
 def entry(f: Function) -> Function:
     """A kernel under the one signature that all have for the driver: ``(operands*, scratch, lo, hi, barrier)``."""
     bytes_ = pointer("u8")
-    b = Builder("e" + f.name, operands=pointer("ptr"), scratch=bytes_, lo=I64, hi=I64, barrier=bytes_)
+    b = Builder(entry_name(f), operands=pointer("ptr"), scratch=bytes_, lo=I64, hi=I64, barrier=bytes_)
     own = [b.scratch, b.lo, b.hi, *[b.barrier] * (f.params[-1][0] == "barrier")]
     params = f.params[: len(f.params) - len(own)]
     b.call(f, *[b.retype(b.load(b.operands, i), t.element) for i, (_, t) in enumerate(params)], *own)

@@ -16,10 +16,14 @@ import os
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..codegen.target import Target
 from ..errors import ArgumentError, message
 from . import llvm
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 _FORMAT = b"wengert object 1\n"
 _DIGEST_BYTES = 32
@@ -30,6 +34,7 @@ _ABANDONED_SECONDS = 3600  # an unfinished file this old has no writer any more
 _MEMORY_ENTRIES = 512
 
 _memory: dict[str, bytes] = {}
+_begun: dict[str, Future[bytes | None]] = {}  # what helpers compile, or will
 _unmeasured = _DEFAULT_LIMIT  # bytes written since the directory was last measured; at first, unknown
 
 
@@ -46,14 +51,35 @@ def get_object(ir_text: str, target: Target, name: str) -> bytes:
     with llvm.LOCK:  # another thread may be compiling the same
         code = _memory.get(key)
         if code is None:
-            code = None if os.environ.get("WENGERT_DUMP") else read(key, OBJECT)
+            begun = _begun.pop(key, None)
+            code = None if os.environ.get("WENGERT_DUMP") or begun is not None else read(key, OBJECT)
             if code is None:
-                code = llvm.compile_ir(ir_text, target, name)
+                helped = None if begun is None or begun.cancel() else begun.result()
+                code = helped or llvm.compile_ir(ir_text, target, name)
                 write(key, OBJECT, code)
             while len(_memory) >= _MEMORY_ENTRIES:
                 del _memory[next(iter(_memory))]
             _memory[key] = code
     return code
+
+
+def begin(ir_text: str, target: Target) -> None:
+    """Have a helper compile a module that will be asked for soon, unless its object is there already."""
+    key = _key(ir_text, target)
+    if key in _memory or key in _begun or os.environ.get("WENGERT_DUMP"):
+        return
+    from . import crew  # with all that processes need, which a start with a full cache does without
+
+    path = _path(key, OBJECT)
+    future = None if path is not None and path.exists() else crew.begin(ir_text, target)
+    if future is not None:
+        while len(_begun) >= _MEMORY_ENTRIES:  # nobody asked for those
+            _begun.pop(next(iter(_begun))).cancel()
+        _begun[key] = future
+
+
+if hasattr(os, "register_at_fork"):  # whoever waits for a helper is in the other process
+    os.register_at_fork(after_in_child=_begun.clear)
 
 
 def _key(ir_text: str, target: Target) -> str:

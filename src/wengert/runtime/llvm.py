@@ -20,6 +20,7 @@ from typing import Any
 
 from ..codegen.target import Target, host
 from ..errors import WengertError, message
+from . import pipeline
 
 # LLVM's context, and llvmlite's with it, are one for the process.
 LOCK = threading.RLock()
@@ -28,20 +29,6 @@ LOCK = threading.RLock()
 # cache may hold objects of an older one.
 PIPELINE = 1
 
-# Generated code has its vectors, its loops and its addresses already as they should be. What is left is to inline
-# what asks for it (alwaysinline), to turn stack slots into registers, to unroll where a loop asks for it, and to
-# tidy up; LLVM's code generator hoists out of loops and shares common parts by itself. On softmax and matrix
-# product kernels this gives the speed of LLVM's -O2 at a tenth of its time.
-_PASSES = (
-    "always_inliner",
-    "sroa",
-    "simplify_cfg",
-    "loop_unroll",
-    "sroa",
-    "instruction_combine",
-    "simplify_cfg",
-    "global_dead_code_eliminate",
-)
 _library_number = itertools.count()
 
 
@@ -54,29 +41,8 @@ def versions() -> str:
     return f"llvmlite {llvmlite.__version__} LLVM {'.'.join(map(str, llvm.llvm_version_info))} pipeline {PIPELINE}"
 
 
-@functools.cache
 def _machine(target: Target) -> Any:
-    """LLVM's target machine. Cached: making one costs a millisecond."""
-    import llvmlite.binding as llvm
-
-    if target.triple == llvm.get_process_triple():
-        llvm.initialize_native_target()
-        llvm.initialize_native_asmprinter()
-    else:
-        llvm.initialize_all_targets()
-        llvm.initialize_all_asmprinters()
-    return llvm.Target.from_triple(target.triple).create_target_machine(
-        cpu=target.cpu, features=target.features, opt=2, reloc="pic", codemodel="small", jit=True
-    )
-
-
-def _optimise(module: Any, machine: Any) -> None:
-    import llvmlite.binding as llvm
-
-    passes = llvm.create_new_module_pass_manager()
-    for name in _PASSES:
-        getattr(passes, f"add_{name}_pass")()
-    passes.run(module, llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options()))
+    return pipeline.machine(target.triple, target.cpu, target.features)
 
 
 def compile_ir(ir_text: str, target: Target, name: str) -> bytes:
@@ -85,20 +51,15 @@ def compile_ir(ir_text: str, target: Target, name: str) -> bytes:
     Functions are inlined if they are marked ``alwaysinline``. ``name`` is for dumps and errors. Raises
     `WengertError` if the IR is malformed. Use `cache.get_object` unless the work must be done anew.
     """
-    import llvmlite.binding as llvm
-
     with LOCK:
         machine = _machine(target)
         try:
-            module = llvm.parse_assembly(ir_text)
+            module = pipeline.parsed(ir_text, target.triple, target.cpu, target.features)
             module.name = name
-            module.triple = target.triple
-            module.data_layout = str(machine.target_data)
-            module.verify()
         except RuntimeError as error:
             _dump(name, {"ll": ir_text})
             raise WengertError(message("compile", f"LLVM rejects the module {name!r}", str(error).strip())) from error
-        _optimise(module, machine)
+        pipeline.optimise(module, machine)
         if os.environ.get("WENGERT_DUMP"):
             _dump(name, {"ll": ir_text, "opt.ll": str(module), "s": machine.emit_assembly(module)})
         return machine.emit_object(module)

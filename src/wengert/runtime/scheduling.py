@@ -12,8 +12,9 @@ import numpy as np
 
 from ..codegen.block import STOP as STOPPING
 from ..codegen.block import Block, HostStep, Temp, Use, written_over
+from ..codegen.loop import Function
 from ..codegen.lower import module_text
-from ..codegen.plan import Launch, Place, entry, needs_barrier, scratch_bytes
+from ..codegen.plan import Launch, Place, entry, entry_name, needs_barrier, scratch_bytes
 from ..codegen.target import host
 from ..errors import ArgumentError, message
 from ..graph.graph import Graph
@@ -25,12 +26,14 @@ from ..optimize.internal import INTERNAL
 from ..optimize.pipeline import optimise
 from ..schedule.index import strides_of
 from ..schedule.roots import View
+from . import crew
 from .blueprint import Array, Blueprint, Host, Looks
-from .cache import get_object
+from .cache import begin, get_object
 from .driver import ARENA, FIRST, GUARD, OPERANDS, STOP
 from .memory import Movement, behind
 
 SMALL_WORK = 4_000_000  # additions and bytes moved, below which waking threads costs more than they bring
+MUCH = 24  # nodes of a graph that takes longer to compile than a process to start
 TRIES = 6  # at a memory budget: what kernels need for themselves is known when they are written
 
 
@@ -45,6 +48,8 @@ class Schedule:
         self, traced: Graph, replaced: Sequence[tuple[int, int]] = (), looks: bool = False, budget: int | None = None,
         passes: bool = True, views: bool = False,
     ) -> None:  # fmt: skip
+        if len(traced.nodes) >= MUCH:
+            crew.start()
         self.log: list[tuple[str, int, int]] = []
         found: list[Checks] = []
         self.graph = optimise(traced, self.log, found if looks else None) if passes else traced
@@ -55,13 +60,16 @@ class Schedule:
         self.traced = traced
         self.target = host()
         self.looks = looks
+        self.texts: dict[str, str] = {}
         self._plan(replaced)
         if budget is not None and self.peak > budget:
             self._fit(replaced, budget)
 
     def _plan(self, replaced: Sequence[tuple[int, int]]) -> None:
         sure = looked_at(self.graph) if self.looks else frozenset()
-        self.block = Block(self.graph, written_over(self.graph, replaced), self.target, sure=sure)
+        self.block = Block(
+            self.graph, written_over(self.graph, replaced), self.target, sure=sure, announce=self._begin
+        )  # fmt: skip
         self._lay_out()
         self._collect()
 
@@ -157,7 +165,7 @@ class Schedule:
 
     def blueprint(self) -> Blueprint:
         """All of it as data, kernels compiled."""
-        functions = {x.kernel.function.name: entry(x.kernel.function) for x in self.launches}
+        functions = {x.kernel.function.name: x.kernel.function for x in self.launches}
         number = {name: i for i, name in enumerate(functions)}
         shared = [x.kernel for x in self.launches if x.kernel.tiles > 1 or x.kernel.collective]
         ends = [self.block.inplace.get(n.seq, n) for n in self.graph.outputs]
@@ -166,8 +174,8 @@ class Schedule:
             replaced=tuple([i for i, n in enumerate(self.graph.outputs) if n.seq in self.block.inplace]),
             made=len(self.external) - len(self.graph.inputs),
             constants=tuple(self.constants.values()),
-            names=tuple([f.name for f in functions.values()]),
-            objects=tuple([get_object(module_text([f], self.target), self.target, n) for n, f in functions.items()]),
+            names=tuple([entry_name(f) for f in functions.values()]),
+            objects=self._objects(functions),
             steps=self._host_steps(number),
             arena=self.layout.size,
             scratch=self.scratch,
@@ -179,6 +187,21 @@ class Schedule:
             lookups=named(self.lookups, self.traced),
             sparing=self._sparing(),
         )
+
+    def _text(self, f: Function) -> str:
+        """The module of a kernel; once."""
+        if f.name not in self.texts:
+            self.texts[f.name] = module_text([entry(f)], self.target)
+        return self.texts[f.name]
+
+    def _begin(self, f: Function) -> None:
+        """Have a kernel compiled, while others are still being written."""
+        begin(self._text(f), self.target)
+
+    def _objects(self, functions: dict[str, Function]) -> tuple[bytes, ...]:
+        """Object code of each; from the last one on, which helpers come to last."""
+        found = {name: get_object(self._text(f), self.target, name) for name, f in reversed(functions.items())}
+        return tuple([found[name] for name in functions])
 
     def _host_steps(self, number: dict[str, int]) -> tuple[Any, ...]:
         out: list[Any] = []
