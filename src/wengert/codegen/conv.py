@@ -88,18 +88,44 @@ def weight_gradient(spec: Convolution, target: Target) -> Recipe:
         return Recipe((), {})
     name = _name("conv_dw", spec, target, None)
     problems = [p for p in _forward(spec, merge_batch=False) if p.taps and math.prod(a.outs for a in p.axes)]
-    pieces = weight_pieces([(p, block_weight(p, target)) for p in problems])
+    temps: dict[str, tuple[str, int]] = {}
     steps: list[Step] = []
+    if any(_is_far(p) for p in problems):
+        copies = _stacked(problems)
+        steps.append(Step(pad_rows(name + "_x", problems, copies), ("x", "near_x")))
+        temps["near_x"] = (spec.kind, sum(extent(c) for c in copies))
+        problems = copies
+    if any(p.out_channel != 1 < p.outs for p in problems):
+        results = [p.of_results for p in problems]
+        copies = _stacked(results)
+        steps.append(Step(pad_rows(name + "_g", results, copies), ("g", "near_g")))
+        temps["near_g"] = (spec.kind, sum(extent(c) for c in copies))
+        problems = [p.with_results(c) for p, c in zip(problems, copies, strict=True)]
+    x, g = "near_x" if "near_x" in temps else "x", "near_g" if "near_g" in temps else "g"
+    pieces = weight_pieces([(p, block_weight(p, target)) for p in problems])
     if sum(p.taps for p in problems) < math.prod(spec.w_shape[2:]):
         steps.append(Step(zero_weight(name + "_zero", spec.kind, spec.w_shape, spec.w_strides), ("out",)))
     if not pieces:
-        return Recipe(tuple(steps), {})
+        return Recipe(tuple(steps), temps)
     if finishes_itself(pieces):
-        steps.append(Step(sums(name, pieces, target), ("x", "g", "out")))
-        return Recipe(tuple(steps), {})
-    steps.append(Step(sums(name, pieces, target), ("x", "g", "sums")))
+        steps.append(Step(sums(name, pieces, target), (x, g, "out")))
+        return Recipe(tuple(steps), temps)
+    steps.append(Step(sums(name, pieces, target), (x, g, "sums")))
     steps.append(Step(combine_sums(name + "_sum", [p.panels for p in pieces]), ("sums", "out")))
-    return Recipe(tuple(steps), {"sums": (spec.kind, sum(p.panels.elements for p in pieces))})
+    temps["sums"] = (spec.kind, sum(p.panels.elements for p in pieces))
+    return Recipe(tuple(steps), temps)
+
+
+def _is_far(p: Problem) -> bool:
+    return p.x_channel != 1 and p.channels >= _FAR_CHANNELS
+
+
+def _stacked(problems: list[Problem]) -> list[Problem]:
+    """The problems over copies of x, one after another in memory."""
+    copies: list[Problem] = []
+    for p in problems:
+        copies.append(padded(p, sum(extent(c) for c in copies)))
+    return copies
 
 
 def _name(stem: str, spec: Convolution, target: Target, epilogue: Epilogue | None) -> str:
@@ -167,11 +193,9 @@ def _recipe(
     steps: list[Step] = []
     temps: dict[str, tuple[str, int]] = {}
     blocked = [(p, block(p, target)) for p in problems]
-    copies: list[Problem] = []
-    for p in problems:
-        copies.append(padded(p, sum(extent(c) for c in copies)))
+    copies = _stacked(problems)
     blocked_copies = [(c, block(c, target)) for c in copies]
-    far = any(p.x_channel != 1 and p.channels >= _FAR_CHANNELS for p in problems)
+    far = any(_is_far(p) for p in problems)
     if far or any(k[0] > _COPY_PAYS * q[0] for (_, k), (_, q) in zip(blocked, blocked_copies, strict=True)):
         steps.append(Step(pad_rows(name + "_pad", problems, copies), (source, "padded")))
         temps["padded"] = (spec.kind, max(1, sum(extent(c) for c in copies)))

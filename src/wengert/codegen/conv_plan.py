@@ -115,6 +115,22 @@ class Problem(NamedTuple):
         """How many products make one output."""
         return self.taps * self.channels
 
+    @property
+    def of_results(self) -> Problem:
+        """The results (or their adjoint) in the place of x, and a single tap."""
+        axes = tuple([Axis(a.outs, a.outs, 1, 1, 0, 1, a.out, 0, 0, a.parts) for a in self.axes])
+        return self._replace(
+            channels=self.outs, axes=axes, x_group=self.out_group, x_channel=self.out_channel, x_base=self.out_base,
+            depthwise=False,
+        )  # fmt: skip
+
+    def with_results(self, copy: Problem) -> Problem:
+        """This problem, its results where that one has its x."""
+        axes = tuple([a._replace(out=c.x) for a, c in zip(self.axes, copy.axes, strict=True)])
+        return self._replace(
+            axes=axes, out_group=copy.x_group, out_channel=copy.x_channel, out_base=copy.x_base
+        )  # fmt: skip
+
 
 class Phase(NamedTuple):
     """An axis, and where its first tap and first output lie in memory."""
