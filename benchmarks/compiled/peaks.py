@@ -8,17 +8,19 @@ from typing import Any
 
 import numpy as np
 
-CHAINS = 24  # independent sums: more than latency times units, fewer than registers
+def chains(features: dict[str, bool]) -> int:
+    """Independent sums: more than latency times units, fewer than registers."""
+    return 24 if features.get("avx512f") else 12
 
 
-def fma_ir(lanes: int, scalar: str) -> str:
-    """A loop of CHAINS independent vector multiply-adds in registers."""
+def fma_ir(lanes: int, scalar: str, count: int) -> str:
+    """A loop of ``count`` independent vector multiply-adds in registers."""
     v = f"<{lanes} x {scalar}>"
     suffix = f"v{lanes}{'f32' if scalar == 'float' else 'f64'}"
-    phis = "\n".join(f"  %c{i} = phi {v} [zeroinitializer, %entry], [%n{i}, %loop]" for i in range(CHAINS))
-    fmas = "\n".join(f"  %n{i} = call {v} @llvm.fma.{suffix}({v} %a, {v} %b, {v} %c{i})" for i in range(CHAINS))
+    phis = "\n".join(f"  %c{i} = phi {v} [zeroinitializer, %entry], [%n{i}, %loop]" for i in range(count))
+    fmas = "\n".join(f"  %n{i} = call {v} @llvm.fma.{suffix}({v} %a, {v} %b, {v} %c{i})" for i in range(count))
     stores = "\n".join(
-        f"  %p{i} = getelementptr {v}, ptr %out, i64 {i}\n  store {v} %n{i}, ptr %p{i}, align 8" for i in range(CHAINS)
+        f"  %p{i} = getelementptr {v}, ptr %out, i64 {i}\n  store {v} %n{i}, ptr %p{i}, align 8" for i in range(count)
     )
     return f"""
 declare {v} @llvm.fma.{suffix}({v}, {v}, {v})
@@ -64,19 +66,20 @@ def fma_peak(dtype: str = "float32", seconds: float = 0.5) -> float:
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     features = llvm.get_host_cpu_features()
+    count = chains(dict(features))
     scalar, size = ("float", 4) if dtype == "float32" else ("double", 8)
     lanes = vector_bytes(dict(features)) // size
     flags = features.flatten() + (",-prefer-256-bit" if vector_bytes(dict(features)) == 64 else "")
     machine = llvm.Target.from_default_triple().create_target_machine(
         cpu=llvm.get_host_cpu_name(), features=flags, opt=3
     )
-    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(fma_ir(lanes, scalar)), machine)
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(fma_ir(lanes, scalar, count)), machine)
     engine.finalize_object()
     call = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p)(engine.get_function_address("peak"))
-    given, out = np.full(2 * lanes, 0.5, dtype), np.empty(CHAINS * lanes, dtype)
+    given, out = np.full(2 * lanes, 0.5, dtype), np.empty(count * lanes, dtype)
     n = 200_000
     best = best_of(lambda: call(n, given.ctypes.data, out.ctypes.data), seconds)
-    return 2 * CHAINS * lanes * n / best
+    return 2 * count * lanes * n / best
 
 
 def copy_bandwidth(seconds: float = 2.0, size: int = 1 << 28) -> float:
