@@ -5,7 +5,7 @@ from __future__ import annotations
 from .loop import BINARY, COMPARE, UNARY, Function, Value
 
 PURE = UNARY | BINARY | COMPARE | {
-    "fma", "select", "cast", "bitcast", "splat", "iota", "extract", "insert", "shuffle", "offset", "retype",
+    "fma", "select", "cast", "bitcast", "splat", "iota", "extract", "insert", "shuffle", "offset", "retype", "anchor",
 }  # fmt: skip
 _REGIONS = ("loop", "if", "while", "check")
 
@@ -83,7 +83,7 @@ def _collect(body: list[Value], inside: set[Value], written: set[Value]) -> None
 
 def _origin(p: Value) -> Value:
     """The parameter, or memory, that a pointer leads back to."""
-    while p.op in ("offset", "retype"):
+    while p.op in ("offset", "retype", "anchor"):
         p = p.args[0]
     return p
 

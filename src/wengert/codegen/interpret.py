@@ -268,6 +268,8 @@ class Interpreter:
         p, index = self.operands(v)
         return p._replace(start=p.start + int(index[0]) * p.size)
 
+    op_anchor = op_offset
+
     def op_retype(self, v: Value) -> Pointer:
         return self.value(v.args[0])._replace(element=v.type.element)
 

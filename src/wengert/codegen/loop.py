@@ -250,6 +250,9 @@ class Builder:
 
     def finish(self) -> Function:
         """The function as built."""
+        from .anchors import anchor
+
+        anchor(self.body)
         return Function(self.name, self.params, self.arguments, self.body, self.calls, self.external, self.aliased)
 
     # -- values ----------------------------------------------------------------------------

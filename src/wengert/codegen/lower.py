@@ -49,6 +49,12 @@ class Lowering(Values):
     def op_retype(self, v: Value) -> str:
         return self.name(v.args[0])
 
+    def op_anchor(self, v: Value) -> str:
+        """Not said to be inbounds: what is added to it within a loop may lead back."""
+        p, index = v.args
+        moved = self.let(f"getelementptr {memory_kind(p)}, ptr {self.name(p)}, {self.typed(index)}")
+        return self.let(f"freeze ptr {moved}")
+
     def op_load(self, v: Value) -> str:
         p, index, *mask = v.args
         where = self.address(p, index)
