@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+
 def chains(features: dict[str, bool]) -> int:
     """Independent sums: more than latency times units, fewer than registers."""
     return 24 if features.get("avx512f") else 12

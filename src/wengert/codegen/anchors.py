@@ -10,7 +10,7 @@ from __future__ import annotations
 from .loop import I64, Value
 
 _MEMORY = frozenset({"load", "store", "prefetch", "offset", "anchor"})  # operands: pointer, index, ...
-_INTEGER = frozenset({"add", "sub", "mul", "min", "max", "shl", "anchor"})
+_INTEGER = frozenset({"add", "sub", "mul", "min", "max", "shl"})
 _BRANCHES = ("if", "check")
 _LOOPS = ("loop", "while")
 
@@ -54,7 +54,7 @@ class _Loop:
         """Integers and anchors that do not change go before the loop."""
         left: list[Value] = []
         for v in body:
-            if v.op in _INTEGER and v.type.lanes == 1 and not any(x in self.inside for x in v.args):
+            if (v.op == "anchor" or (v.op in _INTEGER and v.type == I64)) and not any(x in self.inside for x in v.args):
                 self.before.append(v)
                 self.inside.discard(v)
             else:
@@ -97,11 +97,11 @@ class _Loop:
         """Take a sum apart as far as it changes within the loop; its constant."""
         if x.constant is not None:
             return factor * x.attr
-        if x in self.inside and x.type == I64:
-            a, c = (*x.args, None, None)[:2]
-            if x.op in ("add", "sub"):
+        if x in self.inside and x.op in ("add", "sub", "mul"):
+            a, c = x.args
+            if x.op != "mul":
                 return self._terms(a, factor, terms) + self._terms(c, -factor if x.op == "sub" else factor, terms)
-            if x.op == "mul" and (a.constant is not None or c.constant is not None):
+            if a.constant is not None or c.constant is not None:
                 number, y = (a.attr, c) if a.constant is not None else (c.attr, a)
                 return self._terms(y, factor * number, terms)
         terms[x] = terms.get(x, 0) + factor
