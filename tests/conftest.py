@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Generator
 from typing import Any, ClassVar
 
 # Before NumPy is imported: xdist's workers share the cores, and a sum's order must not depend on them.
@@ -63,10 +64,25 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def pytest_collection_finish() -> None:
-    """Ten thousand collected tests live to the end: a full collection, which many tests ask for, need not walk them."""
+@pytest.hookimpl(tryfirst=True)  # before those marked slow are left out
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of a test marked ``quick(name=values)`` the cases with other values of its parameters are slow."""
+    for item in items:
+        if (mark := item.get_closest_marker("quick")) is not None:
+            params = item.callspec.params  # type: ignore[attr-defined]
+            if any(params[name] not in values for name, values in mark.kwargs.items()):
+                item.add_marker("slow")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Ten thousand collected tests live to the end: the garbage collector need not walk them, now or later."""
+    gc.disable()
+    result = yield
     gc.collect()
     gc.freeze()
+    gc.enable()
+    return result
 
 
 @pytest.fixture(autouse=True)

@@ -124,6 +124,7 @@ def test_bad_arguments(arguments: list[str], words: str, capsys: pytest.CaptureF
     assert words in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("library", "extra"), [("sklearn.datasets", "data"), ("matplotlib.figure", "plot")])
 def test_missing_extras_are_named(
     library: str,
@@ -137,12 +138,14 @@ def test_missing_extras_are_named(
     assert f"pip install 'wengert[{extra}]'" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_out_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("")
     assert demo.main(["--epochs", "1", "--out", str(tmp_path / "file")]) == 2
     assert "file" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_ends_the_training(tmp_path: Path) -> None:
     with pytest.raises(
         SystemExit,

@@ -29,6 +29,7 @@ def round_trip(x: Any) -> Any:
     return wg.load(io.BytesIO(file.getvalue()))
 
 
+@pytest.mark.quick(shape=[(), (2, 3)])
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("shape", [(), (0,), (3,), (2, 3)], ids=str)
 def test_tensors(dtype: Any, shape: tuple[int, ...]) -> None:

@@ -23,6 +23,7 @@ def test_comments_and_docstrings_do_not_count(tmp_path: Path) -> None:
     assert f"3  {file}" in result.stdout
 
 
+@pytest.mark.quick(status=[1])
 @pytest.mark.parametrize(
     ("lines", "docstring", "status"),
     [

@@ -10,6 +10,7 @@ from wengert.codegen.column import Column, column_product
 from wengert.codegen.target import host
 
 
+@pytest.mark.quick(m=[1, 17], gap=[3])
 @pytest.mark.parametrize("kind", ["f32", "f64"])
 @pytest.mark.parametrize(("m", "k"), [(1, 1), (3, 2), (14, 14), (16, 16), (17, 9), (100, 5)])
 @pytest.mark.parametrize("gap", [0, 3])
@@ -24,6 +25,7 @@ def test_products_with_a_column(kind, m, k, gap):
     np.testing.assert_allclose(c, a[:, :m].T @ x[:, 0], rtol=1e-5, atol=1e-5 if kind == "f32" else 1e-12)
 
 
+@pytest.mark.quick(m=[17], kind=["f32"])
 @pytest.mark.parametrize("kind", ["f32", "f64"])
 @pytest.mark.parametrize(("m", "k"), [(1, 1), (14, 14), (17, 9), (16, 64)])
 @pytest.mark.parametrize("across", [False, True])

@@ -22,6 +22,7 @@ def leaf(n, kind="f64"):
     return Node(None, (), NO_ATTRS, None, Aval((n,), np.dtype(KINDS[kind])), False)
 
 
+@pytest.mark.quick(n=[1, 17], vector_bytes=[32])
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("n", [1, 3, 8, 14, 16, 17, 100])
 @pytest.mark.parametrize("vector_bytes", [16, 32, 64])
@@ -78,6 +79,7 @@ def test_what_fits():
 SIZES = (1, 3, 14, 16, 17, 64, 128, 129)
 
 
+@pytest.mark.quick(n=[17], reverse=[False], dtype=[np.float64])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("n", SIZES)
 @pytest.mark.parametrize("reverse", [False, True])
@@ -106,6 +108,7 @@ def test_scans_of_small_bodies(dtype, n, reverse):
             np.testing.assert_allclose(found.numpy(), right.numpy(), rtol=tol, atol=tol)
 
 
+@pytest.mark.quick(n=[17], length=[33])
 @pytest.mark.parametrize("n", [1, 3, 14, 16, 17, 33])
 @pytest.mark.parametrize("length", [1, 2, 33])
 def test_sums_of_products_stay_in_the_loop(n, length):
@@ -126,6 +129,7 @@ def test_sums_of_products_stay_in_the_loop(n, length):
         np.testing.assert_allclose(found.numpy(), right.numpy(), rtol=1e-11, atol=1e-13)
 
 
+@pytest.mark.quick(n=[17])
 @pytest.mark.parametrize("n", SIZES)
 def test_while_loops_of_small_bodies(n):
     rng = np.random.default_rng(n)

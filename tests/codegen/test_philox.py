@@ -44,6 +44,7 @@ def drawn(f: Any, key: tuple[int, int], kind: str, start: int, n: int) -> Any:
     return out
 
 
+@pytest.mark.quick(kind=["f32", "i64"], anywhere=[True], target=targets()[:1])
 @pytest.mark.parametrize(
     ("name", "kind"),
     [pytest.param(name, kind, marks=[pytest.mark.slow] if "16" in kind else []) for name, kind in DRAWS],
@@ -64,6 +65,7 @@ def test_draws_are_those_of_eager_mode(name: str, kind: str, anywhere: bool, tar
                 assert not bits_differ(got, want[start : start + 64]).any()
 
 
+@pytest.mark.quick(lanes=[8])
 @pytest.mark.parametrize("lanes", [4, 8, 32])
 def test_number_of_lanes_does_not_matter(lanes: int) -> None:
     draws = [drawn(native(kernel("random_uniform", "f32", n, False)), (5, 1), "f32", 64, 64) for n in (lanes, 16)]

@@ -106,22 +106,26 @@ FIXED = {
     "3-d": ((1, 18, 5, 6, 7), (W(2, 2), W(3, 2, 1), W(2, 1))),
     "one channel": ((3, 1, 6, 6), (W(2, 2), W(3, 2))),
 }
+DILATED = [(W(3, 2, 1, 2), W(2, 2, 0, 3)), (W(2, 1, 1, 3), W(3, 4, 1, 1))]
 LAYOUTS = [channels_last, channels_first]
 
 
+@pytest.mark.quick(name=["3-d"], layout=[channels_last])
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("name", FIXED)
 def test_max(name: str, layout: Strides) -> None:
     Case(*FIXED[name], layout=layout).check(TARGETS[-1])
 
 
+@pytest.mark.quick(windows=[DILATED[1]], layout=[channels_last])
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("windows", [(W(3, 2, 1, 2), W(2, 2, 0, 3)), (W(2, 1, 1, 3), W(3, 4, 1, 1))])
+@pytest.mark.parametrize("windows", DILATED)
 def test_max_dilated_with_ties_nan_and_infinities(windows: Any, layout: Strides) -> None:
     for ceil in (False, True):
         Case((2, 19, 12, 21), windows, layout=layout, special=True, ceil=ceil).check(TARGETS[-1])
 
 
+@pytest.mark.quick(name=["3x3 stride 2"], layout=[channels_first])
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("name", FIXED)
 def test_mean(name: str, layout: Strides) -> None:
@@ -135,6 +139,7 @@ def test_mean_by_a_number() -> None:
     Case(*FIXED["2x2"]).check_mean(TARGETS[-1], 3.0, divisor_override=3)
 
 
+@pytest.mark.quick(counts=[(3, 4)], layout=[channels_last])
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("counts", [(1, 1), (3, 4), (7, 5)])
 def test_adaptive(counts: tuple[int, int], layout: Strides) -> None:
@@ -143,6 +148,7 @@ def test_adaptive(counts: tuple[int, int], layout: Strides) -> None:
     case.check_mean(TARGETS[-1], "inside")
 
 
+@pytest.mark.quick(layout=[channels_first])
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_narrower_target_and_cuts(layout: Strides) -> None:
     case = Case(*FIXED["3x3 stride 2"], layout=layout, kind="f64")
@@ -164,6 +170,7 @@ class PlusIndex:
         return x + b.cast(total, "f32")
 
 
+@pytest.mark.quick(layout=[channels_first])
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_epilogue(layout: Strides) -> None:
     case = Case(*FIXED["3x3 stride 2"], layout=layout)

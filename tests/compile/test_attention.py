@@ -43,6 +43,7 @@ CASES = [
 ]
 
 
+@pytest.mark.quick(rows=[24])
 @pytest.mark.parametrize(("rows", "columns", "causal", "dtype"), CASES)
 def test_compiled_attention_is_eager_attention(rows: int, columns: int, causal: bool, dtype: Any) -> None:
     wg.manual_seed(0)
@@ -69,6 +70,7 @@ def test_masks_of_any_shape(shape: tuple[int, ...], kind: str) -> None:
         np.testing.assert_allclose(x.numpy(), y.numpy(), rtol=1e-5, atol=2e-6)
 
 
+@pytest.mark.slow
 def test_a_row_in_which_all_is_masked_gives_zeros() -> None:
     mask = wg.zeros(20, 20, dtype=wg.bool)
     arguments = [wg.randn(2, 20, 32) for _ in range(4)]
@@ -77,6 +79,7 @@ def test_a_row_in_which_all_is_masked_gives_zeros() -> None:
         assert not np.any(x.numpy())
 
 
+@pytest.mark.slow
 def test_the_gradient_of_a_mask_that_broadcasts() -> None:
     wg.manual_seed(2)
     q, mask = wg.randn(4, 2, 20, 8), wg.randn(20, 20)
@@ -89,6 +92,7 @@ def test_the_gradient_of_a_mask_that_broadcasts() -> None:
         np.testing.assert_allclose(x.numpy(), y.numpy(), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_second_derivatives() -> None:
     wg.manual_seed(3)
     x, t = wg.randn(2, 4, 12, 4, dtype=wg.float64), wg.randn(2, 4, 12, 4, dtype=wg.float64)

@@ -59,6 +59,7 @@ lambda x, w: residual(F.conv2d(x, w, padding=1), w),
 }  # fmt: skip
 
 
+@pytest.mark.quick(name=list(FUSED)[1::4])
 @pytest.mark.parametrize("name", FUSED)
 def test_fused(name: str) -> None:
     f, shapes = FUSED[name]

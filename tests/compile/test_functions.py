@@ -24,6 +24,7 @@ def rand(*shape, dtype=np.float32, seed=0):
     return wg.tensor(np.random.default_rng(seed).normal(size=shape).astype(dtype))
 
 
+@pytest.mark.quick(shape=[(), (3, 33)], dtype=[np.float32])
 @pytest.mark.parametrize(
     "shape", [(), (1,), (3,), (16,), (17,), (100,), (5, 7), (3, 33), (2, 3, 4), (1, 1, 5), (40, 1)]
 )
@@ -71,6 +72,7 @@ def test_indexing():
     check(write, x)
 
 
+@pytest.mark.quick(dtype=["int32", "bool", "bfloat16"])
 @pytest.mark.parametrize("dtype", ["int32", "int64", "uint8", "bool", "float16", "bfloat16", "float64"])
 def test_dtypes(dtype):
     x = wg.tensor(np.arange(-8, 12).reshape(4, 5) % 7).to(getattr(wg, dtype))
@@ -172,6 +174,7 @@ def test_random_numbers_are_those_of_eager_mode():
                 np.testing.assert_allclose(x.numpy(), y.numpy(), rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_threads_give_the_same_bits():
     x, w = rand(300, 200), rand(200, 150)
 
@@ -192,6 +195,7 @@ def test_threads_give_the_same_bits():
             np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.quick(channels=[16])
 @pytest.mark.parametrize("channels", [3, 16])
 def test_pooling_and_convolutions(channels):
     x, w = rand(2, channels, 9, 11), rand(8, channels, 3, 3, seed=1)
@@ -205,6 +209,7 @@ def test_pooling_and_convolutions(channels):
     check(wg.func.grad(lambda x, w: (f(x, w)[0] ** 2).sum(), (0, 1)), x, w, tol=1e-4)
 
 
+@pytest.mark.slow
 def test_convolutions_of_every_kind():
     x = rand(2, 4, 12)
     check(lambda x: F.conv1d(x, rand(6, 2, 3), stride=2, padding=1, groups=2), x, tol=1e-5)
@@ -249,6 +254,7 @@ def awkward(dtype):
     return np.concatenate([bits, np.array([0, 1, info.max, info.min, info.max - 1], dtype.np)])
 
 
+@pytest.mark.quick(source=[wg.uint16, wg.float32])
 @pytest.mark.parametrize("source", KINDS, ids=str)
 def test_conversions_have_the_bits_of_eager_ones(source):
     x = wg.tensor(awkward(source))
@@ -267,6 +273,7 @@ def test_conversions_have_the_bits_of_eager_ones(source):
         np.testing.assert_array_equal(single, [v.to(k).item() for k in KINDS])
 
 
+@pytest.mark.slow
 def test_constants_are_converted_alike():
     numbers = [300.7, -1.5, 4e9, -4e9, 1e19, -1e19, 3e38, float("inf"), float("nan")]
 

@@ -57,6 +57,7 @@ SMALL = [(loop, 3) for loop in (counted, scanned, nested, gradient)]  # in regis
 LARGE = [(loop, 100_000) for loop in (counted, scanned, nested)]  # shared by threads
 
 
+@pytest.mark.quick(loop=[counted])
 @pytest.mark.parametrize("threads", [1, pytest.param(2, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("loop", "size"), [*SMALL, *LARGE])
 def test_interrupt(loop: Any, size: int, threads: int, soon: Callable[[], None]) -> None:

@@ -37,6 +37,21 @@ USES = [
     lambda x, i: wg.scan(lambda c, k: (c + x[k], c * x[k, 0]), x[0], i)[1],
     lambda x, i: wg.scan(lambda c, k: (c + 1, wg.scan(lambda d, j: (d * x[k, j], d), x[0, 0], i)[0]), i[0], i)[1],
 ]
+TAKES = [
+    lambda x, i: x[i],
+    lambda x, i: wg.cat([x[i], x, x[i]]),
+    lambda x, i: F.pad(x[i], (3, 4)),
+    lambda x, i: F.pad(x[1:4] * 2, (1, 1))[i],
+    lambda x, i: wg.cat([x[:2] * 2, x[:3] + 1])[i],
+    lambda x, i: x[i].sum(),
+    lambda x, i: wg.zeros(5).index_add(0, i, wg.ones(i.shape)),
+]
+UNCOUNTED = [  # from the end
+    lambda x, i: F.embedding(i, x), lambda x, i: F.nll_loss(x[:3], i), lambda x, i: F.cross_entropy(x[:3], i),
+    lambda x, i: x.gather(0, i[:, None]), lambda x, i: x.index_select(1, i), lambda x, i: F.one_hot(i, 4).float(),
+    lambda x, i: wg.zeros(4).index_add(0, i, x[:3, 0]), lambda x, i: wg.zeros(3, 4).scatter(1, i[:, None], 1.0),
+    lambda x, i: x[i - 4, i] + x[i, i - 4], lambda x, i: wg.func.vmap(lambda r, k: r[k - 4] + r[k])(x[:3], i),
+]  # fmt: skip
 WAYS = [  # of computing an index, of which only the first can be looked at cheaply before
     lambda s: s.long(),
     lambda s: (s + 0 * s.sum()).long(),
@@ -49,6 +64,7 @@ def computed(s):
     return WAYS[1](s)
 
 
+@pytest.mark.quick(use=[USES[1], USES[7], USES[17]], way=[computed])
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("use", USES)
 def test_a_computed_index_out_of_range_changes_nothing(use, way):
@@ -93,19 +109,9 @@ def test_the_error_names_op_index_size_and_line():
             f(x, wg.tensor([0.0, 7, 1]))
 
 
+@pytest.mark.quick(use=[TAKES[0], TAKES[-1]], n=[1, 17])
 @pytest.mark.parametrize("n", [1, 2, 3, 5, 8, 15, 16, 17, 31, 33, 70])
-@pytest.mark.parametrize(
-    "use",
-    [
-        lambda x, i: x[i],
-        lambda x, i: wg.cat([x[i], x, x[i]]),
-        lambda x, i: F.pad(x[i], (3, 4)),
-        lambda x, i: F.pad(x[1:4] * 2, (1, 1))[i],
-        lambda x, i: wg.cat([x[:2] * 2, x[:3] + 1])[i],
-        lambda x, i: x[i].sum(),
-        lambda x, i: wg.zeros(5).index_add(0, i, wg.ones(i.shape)),
-    ],
-)
+@pytest.mark.parametrize("use", TAKES)
 def test_lanes_beyond_the_end_are_not_looked_at(use, n):
     f = wg.compile(lambda x, s: use(x, computed(s)))
     x, s = wg.arange(5.0), (wg.arange(float(n)) * 3) % 5
@@ -228,15 +234,8 @@ def test_a_branch_that_is_not_taken_looks_nothing_up():
     assert f(wg.arange(3.0), wg.tensor(9)).item() == 1
 
 
-@pytest.mark.parametrize(
-    "use",
-    [
-        lambda x, i: F.embedding(i, x), lambda x, i: F.nll_loss(x[:3], i), lambda x, i: F.cross_entropy(x[:3], i),
-        lambda x, i: x.gather(0, i[:, None]), lambda x, i: x.index_select(1, i), lambda x, i: F.one_hot(i, 4).float(),
-        lambda x, i: wg.zeros(4).index_add(0, i, x[:3, 0]), lambda x, i: wg.zeros(3, 4).scatter(1, i[:, None], 1.0),
-        lambda x, i: x[i - 4, i] + x[i, i - 4], lambda x, i: wg.func.vmap(lambda r, k: r[k - 4] + r[k])(x[:3], i),
-    ],
-)  # fmt: skip
+@pytest.mark.quick(use=UNCOUNTED[:2], way=[computed])
+@pytest.mark.parametrize("use", UNCOUNTED)
 @pytest.mark.parametrize("way", [lambda s: s.long(), computed])
 def test_ops_that_do_not_count_from_the_end_do_not(use, way):
     f, x = wg.compile(lambda x, s: use(x, way(s)).sum()), wg.rand(4, 4)

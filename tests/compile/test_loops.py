@@ -39,6 +39,7 @@ def cell(w, u):
     return step
 
 
+@pytest.mark.quick(length=[0, 7])
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("length", [0, 1, 2, 7])
 def test_scan(length, reverse):
@@ -46,6 +47,7 @@ def test_scan(length, reverse):
     check(lambda w, u, h, x: wg.scan(cell(w, u), h, x, reverse=reverse), w, u, h, x)
 
 
+@pytest.mark.quick(reverse=[True])
 @pytest.mark.parametrize("reverse", [False, True])
 def test_gradients_of_scan(reverse):
     args = rand(3, 3), rand(5, 3, seed=1), rand(3, seed=2), rand(6, 5, seed=3)
@@ -72,6 +74,7 @@ def test_carries_of_every_kind():
     check(lambda x: wg.map_loop(lambda x: x.exp().sum(), x), rand(4, 3))
 
 
+@pytest.mark.slow
 def test_nested_scans():
     def f(x, w):
         def outer(c, x):
@@ -86,6 +89,7 @@ def test_nested_scans():
     check(wg.func.grad(f, (0, 1)), x, w)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("checkpoint", [True, 3])
 def test_checkpointed_scan(checkpoint):
     def f(w, x, checkpoint=checkpoint):
@@ -113,6 +117,7 @@ def root(a):
     return wg.while_loop(lambda x: (x * x - a).abs() > 1e-12, better, (wg.ones((), dtype=F64),))[0]
 
 
+@pytest.mark.quick(a=[2.0])
 @pytest.mark.parametrize("a", [1.0, 2.0, 1e6])
 def test_while_and_its_derivatives(a):
     a = wg.tensor(a, dtype=F64)
@@ -139,6 +144,7 @@ def test_while_with_products_counts_and_flags():
     assert gradient.latest.program.native
 
 
+@pytest.mark.slow
 def test_optimisation_within_a_gradient():
     x, y = rand(20, 3), rand(20, seed=1)
 
@@ -160,6 +166,7 @@ def test_optimisation_within_a_gradient():
     check(wg.func.vmap(loss), rand(4, 3, seed=3) - 1, tol=1e-10)
 
 
+@pytest.mark.slow
 def test_cond_and_switch():
     def f(x, k):
         y = wg.cond(x.sum() > 0, lambda x: (x.sin(), x), lambda x: (x * 2, x @ x.expand(3, 3)), x)
@@ -217,6 +224,7 @@ def test_explain_does_not_run_loops_that_may_never_end():
     assert "while_loop" in wg.explain(f)
 
 
+@pytest.mark.slow
 def test_threads_give_the_same_bits():
     w, x = rand(200, 200, dtype=np.float32), rand(6, 64, 200, dtype=np.float32, seed=1)
 
@@ -301,6 +309,7 @@ NETS = {
 SLOW = ("LSTM of two layers, both ways", "RNN with relu")
 
 
+@pytest.mark.quick(name=["LSTM"])
 @pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in NETS])
 def test_recurrent_networks_train_as_in_eager_mode(name):
     (a, eager), (b, compiled) = (training(NETS[name], c) for c in (False, True))

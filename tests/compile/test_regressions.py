@@ -85,6 +85,7 @@ def test_gradients_that_are_forgotten_after_the_update():
     as_eager(scenario)
 
 
+@pytest.mark.slow
 def test_gradients_that_are_zeroed_in_place():
     def scenario(compiler):
         net, _, step = net_and_step(compiler, set_to_none=False)
@@ -222,6 +223,7 @@ def assign_data(k, net, optimizer):
         net[0].weight.data = wg.ones(4, 8).t()
 
 
+@pytest.mark.quick(change=[swap_a_parameter])
 @pytest.mark.parametrize(
     "change",
     [freeze, unfreeze, swap_a_layer, swap_a_parameter, load_by_assignment, hook_a_module, hook_a_tensor, assign_data],
@@ -252,6 +254,7 @@ def test_a_parameter_group_is_added():
     as_eager(lambda compiler: trained(compiler, add, make=some_of_it))
 
 
+@pytest.mark.slow
 def test_attributes_of_modules_and_variables_around_the_function():
     def scenario(compiler):
         net, factor, seen = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5)), 1, []

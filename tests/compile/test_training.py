@@ -60,6 +60,7 @@ OPTIMIZERS = {
 }
 
 
+@pytest.mark.quick(name=["sgd", "adamw"])
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_steps_equal_eager_ones(name):
     a, _, eager = make(mlp, OPTIMIZERS[name], False)
@@ -87,6 +88,7 @@ def test_a_schedule_changes_the_rate_without_compiling_again():
     assert sum(map(len, compiled.steps.values())) == 1
 
 
+@pytest.mark.slow
 def test_running_statistics_and_modes():
     def build():
         return nn.Sequential(
@@ -197,6 +199,7 @@ def test_control_flow_on_values_is_an_error_that_names_the_line():
         f(wg.ones(3))
 
 
+@pytest.mark.slow
 def test_transformers_and_recurrent_nets():
     def transformer():
         return nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True)
@@ -218,6 +221,7 @@ def test_transformers_and_recurrent_nets():
         same_state(a, b, 1e-4)
 
 
+@pytest.mark.quick(name=["adamw"])
 @pytest.mark.parametrize("name", ["adamw", "momentum", "rmsprop", "lion"])
 def test_all_numbers_of_an_optimizer_may_change(name):
     """Rates, momenta, decays: a schedule may set any of them, and nothing is compiled again."""
@@ -234,6 +238,7 @@ def test_all_numbers_of_an_optimizer_may_change(name):
     same_state(a, b, 1e-5)
 
 
+@pytest.mark.quick(start=["warm"])
 @pytest.mark.parametrize("start", ["cold", "warm"])
 def test_the_first_call_writes_in_place_too(start, tmp_path, monkeypatch):
     """The trace lets go of the tensors that it saw: were their values held, each would move to a copy first."""

@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-import scipy.fft
-import scipy.signal
+import scipy  # whose parts are imported by their first use
 
 import wengert as wg
 from wengert.data import audio as A
@@ -160,6 +159,7 @@ def test_resampling_is_right(old: int, new: int) -> None:
         assert np.abs(wide(wg.tensor(tone(high, old, 4000))).numpy()[inner]).max() < 5e-3
 
 
+@pytest.mark.slow
 def test_resampling_shapes_and_dtypes() -> None:
     x = wg.ones(2, 10)
     assert A.resample(x, 5, 5) is x
@@ -239,6 +239,7 @@ def test_there_and_back(normalized: Any, pad: int) -> None:
     close(A.InverseSpectrogram(**options)(spectrum[0, 0], 2000), NOISE[0, 0])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("double")
 def test_griffin_lim_finds_the_phases() -> None:
     x = wg.tensor(tone(440, 8000, 4000) * np.linspace(0, 1, 4000))
@@ -329,16 +330,17 @@ def test_decibels() -> None:
     close(A.amplitude_to_DB(wg.tensor(x), 20.0, 1e-3, 0.5), 20 * np.log10(np.maximum(x, 1e-3)) - 10)
 
 
+CHAINS = [
+    lambda: A.Spectrogram(16, power=2),
+    lambda: A.MelSpectrogram(8000, 32, n_mels=5, normalized=True),
+    lambda: A.MFCC(8000, 3, log_mels=True, melkwargs={"n_fft": 32, "n_mels": 5}),
+    lambda: wg.nn.Sequential(A.Resample(3, 2), A.Spectrogram(16, power=None), A.InverseSpectrogram(16)),
+]
+
+
+@pytest.mark.quick(make=CHAINS[:1])
 @pytest.mark.usefixtures("double")
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda: A.Spectrogram(16, power=2),
-        lambda: A.MelSpectrogram(8000, 32, n_mels=5, normalized=True),
-        lambda: A.MFCC(8000, 3, log_mels=True, melkwargs={"n_fft": 32, "n_mels": 5}),
-        lambda: wg.nn.Sequential(A.Resample(3, 2), A.Spectrogram(16, power=None), A.InverseSpectrogram(16)),
-    ],
-)
+@pytest.mark.parametrize("make", CHAINS)
 def test_gradients_reach_the_waveform(make: Any) -> None:
     x = wg.tensor(NOISE[0, :2, :40], requires_grad=True)
     assert wg.testing.gradcheck(make(), (x,))
@@ -400,6 +402,7 @@ def runs(zeros: Any) -> list[int]:
     return [len(run) for run in "".join("x" if zero else " " for zero in zeros).split()]
 
 
+@pytest.mark.quick(make=[A.TimeMasking], each=[True])
 @pytest.mark.parametrize(("make", "axis"), [(A.FrequencyMasking, -2), (A.TimeMasking, -1)])
 @pytest.mark.parametrize("each", [False, True])
 def test_masks(make: Any, axis: int, each: bool) -> None:

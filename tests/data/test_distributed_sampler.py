@@ -9,6 +9,7 @@ import pytest
 from wengert.utils.data import DataLoader, DistributedSampler
 
 
+@pytest.mark.quick(size=[0, 7])
 @pytest.mark.parametrize("size", [0, 1, 2, 7, 12])
 @pytest.mark.parametrize("replicas", [1, 3, 5])
 @pytest.mark.parametrize("shuffle", [True, False])

@@ -44,6 +44,7 @@ def test_an_extra_that_is_missing_is_named(name: str, tmp_path: Path, monkeypatc
     assert any(requirement.startswith(f"{distribution}>=") for requirement in extras[extra])
 
 
+@pytest.mark.slow
 def test_importing_the_package_loads_none() -> None:
     libraries = {module.partition(".")[0] for module, _, _ in USES.values()} | {"scipy", "sklearn", "pandas"}
     program = f"import sys, wengert.data; print(*sorted({libraries!r} & sys.modules.keys()))"

@@ -66,6 +66,7 @@ def test_batches_come_from_a_loader(workers: int) -> None:
 # --- edges ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9))))
 def test_undirected(pairs: list[tuple[int, int]]) -> None:
     edges = np.array(pairs, np.int64).reshape(-1, 2).T

@@ -209,6 +209,7 @@ def test_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         data.MNIST(tmp_path, train=False, download=True)
 
 
+@pytest.mark.slow
 def test_download_from_a_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pooch itself: a file that is right arrives, one that is not leaves nothing, nor does a server that is away."""
     shelf = tmp_path / "shelf"

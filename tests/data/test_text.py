@@ -127,6 +127,7 @@ def word_piece() -> Any:
     return data.SubwordTokenizer.train(TEXTS, 600, "wordpiece", lower=True)
 
 
+@pytest.mark.slow
 @given(text=st.text(st.characters(exclude_categories=["Cs"])))
 def test_bpe_gives_every_text_back(bpe: Any, text: str) -> None:
     assert bpe.decode(bpe.encode(text, bos=True, eos=True)) == text

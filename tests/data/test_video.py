@@ -73,6 +73,7 @@ def test_frames_at_any_times(exact: Path) -> None:
     assert data.read_frames(exact, []).shape == (0, 3, 16, 24)
 
 
+@pytest.mark.quick(rate=[12])
 @pytest.mark.parametrize(
     ("name", "codec"),
     [("a.mp4", "libx264"), ("a.mkv", "libx264"), ("a.mp4", "mpeg4"), ("a.avi", "mpeg4"), ("a.webm", "libvpx-vp9"),

@@ -62,6 +62,7 @@ def test_values(name):
     np.testing.assert_allclose(call(name, wg.tensor(X)).numpy(), FORMULAS[name][1], rtol=1e-13, atol=1e-16)
 
 
+@pytest.mark.quick(name=list(FORMULAS)[::4])
 @pytest.mark.parametrize("name", FORMULAS)
 def test_every_mode(name):
     p = Point(lambda x: [call(name, x)], [X])
@@ -70,6 +71,7 @@ def test_every_mode(name):
     check_vmap(lambda x: [call(name, x)], [X])
 
 
+@pytest.mark.quick(dtype=["bfloat16"])
 @pytest.mark.parametrize("name", FORMULAS)
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_half_is_rounded_once(name, dtype):

@@ -91,6 +91,7 @@ def test_products(text, meaning, shapes):
         same(ours(text, [wrap(x) for x in xs]), ours(meaning, xs))
 
 
+@pytest.mark.quick(text=[text for text, *_ in PRODUCTS[::4]])
 @pytest.mark.parametrize(("text", "shapes"), [(t, s) for t, _, *s in PRODUCTS], ids=IDS)
 def test_product_derivatives(text, shapes):
     for kind in "fc":

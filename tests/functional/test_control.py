@@ -240,12 +240,14 @@ LOOPS = {
 }  # fmt: skip
 
 
+@pytest.mark.quick(name=["scan", "while"])
 @pytest.mark.parametrize("name", LOOPS)
 def test_derivatives_are_those_of_the_unrolled_loop(name):
     f, unrolled, point = LOOPS[name]
     same(f, unrolled, *point, orders=3 if name in ("scan", "while") else 2)
 
 
+@pytest.mark.quick(name=list(LOOPS)[::4])
 @pytest.mark.parametrize("name", LOOPS)
 def test_every_mode(name):
     f, _, point = LOOPS[name]
@@ -433,6 +435,7 @@ def test_equal_bodies_are_one_graph():
     assert control_bodies._token((1, 2)) != control_bodies._token((True, 2))
 
 
+@pytest.mark.slow
 def test_no_graph_waits_for_the_garbage_collector():
     import gc
 
@@ -676,6 +679,7 @@ def test_integer_and_bool_carries_go_along():
     all_modes(f, 0.5, normal(3))
 
 
+@pytest.mark.quick(n=[10])
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize(("n", "checkpoint"), [(9, True), (10, 4), (3, 5), (1, True), (7, 1)])
 def test_checkpointing_changes_no_number(n, checkpoint, reverse):
@@ -778,6 +782,7 @@ def test_map_loop():
     )
 
 
+@pytest.mark.quick(n=[1, 5])
 @pytest.mark.parametrize("n", [1, 2, 3, 5, 8, 11])
 @pytest.mark.parametrize("reverse", [False, True])
 def test_associative_scan(n, reverse):

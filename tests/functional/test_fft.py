@@ -27,6 +27,7 @@ def same(got, want):
     np.testing.assert_allclose(got._value, want, 1e-12, 1e-12)
 
 
+@pytest.mark.quick(norm=[None, "ortho"])
 @pytest.mark.parametrize("norm", [None, "backward", "forward", "ortho"])
 @pytest.mark.parametrize("name", ONE)
 def test_one_dimension(name, norm):

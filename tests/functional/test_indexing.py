@@ -64,6 +64,7 @@ def test_setitem(index, recorded):
         np.testing.assert_array_equal(x._value, want)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("index", INDICES, ids=str)
 def test_setitem_in_every_mode(index):
     value = RNG.standard_normal(X[index].shape)
@@ -181,6 +182,7 @@ FUNCTIONS = {
 }
 
 
+@pytest.mark.quick(name=list(FUNCTIONS)[::4])
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_functions_in_every_mode(name):
     def f(x, s):
@@ -224,6 +226,7 @@ def test_the_last_of_equal_indices_gets_the_gradient():
     assert y.tolist() == [2, 3] and v.grad.tolist() == [0, 1, 1]
 
 
+@pytest.mark.quick(width=[3])
 @pytest.mark.parametrize("width", [1, 3, 128])
 @pytest.mark.parametrize("often", [False, True])
 @pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "int64", "complex128", "bfloat16"])

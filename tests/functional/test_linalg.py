@@ -52,6 +52,7 @@ def test_cholesky(make, shape):
     close(wg.cholesky_solve(wrap(b), low.mH, upper=True), np.linalg.solve(a, b))
 
 
+@pytest.mark.quick(mode=["reduced"])
 @pytest.mark.parametrize("shape", OBLONG)
 @pytest.mark.parametrize("mode", ["reduced", "complete"])
 def test_qr(make, shape, mode):
@@ -66,6 +67,7 @@ def test_qr(make, shape, mode):
         close(alone.R, r._value)
 
 
+@pytest.mark.quick(full=[True])
 @pytest.mark.parametrize("shape", OBLONG)
 @pytest.mark.parametrize("full", [True, False])
 def test_svd(make, shape, full):

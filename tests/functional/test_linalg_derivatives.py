@@ -130,6 +130,7 @@ def mp_lower(m):
     return mp.matrix([[m[i, j] if j <= i else 0 for j in range(m.cols)] for i in range(m.rows)])
 
 
+@pytest.mark.quick(name=list(PATHS)[::4])
 @pytest.mark.parametrize("name", PATHS)
 def test_three_derivatives_along_a_line(name):
     """All mixes of modes: 2 of order one, 4 of order two, 8 of order three."""
@@ -278,6 +279,7 @@ FUNCTIONS = {
 }
 
 
+@pytest.mark.quick(name=list(FUNCTIONS)[::4])
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_functions_in_every_mode(name):
     f, shapes = FUNCTIONS[name]

@@ -76,6 +76,7 @@ CASES = {
 FLOATING = {name: [i for i, a in enumerate(args) if a.dtype.kind == "f"] for name, (args, _, _) in CASES.items()}
 
 
+@pytest.mark.quick(reduction=["mean"])
 @pytest.mark.filterwarnings("ignore:reduction")
 @pytest.mark.parametrize("reduction", ["none", "mean", "sum"])
 @pytest.mark.parametrize("name", CASES)
@@ -114,6 +115,7 @@ def test_empty_batch(name):
     assert getattr(F, name)(*empty, **kwargs, reduction="none").shape[0] == 0
 
 
+@pytest.mark.quick(dtype=["bfloat16"])
 @pytest.mark.filterwarnings("ignore:reduction")
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
 @pytest.mark.parametrize("name", CASES)

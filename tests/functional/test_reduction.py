@@ -242,6 +242,7 @@ MODES = {
 }
 
 
+@pytest.mark.quick(name=list(MODES)[::4])
 @pytest.mark.parametrize("name", MODES)
 def test_every_mode(name):
     f, x = MODES[name]

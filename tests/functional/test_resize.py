@@ -127,6 +127,7 @@ def sample(image: np.ndarray, x: float, y: float) -> np.ndarray:
     return out
 
 
+@pytest.mark.quick(align=[True])
 @pytest.mark.parametrize("align", [False, True])
 @pytest.mark.parametrize("padding", ["zeros", "border"])
 def test_grid_sample(padding, align):
@@ -148,6 +149,7 @@ def test_reflection():
     assert F.grid_sample(image, points, **options).tolist() == F.grid_sample(image, inner, **options).tolist()
 
 
+@pytest.mark.quick(align=[True])
 @pytest.mark.parametrize("align", [False, True])
 def test_identity_grid(align):
     x = normal(2, 3, 4, 5)
@@ -194,6 +196,7 @@ MODES = {
 }
 
 
+@pytest.mark.quick(name=list(MODES)[::4])
 @pytest.mark.parametrize("name", MODES)
 def test_every_mode(name):
     f = lambda x, g: [MODES[name](x, g) + 0 * g.sum()]

@@ -68,6 +68,7 @@ def products(x: np.ndarray, k: int) -> np.ndarray:
     return out
 
 
+@pytest.mark.quick(modes=["f", "r", "rf"])
 @pytest.mark.parametrize("x", [[2.0, 0.0, 3.0, 5.0], [0.0, 0.0, 3.0, 2.0], [1.0, 2.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]])
 @pytest.mark.parametrize("modes", ["f", "r", "ff", "fr", "rf", "rr", "fff", "rrf"])
 def test_cumprod_derivatives_with_zeros(x, modes):

@@ -94,6 +94,7 @@ def test_value(name):
     np.testing.assert_array_equal(ours(wrap(X.copy()))._value, numpys(X))
 
 
+@pytest.mark.quick(name=list(CASES)[::4])
 @pytest.mark.parametrize("name", CASES)
 def test_every_mode(name):
     ours, _ = CASES[name]

@@ -81,6 +81,7 @@ ACCURACY = {
 }
 
 
+@pytest.mark.quick(name=list(ACCURACY)[::3])
 @pytest.mark.parametrize("name", ACCURACY)
 def test_accuracy(name):
     f, reference, points = ACCURACY[name]
@@ -101,6 +102,7 @@ def newton(x, f, slope):
     return x
 
 
+@pytest.mark.slow
 def test_accuracy_of_inverses():
     p = joined(uniform(0, 1), powers(-300, 0), 1 - powers(-15, -1), [0.5, 0.075, 0.925])
     mp.mp.dps = 50
@@ -121,6 +123,7 @@ def incomplete_points():
                 yield a, x
 
 
+@pytest.mark.slow
 def test_accuracy_of_incomplete_gamma():
     """Small results lose digits in proportion to their logarithm: inputs are known to one part in 2**53 only."""
     mp.mp.dps = 40
@@ -133,6 +136,7 @@ def test_accuracy_of_incomplete_gamma():
                 assert abs(float(got / want - 1)) < RTOL * (1 + 0.01 * abs(math.log(got))), (ai, xi, limits)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("points", [1, pytest.param(6, marks=pytest.mark.slow)])
 def test_accuracy_of_zeta(points):
     for s in joined(1 + powers(-6, 0, points), uniform(1, 30, points), 80.0):
@@ -210,6 +214,7 @@ DERIVATIVES = {
 }  # fmt: skip
 
 
+@pytest.mark.quick(name=list(DERIVATIVES)[::4])
 @pytest.mark.parametrize("name", DERIVATIVES)
 def test_derivatives_in_every_mode(name):
     p = Point(lambda x: [DERIVATIVES[name](x)], [np.array([0.4, 1.3, 2.1])])

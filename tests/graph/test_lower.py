@@ -41,6 +41,7 @@ GRAPHS = {
 }
 
 
+@pytest.mark.quick(dtype=["float64", "bfloat16"])
 @pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "bfloat16"])
 @pytest.mark.parametrize("name", GRAPHS)
 def test_same_as_op_by_op(name, dtype):

@@ -14,7 +14,7 @@ from wengert.testing.golden import formula
 
 GOLDEN = json.loads(Path(__file__).with_name("golden.json").read_text())
 # Among networks of one family the first to tell of a fault; the others take seconds to make.
-QUICK = ("resnet18", "vit_b_16", "resnet18(num_classes=4)")
+QUICK = ("resnet18",)
 
 
 def marks(name: str) -> list[pytest.MarkDecorator]:

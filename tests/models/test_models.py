@@ -35,7 +35,7 @@ CASES: dict[str, Any] = {
 }
 
 
-SLOW = ("AlexNet", "VGG", "ResNet", "plain net", "LeNet of colours")
+SLOW = ("AlexNet", "VGG", "ResNet", "plain net", "LeNet of colours", "ResNet-8", "sounds", "clips")
 
 
 @pytest.mark.parametrize("name", [pytest.param(c, marks=pytest.mark.slow) if c in SLOW else c for c in CASES])
@@ -116,7 +116,8 @@ def trained(net: Any, loss: Any, steps: int, lr: float = 0.01) -> float:
     return value.item()
 
 
-@pytest.mark.parametrize("kind", ["rnn", *(pytest.param(k, marks=pytest.mark.slow) for k in ("lstm", "gru"))])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["rnn", "lstm", "gru"])
 def test_language_model(kind: str) -> None:
     wg.manual_seed(0)
     net = models.RNNLanguageModel(5, 6, 12, kind, num_layers=2)
@@ -154,7 +155,8 @@ def test_transformer_reverses() -> None:
     assert wg.allclose(net(source, target, mask)[:, :3], net(filled, later, mask)[:, :3], atol=1e-5)
 
 
-@pytest.mark.parametrize("crf", [pytest.param(False, marks=pytest.mark.slow), True])
+@pytest.mark.slow
+@pytest.mark.parametrize("crf", [False, True])
 def test_tagger(crf: bool) -> None:
     wg.manual_seed(0)
     net = models.LSTMTagger(6, 3, 8, 8, crf)
@@ -167,6 +169,7 @@ def test_tagger(crf: bool) -> None:
     assert net.loss(words, tags, mask).item() == pytest.approx(net.loss(other, tags + 1 - mask.long(), mask).item())
 
 
+@pytest.mark.quick(kind=["GCN"])
 @pytest.mark.parametrize("kind", ["GCN", "GAT"])
 def test_node_classifiers(kind: str) -> None:
     """Two triangles joined by one edge, of each of which one node has a label."""
@@ -180,6 +183,7 @@ def test_node_classifiers(kind: str) -> None:
     assert len(models.GCN(6, 8, 2, layers=4).state_dict()) == 8
 
 
+@pytest.mark.slow
 def test_autoencoders() -> None:
     wg.manual_seed(0)
     x = (wg.arange(8).unsqueeze(0) % wg.tensor([[2], [3], [4], [8]]) == 0).float()

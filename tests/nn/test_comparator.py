@@ -92,6 +92,7 @@ def test_derivatives() -> None:
     assert gradcheck(lambda a, b: order.loss(a, b, after), (a, b))
 
 
+@pytest.mark.slow
 def test_learns_an_order() -> None:
     wg.manual_seed(1)
     order = nn.Comparator(nn.Linear(2, 8), 8, hidden=16)

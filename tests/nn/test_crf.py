@@ -111,6 +111,7 @@ def test_derivatives() -> None:
     assert gradgradcheck(lambda e: crf(e, tags, mask), (emissions.requires_grad_(),))
 
 
+@pytest.mark.slow
 def test_marginals_can_be_differentiated() -> None:
     crf = layer()
     emissions, _, mask = batch()

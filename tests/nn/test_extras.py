@@ -123,6 +123,7 @@ def test_mixing_refuses() -> None:
 # --- focal loss --------------------------------------------------------------------------------------
 
 
+@pytest.mark.quick(gamma=[2.5])
 @pytest.mark.parametrize("gamma", [0.0, 1.0, 2.0, 2.5])
 def test_focal_losses_are_the_formula(gamma: float) -> None:
     x = wg.randn(6, 4, dtype=wg.float64)

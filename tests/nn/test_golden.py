@@ -32,6 +32,7 @@ def close(seen: wg.Tensor, wanted: Any, dtype: Any, loose: float = 0.0) -> None:
     np.testing.assert_allclose(seen.detach().numpy(), wanted, rtol=rtol, atol=atol)
 
 
+@pytest.mark.quick(dtype=[wg.float64])
 @dtypes
 @pytest.mark.parametrize("case", GOLDEN["layers"], ids=lambda case: case["module"])
 def test_layers(case: dict[str, Any], dtype: Any) -> None:
@@ -58,6 +59,7 @@ def test_layers(case: dict[str, Any], dtype: Any) -> None:
         close(buffer, case["buffers"][name], dtype if buffer.dtype.is_floating_point else wg.int64)
 
 
+@pytest.mark.quick(dtype=[wg.float64])
 @dtypes
 @pytest.mark.filterwarnings("ignore:reduction")  # KLDivLoss says that "mean" is not the divergence, as torch does
 @pytest.mark.parametrize("case", GOLDEN["losses"], ids=lambda case: case["module"])
@@ -77,6 +79,7 @@ def flat(values: Any) -> list[Any]:
     return [y for part in values for y in flat(part)] if isinstance(values, tuple) else [values]
 
 
+@pytest.mark.quick(dtype=[wg.float64])
 @dtypes
 @pytest.mark.parametrize("case", GOLDEN["calls"], ids=lambda case: case["module"])
 def test_calls(case: dict[str, Any], dtype: Any) -> None:

@@ -164,6 +164,7 @@ def layers() -> list[nn.Module]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layer", layers(), ids=lambda layer: type(layer).__name__)
 def test_derivatives(layer: nn.Module) -> None:
     small = wg.tensor([[0, 1, 2, 0], [1, 0, 1, 2]])

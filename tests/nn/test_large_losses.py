@@ -89,6 +89,7 @@ CASES: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.quick(reduction=["mean"])
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 @pytest.mark.parametrize("options", PIECES, ids=["rows", "ratio", "one"])
 @pytest.mark.parametrize("case", CASES, ids=str)
@@ -113,6 +114,7 @@ def test_pieces_are_the_whole(case: dict[str, Any], options: Any, reduction: str
         np.testing.assert_allclose(pieces.detach().numpy(), whole.detach().numpy(), rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_pieces_never_hold_all_logits() -> None:
     """256 rows of 4096 classes are 8 MB of float64 logits; 16 pieces keep half a megabyte of them."""
     x, w = (wg.randn(n, 8, dtype=wg.float64, requires_grad=True) for n in (256, 4096))
@@ -213,6 +215,7 @@ def test_cross_map_norm() -> None:
         nn.CrossMapLRN2d(3)(wg.zeros(1, 2, 3))
 
 
+@pytest.mark.quick(trivial=[False])
 @pytest.mark.parametrize("kind", ["matrix_exp", "cayley", "householder"])
 @pytest.mark.parametrize("shape", [(3, 3), (2, 4), (4, 2)])
 @pytest.mark.parametrize("trivial", [True, False])
@@ -315,6 +318,7 @@ def test_dirac(dims: int) -> None:
         nn.init.dirac_(wg.empty(4, 2, 3), groups=3)
 
 
+@pytest.mark.slow
 def test_sparse() -> None:
     w = nn.init.sparse_(wg.empty(7, 400), 0.3, std=2.0, generator=wg.Generator().manual_seed(1))
     assert set((w == 0).sum(0).tolist()) == {3}

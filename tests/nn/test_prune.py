@@ -127,6 +127,7 @@ def test_training_leaves_zeros_and_the_optimizer_keeps_its_parameter() -> None:
     assert wg.equal(m.weight, m.weight_orig * m.weight_mask)
 
 
+@pytest.mark.slow
 def test_a_compiled_step_of_a_pruned_network() -> None:
     def losses(compiled: bool) -> list[float]:
         wg.manual_seed(1)
@@ -190,6 +191,7 @@ class Unknown(prune.BasePruningMethod):
         return default_mask
 
 
+@pytest.mark.quick(pruned=[True])
 @pytest.mark.parametrize(
     ("call", "error", "words"),
     [

@@ -89,6 +89,7 @@ def test_cells_are_the_steps_of_layers(kind: Any) -> None:
     np.testing.assert_allclose(layer(x)[0].detach().numpy(), wg.stack(outputs).detach().numpy(), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.quick(kind=[nn.GRU])
 @pytest.mark.parametrize("kind", [nn.RNN, nn.LSTM, nn.GRU], ids=lambda kind: kind.__name__)
 @pytest.mark.parametrize("ways", [1, 2])
 def test_packed_sequences_are_the_single_ones(kind: Any, ways: int) -> None:

@@ -21,6 +21,7 @@ def softmax(x: Any) -> Any:
     return e / e.sum()
 
 
+@pytest.mark.quick(kind=["dot"])
 @pytest.mark.parametrize("kind", ["additive", "general", "dot"])
 def test_attention_is_the_formula(kind: str) -> None:
     if kind == "additive":
@@ -146,6 +147,7 @@ def all_sequences(net: Any, row: int, longest: int, penalty: float) -> list[tupl
     return sorted(found, reverse=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("penalty", [0.0, 0.7])
 def test_a_wide_beam_finds_the_best_of_all(penalty: float) -> None:
     net = network()
@@ -157,6 +159,7 @@ def test_a_wide_beam_finds_the_best_of_all(penalty: float) -> None:
             assert [v for _, v in got[row]] == pytest.approx([v for v, _ in want])
 
 
+@pytest.mark.slow
 def test_narrow_beams() -> None:
     for seed in range(4):
         wg.manual_seed(seed)
@@ -196,6 +199,7 @@ def small_gpt() -> Any:
     return gpt
 
 
+@pytest.mark.quick(options=[{"temperature": 0}])
 @pytest.mark.parametrize("options", [{"temperature": 0}, {"temperature": 0.8, "top_k": 4}, {"top_p": 0.9}])
 def test_cache_changes_nothing(options: dict[str, Any]) -> None:
     gpt, prompt = small_gpt(), wg.tensor([[1, 2, 3], [4, 5, 6]])
@@ -208,6 +212,7 @@ def test_cache_changes_nothing(options: dict[str, Any]) -> None:
     assert gpt.training
 
 
+@pytest.mark.slow
 def test_cached_logits_are_the_logits() -> None:
     gpt, tokens = small_gpt(), wg.randint(0, 7, (2, 8))
     cache, parts = nn.KVCache(), []

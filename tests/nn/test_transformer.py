@@ -75,6 +75,7 @@ def test_layers_of_an_encoder_are_copies() -> None:
     assert len({id(p) for p in [*encoder.parameters(), *layer.parameters()]}) == 36
 
 
+@pytest.mark.slow
 def test_transformer_trains() -> None:
     """It learns the mean of its input, which it sees through the encoder only."""
     wg.manual_seed(0)

@@ -11,18 +11,19 @@ from wengert.testing.op_checks import CHECKS
 
 
 @pytest.mark.parametrize("name", sorted(OPS))
-def test_op_has_samples(name):
-    assert list(OPS[name].samples()), f"{name} has no samples"
-
-
-@pytest.mark.parametrize("check", CHECKS)
-@pytest.mark.parametrize("name", sorted(OPS))
-def test_op(name, check):
-    for i, sample in enumerate(OPS[name].samples()):
-        try:
-            CHECKS[check](OPS[name], sample)
-        except Exception as error:
-            raise AssertionError(f"{name}, sample {i} {sample.label!r}, {check}: {error}") from error
+def test_op(name):
+    samples = list(OPS[name].samples())
+    assert samples, f"{name} has no samples"
+    wrong = []
+    for check in CHECKS:
+        for i, sample in enumerate(samples):
+            try:
+                CHECKS[check](OPS[name], sample)
+            except Exception as error:
+                wrong.append(error)
+                error.add_note(f"{name}, sample {i} {sample.label!r}, {check}")
+    if wrong:
+        raise ExceptionGroup(f"{name} fails {len(wrong)} checks", wrong)
 
 
 def test_the_page_of_derivatives_lists_every_op():

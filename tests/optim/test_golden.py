@@ -39,6 +39,7 @@ def close(params: list[Any], wanted: list[Any], dtype: str) -> None:
         np.testing.assert_allclose(seen, np.array(value), rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
 
 
+@pytest.mark.quick(dtype=["float64"])
 @pytest.mark.parametrize(("dtype", "case"), CASES)
 def test_ten_steps(dtype: str, case: dict[str, Any]) -> None:
     params = parameters(dtype)
@@ -57,6 +58,7 @@ def test_ten_steps(dtype: str, case: dict[str, Any]) -> None:
         close(list(seen.values()), [kept[name] for name in seen], dtype)
 
 
+@pytest.mark.quick(dtype=["float64"])
 @pytest.mark.parametrize(("dtype", "case"), CASES)
 def test_steps_that_are_recorded_are_the_same(dtype: str, case: dict[str, Any]) -> None:
     """While something looks on, the same formulas run on tensors instead of arrays."""
@@ -68,6 +70,7 @@ def test_steps_that_are_recorded_are_the_same(dtype: str, case: dict[str, Any]) 
     assert len(recording.nodes) > 20
 
 
+@pytest.mark.quick(dtype=["float64"])
 @pytest.mark.parametrize(("dtype", "case"), CASES)
 def test_going_on_from_torchs_state(dtype: str, case: dict[str, Any]) -> None:
     """A state that torch saved is loaded, and the next steps are those of an optimizer that never stopped."""
@@ -107,6 +110,7 @@ def test_schedules(case: dict[str, Any]) -> None:
     assert [group["momentum"] for group in optimizer.param_groups] == pytest.approx(case["momenta"], rel=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "case",
     [

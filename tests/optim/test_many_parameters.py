@@ -8,6 +8,7 @@ import pytest
 import wengert as wg
 
 
+@pytest.mark.quick(compiled=[False])
 @pytest.mark.parametrize("compiled", [False, True])
 def test_adam_over_a_hundred_parameters(compiled: bool) -> None:
     wg.manual_seed(0)

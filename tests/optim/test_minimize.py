@@ -21,6 +21,7 @@ GRADIENT = ["CG", "BFGS", "L-BFGS-B", "TNC", "SLSQP"]
 SECOND = ["Newton-CG", "trust-ncg", "trust-krylov", "trust-constr", "dogleg", "trust-exact"]
 
 
+@pytest.mark.quick(method=["Nelder-Mead", GRADIENT[0], SECOND[0]])
 @pytest.mark.parametrize("method", ["Nelder-Mead", "Powell", *GRADIENT, *SECOND])
 def test_methods(method: str) -> None:
     # dogleg needs a Hessian that is positive definite everywhere.

@@ -21,6 +21,7 @@ def parameter(*values: float) -> nn.Parameter:
     return nn.Parameter(wg.tensor(values or (1.0, 2.0)))
 
 
+@pytest.mark.slow
 @METHODS
 def test_all_methods_find_the_bottom_of_a_bowl(method: Any) -> None:
     p = parameter(3.0, -2.0)
@@ -371,6 +372,7 @@ def test_rate_may_be_a_tensor(method: Any) -> None:
         method([p], lr=-0.1)
 
 
+@pytest.mark.quick(recorded=[False])
 @pytest.mark.parametrize(
     "method", [m for m in EVERY if m not in (optim.LBFGS, optim.Muon, optim.Adafactor, optim.SparseAdam, optim.LAMB)]
 )

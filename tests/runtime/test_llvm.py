@@ -205,6 +205,7 @@ def test_several_threads_compile_at_once():
     assert sorted(results) == list(range(6))
 
 
+@pytest.mark.slow
 def test_libraries_alive_at_exit_are_no_trouble():
     program = (
         "from wengert.codegen.target import host\nfrom wengert.runtime import llvm\n"

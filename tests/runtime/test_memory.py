@@ -83,6 +83,7 @@ def test_layouts_tell_apart_what_lies_otherwise() -> None:
             assert held is None or held.shape != layout.held(x).shape or not held.flags.c_contiguous
 
 
+@pytest.mark.slow
 def test_many_orders_of_one_formula() -> None:
     x = np.random.default_rng(0).standard_normal((24, 24, 24, 24))
     wanted = F.gelu(wg.tensor(x)).numpy()

@@ -115,6 +115,7 @@ def test_attributes_of_every_kind_come_back():
     assert blueprint.encode(made._replace(constants=(np.zeros(blueprint.LARGEST + 1, np.uint8),))) is None
 
 
+@pytest.mark.quick(damage=["truncated", "text"])
 @pytest.mark.parametrize("damage", ["truncated", "empty", "flipped", "text", "another's", "no program"])
 def test_a_damaged_file_is_made_again(kept, scheduled, damage):
     def f(x):
@@ -139,6 +140,7 @@ def test_a_damaged_file_is_made_again(kept, scheduled, damage):
     assert len(scheduled) == 2 and path.read_bytes() == good
 
 
+@pytest.mark.slow
 def test_another_process_finds_it_and_imports_no_compiler(kept):
     text = """if True:
         import sys

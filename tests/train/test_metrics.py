@@ -32,6 +32,7 @@ def classes() -> tuple[Any, Any]:
     return output, target
 
 
+@pytest.mark.quick(cuts=CUTS[:1])
 @pytest.mark.parametrize("cuts", CUTS)
 def test_of_classes(classes: tuple[Any, Any], cuts: list[int]) -> None:
     output, target = classes

@@ -172,6 +172,7 @@ def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 # --- histories ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_history(tmp_path: Path) -> None:
     history = trainer().fit(loader(), loader(), epochs=3)
     assert history["epoch"] == [1, 2, 3]
@@ -196,6 +197,7 @@ def test_history(tmp_path: Path) -> None:
 # --- the search for a rate -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_search_finds_where_the_loss_falls_and_leaves_no_trace(tmp_path: Path) -> None:
     wg.manual_seed(0)
     x = wg.randn(256, 10)

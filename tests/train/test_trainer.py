@@ -98,6 +98,7 @@ def test_is_the_plain_loop() -> None:
     assert ours.training
 
 
+@pytest.mark.quick(accumulate=[3])
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 @pytest.mark.parametrize("accumulate", [2, 3, 7, 50])
 def test_accumulating_equals_the_large_batch(reduction: str, accumulate: int) -> None:
@@ -175,6 +176,7 @@ def test_bfloat16_with_buffers_and_statistics() -> None:
     np.testing.assert_allclose(outputs[1], outputs[0], atol=0.02)
 
 
+@pytest.mark.slow
 def test_bfloat16_learns_as_float32_does() -> None:
     losses = {}
     for precision in (None, "bfloat16"):
@@ -210,6 +212,7 @@ def test_ema_is_what_is_validated_and_kept(tmp_path: Path) -> None:
     assert runner.evaluate(DataLoader(points(20, 1), 20))["loss"] == pytest.approx(loss, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_inputs_of_all_kinds() -> None:
     class Two(nn.Module):
         def __init__(self) -> None:
@@ -459,6 +462,7 @@ SCHEDULES: list[Any] = [
 ]
 
 
+@pytest.mark.quick(schedule=SCHEDULES[:1])
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_every_kind_of_schedule_is_resumed(schedule: Any, tmp_path: Path) -> None:
     def make() -> Trainer:
@@ -480,6 +484,7 @@ def test_every_kind_of_schedule_is_resumed(schedule: Any, tmp_path: Path) -> Non
     assert_equal(weights(second.model), weights(whole.model))
 
 
+@pytest.mark.quick(name=["Adafactor"])
 @pytest.mark.parametrize("name", ["Adam", "Adagrad", "RMSprop", "NAdam", "Adafactor", "Lion", "ASGD", "Rprop"])
 def test_every_kind_of_optimizer_is_resumed(name: str, tmp_path: Path) -> None:
     def make() -> Trainer:
@@ -595,6 +600,7 @@ def test_bad_calls() -> None:
             call()
 
 
+@pytest.mark.slow
 def test_importing_it_loads_no_optional_library() -> None:
     optional = {"tqdm", "tensorboardX", "matplotlib", "llvmlite"}
     program = f"import sys, wengert.train; print(*sorted({optional} & sys.modules.keys()))"
