@@ -272,7 +272,7 @@ def __getattr__(name: str) -> Any:
         from . import autograd_functional
 
         return autograd_functional
-    if name in ("gradcheck", "gradgradcheck"):
+    if name in ("gradcheck", "gradgradcheck"):  # PyTorch's place for them
         from . import testing
 
         return getattr(testing, name)

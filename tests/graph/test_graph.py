@@ -43,6 +43,17 @@ def test_recording_keeps_nodes_without_gradient_and_knows_users():
     assert not z.requires_grad
 
 
+def test_users_without_a_recording():
+    x = wg.tensor([1.0, 2.0], requires_grad=True)
+    y = x * x
+    z, w = y.exp(), y + 1
+    assert y.node.users == [z.node, w.node]
+    assert x.node.users == [y.node]
+    assert z.node.users == []
+    del w
+    assert y.node.users == [z.node]
+
+
 def test_recorded_program_becomes_a_graph():
     with wg.record() as r:
         x = wg.tensor([1.0, 2.0])

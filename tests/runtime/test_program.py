@@ -226,7 +226,8 @@ def test_the_name_covers_processor_and_source(monkeypatch):
 def test_source_that_was_edited_since_the_start_is_not_named(monkeypatch):
     assert name(wg.exp, wg.ones(3))
     fingerprint._source.cache_clear()
-    newest = max(path.stat().st_mtime for path in fingerprint._SOURCE.glob("*/*.py"))
+    folders = [fingerprint._SOURCE / name for name in fingerprint._FOLDERS]
+    newest = max(path.stat().st_mtime for folder in folders for path in folder.glob("*.py"))
     monkeypatch.setattr(fingerprint, "LOADED", newest - 1)
     assert name(wg.exp, wg.ones(3)) is None and LOADED > 0
 

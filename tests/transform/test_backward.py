@@ -216,6 +216,12 @@ def test_anomaly_names_op_and_line():
         with pytest.raises(wg.errors.AnomalyError, match=r"log: made the first NaN"):
             (x - 1).log()
     (x - 1).log()
+    assert wg.detect_anomaly is wg.autograd.detect_anomaly
+
+
+def test_pytorchs_places_of_gradcheck():
+    x = wg.tensor([0.3, 2.0], dtype=wg.float64, requires_grad=True)
+    assert wg.autograd.gradcheck(wg.sin, (x,)) and wg.autograd.gradgradcheck(wg.sin, (x,))
 
 
 def test_threads_have_their_own_grad_mode():

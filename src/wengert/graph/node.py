@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 import weakref
@@ -145,8 +146,17 @@ class Node:
 
     @property
     def users(self) -> list[Node]:
-        """The nodes that read this one, as far as a live recording or graph knows them."""
-        found = {n.seq: n for r in tuple(_registries) for n in r.nodes if n.inputs and self in n.inputs}
+        """The live nodes that read this one: those of recordings and graphs that hold it, else all there are.
+
+        Nodes do not refer to their users, who would never be freed; without a recording Python's garbage collector is
+        asked, which looks through all objects. Users whose inputs a backward pass has freed are none any more.
+        """
+        held = [n for r in tuple(_registries) for n in r.nodes]
+        found = {n.seq: n for n in held if n.inputs and self in n.inputs}
+        if not found and self not in held:
+            inputs = [x for x in gc.get_referrers(self) if type(x) is tuple]
+            readers = [n for n in gc.get_referrers(*inputs) if isinstance(n, Node)]
+            found = {n.seq: n for n in readers if n.inputs and self in n.inputs}
         return [found[k] for k in sorted(found)]
 
     def local_derivatives(self) -> list[Any]:
