@@ -58,8 +58,8 @@ def rand(
 
     >>> import wengert as wg
     >>> x = wg.rand(1000)
-    >>> bool(((x >= 0) & (x < 1)).all())
-    True
+    >>> ((x >= 0) & (x < 1)).all()
+    tensor(True)
     """
     _check_device("rand", device)
     out = _draw("random_uniform", as_size("rand", size), _floating("rand", dtype), generator)

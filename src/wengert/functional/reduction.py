@@ -139,7 +139,7 @@ def nanmean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = 
     """Mean over ``dim`` of what is not NaN.
 
     >>> import wengert as wg
-    >>> wg.nanmean(wg.tensor([1.0, float("nan"), 3.0]))
+    >>> wg.nanmean(wg.tensor([1.0, wg.nan, 3.0]))
     tensor(2.)
     """
     input = operand("nanmean", input)
