@@ -52,8 +52,8 @@ def cos_rest(z: Any) -> Any:
 LOG_RANGE = (mp.sqrt(0.5) - 1 - mp.mpf("1e-4"), mp.sqrt(2) - 1 + mp.mpf("1e-4"))
 QUARTER = (mp.pi / 4 * mp.mpf("1.001")) ** 2
 FITS: dict[str, Fit] = {}
-for _name, _digits, _degrees in (("f32", 24, (4, 7, 2, 2, 4, 8, 3, 4)), ("f64", 53, (9, 19, 5, 5, 11, 19, 6, 10))):
-    _exp, _log, _sin, _cos, _asin, _atan, _sinh, _tanh = _degrees
+for _name, _digits, _degrees in (("f32", 24, (4, 7, 2, 2, 4, 8, 3)), ("f64", 53, (9, 19, 5, 5, 11, 19, 6))):
+    _exp, _log, _sin, _cos, _asin, _atan, _sinh = _degrees
     FITS |= {
         f"exp_{_name}": Fit(exp_rest, lambda r: r**2 / mp.exp(r), -half_ln2, half_ln2, _exp, _digits),
         f"log_{_name}": Fit(log_rest, lambda f: f**3 / mp.log1p(f), *LOG_RANGE, _log, _digits),
@@ -61,7 +61,6 @@ for _name, _digits, _degrees in (("f32", 24, (4, 7, 2, 2, 4, 8, 3, 4)), ("f64", 
         f"cos_{_name}": Fit(cos_rest, lambda z: z**2, mp.mpf("1e-12"), QUARTER, _cos, _digits),
         f"asin_{_name}": odd_fit(mp.asin, mp.mpf("0.2501"), _asin, _digits),
         f"atan_{_name}": odd_fit(mp.atan, mp.mpf(1), _atan, _digits),
-        f"tanh_{_name}": odd_fit(mp.tanh, mp.mpf("0.6") ** 2, _tanh, _digits),
         f"sinh_{_name}": odd_fit(mp.sinh, mp.mpf(1), _sinh, _digits),
     }
 FITS["exp_pow_f32"] = FITS["exp_f32"]._replace(degree=5, digits=53)
@@ -74,10 +73,10 @@ FITS["log_pow_f64"] = Fit(
 
 def fraction_rest(z: Any) -> Any:
     r = mp.sqrt(z)
-    return (r / mp.tanh(r / 2) - 2) / z
+    return (r / mp.tanh(r) - 1) / z
 
 
-FITS["even_f32"] = Fit(fraction_rest, lambda z: z * mp.sqrt(z) / 2, mp.mpf("1e-12"), half_ln2**2, 1, 24)
+FITS["even_f32"] = Fit(fraction_rest, lambda z: 2 * z * mp.sqrt(z), mp.mpf("1e-12"), (half_ln2 / 2) ** 2, 1, 24)
 
 
 def tail(f: Callable[[Any], Any], k: Any) -> Callable[[Any], Any]:

@@ -15,6 +15,7 @@ from .micro import multiply_add
 from .target import Target
 
 TERMS = 4  # of a sum of a chain, at least
+SUMS = 8  # that go on at once, at least: two instructions begin in a cycle, and a result is there after four
 LARGEST = 4096  # elements of a matrix
 
 
@@ -49,7 +50,7 @@ def column_product(spec: Column, target: Target) -> Recipe:
         return Recipe((pack, step._replace(operands=("packed", "x", "c"))), {"packed": (kind, k * width)})
     b = kernel_builder(_name("column", spec, target), {x: pointer(kind) for x in ("a", "x", "c")})
     vectors = -(-m // lanes)
-    group = min(vectors, target.vector_registers // 8)
+    group = -(-vectors // -(-vectors // SUMS))
     with b.when(b.lo < b.hi):
         for first in range(0, vectors, group):
             starts = [v * lanes for v in range(first, min(first + group, vectors))]
@@ -80,7 +81,7 @@ def _pack(spec: Column, target: Target, width: int, lanes: int) -> Kernel:
 def _strip(spec: Column, target: Target, memory: tuple[Value, Value, Value], starts: list[int], lanes: int) -> None:
     """The results from some places on, a vector each."""
     (a, x, c), b = memory, memory[0].b
-    chains = max(min(target.vector_registers // 2 // len(starts), spec.k // TERMS), 1)
+    chains = max(min(-(-SUMS // len(starts)), spec.k // TERMS), 1)
     vector = Type(spec.kind, lanes)
     sums: list[list[Var]] = [[b.var(0, vector) for _ in starts] for _ in range(chains)]
     masks = [None if s + lanes <= spec.m else b.iota(lanes) < b.splat(b.const(spec.m - s, Type("i64")), lanes)
@@ -94,7 +95,7 @@ def _strip(spec: Column, target: Target, memory: tuple[Value, Value, Value], sta
             )
 
     whole = spec.k // chains * chains
-    with b.loop(0, whole, chains) as k:
+    with b.loop(0, whole, chains, unroll=2) as k:
         for chain in range(chains):
             term(k + chain, chain)
     for k in range(whole, spec.k):

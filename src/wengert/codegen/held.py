@@ -1,9 +1,12 @@
 """Bodies of loops that are small enough for registers: which they are, and how values get in and out.
 
-Such a body is one piece of straight code. Its kernels stand in line, their loops unrolled, and the buffers between them
-are arrays of the function's own, which LLVM turns into registers: no call, no store, no load lies between an element's
-computation and its use. For that an array is only touched by whole vectors or by single elements. So it is *padded*:
-as long as whole vectors, and kernels write and read beyond its last element instead of masking.
+Its kernels stand in line, their loops unrolled, and the buffers between them are arrays of the function's own, which
+LLVM turns into registers: no call, no store, no load lies between an element's computation and its use. For that an
+array is only touched by whole vectors or by single elements. So it is *padded*: as long as whole vectors, and kernels
+write and read beyond its last element instead of masking.
+
+Products alone read from memory. Their loops stay, so that their sums go on at once, as they are written (in straight
+code LLVM puts one after the other), and a load spreads an element over a vector at no cost.
 
 A carry of a scan may be larger, a sum over the steps of products of columns with rows: it stays in memory, and what
 adds to it is called, on copies of the arrays that it reads. That runs beside the chain of the other operations.
@@ -23,9 +26,8 @@ from ..schedule.kinds import KIND, cost, role
 from .column import LARGEST
 from .kernel import Kernel
 from .loop import BITS, FULLY, Builder, Function, Region, Type, Value
-from .nest_parts import named
+from .nest_parts import PAD, named
 
-PAD = 16  # elements that arrays are a multiple of: of any kind, the most lanes that a vector has here
 WIDEST = 128  # elements of a value in registers
 LARGEST_SUM = 1024  # elements of a value in memory
 MOST = 6000  # instructions of a body, roughly
@@ -163,7 +165,7 @@ class Arrays:
 
 
 def in_line(kernel: Kernel) -> Function | None:
-    """A kernel's function with its loops unrolled, to stand in line; None if it is too long for that."""
+    """A kernel's function to stand in line, its loops unrolled unless they say how far; None if it is too long."""
     f = kernel.function
     if f.name not in _unrolled:
         short = _length(f.body, kernel.tiles) <= LINE
@@ -175,7 +177,7 @@ _unrolled: dict[str, Function | None] = {}
 
 
 def _length(body: Sequence[Value], tiles: int) -> float:
-    """About how many instructions a body is, unrolled; endless where bounds are not known."""
+    """About how many instructions a body is, so unrolled; endless where bounds are not known."""
     total = 0.0
     for v in body:
         total += 1
@@ -184,6 +186,7 @@ def _length(body: Sequence[Value], tiles: int) -> float:
             trips = float(tiles)
             if None not in (start.constant, stop.constant, step.constant):
                 trips = max(-(-(stop.constant - start.constant) // step.constant), 0)
+                trips = trips if v.attr.unroll <= 1 else min(trips, v.attr.unroll)
             total += trips * _length(v.attr.bodies[0], tiles)
         elif v.op == "while":
             return math.inf
@@ -198,6 +201,7 @@ def _without_loops(body: Sequence[Value]) -> list[Value]:
         if v.op in ("loop", "if"):
             region: Region = v.attr
             bodies = tuple([_without_loops(x) for x in region.bodies])
-            v = Value(v.b, v.op, v.args, v.type, region._replace(bodies=bodies, unroll=FULLY))
+            unroll = region.unroll if region.unroll > 1 else FULLY
+            v = Value(v.b, v.op, v.args, v.type, region._replace(bodies=bodies, unroll=unroll))
         out.append(v)
     return out

@@ -35,8 +35,8 @@ class Format(NamedTuple):
     exp: tuple[float, ...]  # (e**r - 1 - r) / r**2
     log: tuple[float, ...]  # (log(1 + f) - f + f**2 / 2) / f**3
     sinh: tuple[float, ...]  # (sinh(x) / x - 1) / x**2 of x**2
-    tanh: tuple[float, ...]  # (tanh(x) / x - 1) / x**2 of x**2
-    odd: tuple[float, ...]  # r / tanh(r / 2) is (2 + even z) / (1 + odd z) for z = r**2
+    tanh: tuple[tuple[float, ...], tuple[float, ...]]  # (1 - tanh(x) / x) / z for z = x**2, as a fraction
+    odd: tuple[float, ...]  # r / tanh(r) is (1 + even z) / (1 + odd z) for z = r**2
     even: tuple[float, ...]
 
 
@@ -50,8 +50,8 @@ F32 = Format(
     (0.0013814467, 0.008368781, 0.041668393, 0.1666652, 0.49999994),
     (-0.07635652, 0.12763324, -0.13160583, 0.14201553, -0.16623299, 0.20001233, -0.25000823, 0.3333333),
     (2.8169513e-06, 0.0001983616, 0.00833335, 0.16666667),
-    (-0.0058951573, 0.020795971, -0.05378383, 0.13331924, -0.333333),
-    (), (-0.0027659705, 0.16666618),
+    ((14 / 15, 21.0), (1.0, 28.0, 63.0)),  # Lambert's continued fraction
+    (), (-0.022127764, 0.33333236),
 )  # fmt: skip
 F64 = Format(
     "i64", 52, 1023, 1.5 * 2**52,
@@ -69,11 +69,10 @@ F64 = Format(
      0.1428571429388496, -0.1666666666691489, 0.19999999999945803, -0.24999999999998918, 0.33333333333333454),
     (7.758748816870638e-13, 1.6057259768331725e-10, 2.505212313672566e-08, 2.755731915707188e-06,
      0.00019841269841431873, 0.008333333333333148, 0.16666666666666669),
-    (-1.7178694515270368e-05, 7.931388951750386e-05, -0.00023039675762064578, 0.0005871883785144866,
-     -0.001455215354160417, 0.0035920373773741907, -0.008863226777182761, 0.021869488002538996,
-     -0.0539682539492945, 0.1333333333329966, -0.33333333333333126),
-    (1.26177193074810590878e-4, 3.02994407707441961300e-2),
-    (3.00198505138664455042e-6, 2.52448340349684104192e-3, 2.27265548208155028766e-1),
+    ((0.964399179425052238628, 99.2877231001918586564, 1614.68768441708447952),  # Moshier's, of [0, 0.625]
+     (1.0, 112.811678491632931402, 2235.48839060100448583, 4844.06305325125486048)),
+    (0.0020188350891969693, 0.12119776308297678),
+    (9.606352164437263e-05, 0.02019586722797473, 0.45453109641631007),
 )  # fmt: skip
 FORMATS = {"f32": F32, "f64": F64}
 _ROUND_BITS = {"i32": 0x4B400000, "i64": 0x4338000000000000}  # the bits of round_number
@@ -232,31 +231,34 @@ def sigmoid(x: Value) -> Value:
 
 
 def _fraction(x: Value) -> tuple[Value, Value, Value]:
-    """e ** x as 2**n p / q: ``p``, ``q`` and ``n``, where abs(x) is at most 50; p + q is about 4.
+    """e ** 2x as 2**n p / q: ``p``, ``q`` and ``n``, where abs(x) is at most 25; p + q is about 2.
 
     For what divides anyway: its chain of operations is short. What a step of the reduction leaves out, the last places
     of ``r``, counts in the odd part alone. Source: Moshier, "Methods and Programs for Mathematical Functions", 1989.
     """
     b, f = x.b, FORMATS[x.type.kind]
-    m, n = multiple(x, f.log2e[0])
-    r = b.fma(m, -f.ln2[0], x)
+    m, n = multiple(x, 2.0 * f.log2e[0])
+    r = b.fma(m, -0.5 * f.ln2[0], x)
     z = r * r
-    rest = b.fma(m, -f.ln2[1], r)
+    rest = b.fma(m, -0.5 * f.ln2[1], r)
     odd = b.fma(r * z, polynomial(z, f.odd), rest) if f.odd else rest
-    even = b.fma(z * z, polynomial(z, f.even[:-1]), b.fma(z, f.even[-1], 2.0))
+    even = b.fma(z * z, polynomial(z, f.even[:-1]), b.fma(z, f.even[-1], 1.0))
     return even + odd, even - odd, n
 
 
 @widened
 def tanh(x: Value) -> Value:
-    """Hyperbolic tangent; below 2 units."""
+    """Hyperbolic tangent; below 2 units.
+
+    x - x z P(z) / Q(z) with z = x**2 where x is small, 1 - 2 / (e ** 2x + 1) elsewhere: one division for both.
+    """
     b, a, f = x.b, absolute(x), FORMATS[x.type.kind]
     z = x * x
-    near = b.fma(x * z, polynomial(z, f.tanh), x)
-    p, q, n = _fraction(a + a)
-    far = 1.0 - (q + q) / b.fma(power_of_two(n), p, q)
-    out = b.select(a < 0.6, near, b.select(a > 0.375 * (f.digits + 2), 1.0, far))  # where n is large, far is wrong
-    return copysign(out, x)
+    p, q, n = _fraction(at_most(0.375 * (f.digits + 2), a))  # where n is large, the last places are lost in 1
+    near = a < 0.6
+    over = b.select(near, a * z * polynomial(z, f.tanh[0]), q + q)
+    under = b.select(near, polynomial(z, f.tanh[1]), b.fma(power_of_two(n), p, q))
+    return copysign(b.select(near, a, 1.0) - over / under, x)
 
 
 def _half_exp(a: Value) -> Value:

@@ -51,7 +51,7 @@ def signature(
     """What a group's kernel depends on, and the nodes it speaks of in that order: equal ones have equal kernels."""
     number: dict[int, int] = {}
     nodes: list[Node] = []
-    parts: list[Any] = [group.kind, group.size, group.cols, group.shape, group.axes]
+    parts: list[Any] = [group.kind, group.size, group.cols, group.shape, group.axes, bool(padded)]
 
     def visit(n: Node, expand: bool) -> None:
         """Number a node behind everything that it is computed from."""

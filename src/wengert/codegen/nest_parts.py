@@ -20,6 +20,8 @@ from .lower import module_text
 from .target import Target
 
 UNROLL = 4  # vectors of a reduction under way at once
+PAD = 16  # elements that arrays of bodies that are held are a multiple of: of any kind, the most that one load takes
+PAIR = 2  # vectors that are taken as one there: they share constants, and their chains go on side by side
 
 
 class Written(NamedTuple):
@@ -57,6 +59,9 @@ class Nest:
         kinds = {KIND[n.aval.dtype] for n in (*group.nodes, *[x for n in group.nodes for x in n.inputs])}
         widest = 64 if kinds & {"f64"} or kinds <= {"i64", "u64"} else 32
         self.wide = target.vector_bytes * 8 // widest
+        self.in_registers = bool(padded)  # the kernel is part of a body that is held
+        if self.in_registers:
+            self.wide = max(self.wide, min(PAIR * self.wide, PAD))
 
     def emit(self) -> None:
         """Write the loops."""

@@ -18,6 +18,7 @@ TILE = 16384  # elements of a tile: enough work for a call, and small enough to 
 TILES = 64  # tiles that are enough to share out
 HELD = 8  # vectors of a row that is kept in registers from pass to pass
 HELD_OPS = 400  # ops on them together
+ACROSS = 1024  # elements that are gone through down columns of vectors: what is the same in all rows stays in registers
 
 
 class Rows(Nest):
@@ -32,12 +33,15 @@ class Rows(Nest):
         rows = [i for i in blocks if runs[i][-1] < first_col] if cols > 1 else []
         inner = [i for i in blocks if i not in rows]
         self.times = self._times()
+        self.across = self.in_registers and cols <= 1 and len(inner) == 2 and self.group.size <= ACROSS
         self.full = full(sizes)
         self.extra.add(self.full)
         if cols > 1 or not inner:
             self._row_tiles(rows, inner)
         elif len(inner) == 1:
             self._chunks(inner[0])
+        elif self.across:
+            self._row_tiles([], inner)
         else:
             outer = self._outermost(inner[:-1])
             self._row_tiles(inner[:outer], inner[outer:])
@@ -201,6 +205,8 @@ class Rows(Nest):
 
         if self.slots:
             self._over_slots(block, body)
+        elif self.across:
+            self.vectors(block, 0, count, lambda slot, mask: self.nested(inner[:-1], lambda: body(slot, mask)))
         else:
             self.nested(inner[:-1], lambda: self.vectors(block, start, count if stop is None else stop, body, unroll))
         for n in reduces:
