@@ -14,6 +14,7 @@ from wengert.graph.aval import Aval
 from wengert.graph.graph import Graph
 from wengert.graph.node import NO_ATTRS, Node
 from wengert.optimize.rewrite import Rewriter
+from wengert.runtime.scheduling import Schedule
 
 KINDS = {"f32": np.float32, "f64": np.float64, "i64": np.int64, "i1": np.bool_, "u8": np.uint8, "f16": np.float16}
 
@@ -149,3 +150,20 @@ def test_while_loops_of_small_bodies(n):
     for g in (f, wg.func.grad(f, (0, 1))):
         for found, right in zip(wg.tree.leaves(wg.compile(g)(w, x)), wg.tree.leaves(g(w, x)), strict=True):
             np.testing.assert_allclose(found.numpy(), right.numpy(), rtol=1e-11, atol=1e-13)
+
+
+def test_equal_loops_have_equal_names():
+    """Whatever addresses the compiler's own objects happen to have: names are keys of the cache."""
+    matrix = wg.randn(16, 16, dtype=wg.float64)
+
+    def run(x):
+        def step(c, _):
+            for _ in range(5):  # each packs the matrix
+                c = wg.tanh(matrix @ c)
+            return c, None
+
+        return wg.scan(step, x, length=10)[0]
+
+    graph = wg.trace(run, wg.randn(16, 1, dtype=wg.float64))
+    keep = [Schedule(graph) for _ in range(6)]
+    assert len({tuple([x.kernel.function.name for x in s.launches]) for s in keep}) == 1

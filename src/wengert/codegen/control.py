@@ -157,7 +157,7 @@ class Writer:
         before, uses, lasting = _split(block, given, {x.seq for x in invariant})
         if self.held:
             kinds = {k: _kind_and_count(x) for k, x in block.made(given).items()}
-            apart = {k for k, (_, n) in kinds.items() if k in lasting or n > WIDEST}
+            apart = [k for k, (_, n) in kinds.items() if k in lasting or n > WIDEST]  # in order: names tell content
             offsets = {k: self.reserve(_padded_bytes(*kinds[k])) for k in apart}
             arrays = {k: self.made.make(*kinds[k]) for k in kinds if k not in apart}
             return Body(block.graph, before, uses, offsets, arrays)
