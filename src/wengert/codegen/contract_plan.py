@@ -174,7 +174,7 @@ def _plan(q: Problem, target: Target, mapped_a: bool, mapped_b: bool) -> Plan:
     # bfloat16 is widened while it is packed: on Emerald Rapids vdpbf16ps gave 107 GFLOP/s, FMA in float32 213.
     converted = q.product.kind != q.product.sum_kind
     mapped = {"a": mapped_a or converted, "b": mapped_b or converted}
-    x_packed, y_packed = _packs(q, block, size, mapped)
+    x_packed, y_packed = _packs(q, block, size, mapped, target.l2)
     turn = q.c[2] != 1 and q.c[1] == 1
     batch = math.prod(q.batch)
     chunk = _chunk(q, batch)
@@ -246,7 +246,7 @@ def _pack_cycles(side: Side, k: int, how: str) -> float:
     return cycles + (_AWAY if how == "temp" else 0.0) if how else 0.0
 
 
-def _packs(q: Problem, block: Block, size: int, mapped: dict[str, bool]) -> tuple[bool, bool]:
+def _packs(q: Problem, block: Block, size: int, mapped: dict[str, bool], l2: int) -> tuple[bool, bool]:
     """Whether to pack x and y: needed if vectors cannot be loaded, else if the operand is read often from far apart."""
     y_uses, x_uses = q.i / block.rows, q.j / block.width
     far_x, far_y = q.x.k * size, q.y.k * size
@@ -254,7 +254,8 @@ def _packs(q: Problem, block: Block, size: int, mapped: dict[str, bool]) -> tupl
     often_y = 48 if far_y % _CONFLICT or q.k <= 256 else 24
     x = (mapped[q.x.operand] and x_uses > 2) or (far_x >= 2 * _FAR and x_uses > often_x and q.k > 32)
     y = (mapped[q.y.operand] and y_uses > 2) or (far_y >= _FAR and y_uses > often_y and q.k > 32)
-    y = y or q.y.w != 1
+    # Each step of k is on another page, and what comes from memory is read again by each of a few sweeps.
+    y = y or q.y.w != 1 or (far_y >= _PAGE and 1 < y_uses <= 8 and q.j * q.k * size > l2)
     return x, y
 
 
