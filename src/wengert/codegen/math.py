@@ -230,6 +230,35 @@ def sigmoid(x: Value) -> Value:
     return b.fma(out * lost, out - 1.0, out)  # below 0, 1 - out is 1 / d
 
 
+def gated(x: Value, r: Value, n: Value) -> Value:
+    """x / (1 + exp(-t)) for a t with the sign of x, given exp(-abs(t)) as 2**n exp(r); below 2 units.
+
+    Where values end in ``low`` they are what rounding took from the value of that name.
+    """
+    b, f = x.b, FORMATS[x.type.kind]
+    growth = expm1_near(r)
+    s = growth + 1.0
+    s_low = (1.0 - s) + growth
+    z = b.ldexp(s, n)
+    d = z + 1.0
+    d_low = (1.0 - d) + z
+    below, y = x < 0.0, at_least(f.exp_range[0] - 10.0, x)  # no product of it overflows
+    top = b.select(below, y * s, x)
+    top_low = b.select(below, b.fma(x, 0.0, b.fma(y, s_low, b.fma(y, s, -top))), 0.0)  # NaN at -inf
+    inverse = 1.0 / d
+    out = top * inverse
+    lost = b.fma(-out, d_low, b.fma(-out, d, top) + top_low)
+    out = b.ldexp(b.fma(lost, inverse, out), b.select(below, n, 0.0))
+    return b.select(x > 0.75 * (f.digits + 2), x, out)  # infinity stays
+
+
+@widened
+def silu(x: Value) -> Value:
+    """x / (1 + exp(-x)); NaN at -inf, as the product with sigmoid is."""
+    r, n, _ = _reduce(at_least(FORMATS[x.type.kind].exp_range[0] - 10.0, -absolute(x)))
+    return gated(x, r, n)
+
+
 def _fraction(x: Value) -> tuple[Value, Value, Value]:
     """e ** 2x as 2**n p / q: ``p``, ``q`` and ``n``, where abs(x) is at most 25; p + q is about 2.
 

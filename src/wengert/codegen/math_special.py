@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math as exact
-from typing import Any
+from typing import Any, NamedTuple
 
+from ..ops.gates import TANH_CUBIC, TANH_LINEAR
 from .loop import Value
 from .math import (
     F32,
@@ -16,8 +17,10 @@ from .math import (
     copysign,
     exp,
     expm1_near,
+    gated,
     multiple,
     polynomial,
+    power_of_two,
     split,
     to_float,
     widened,
@@ -41,19 +44,34 @@ _LOG_RATIO = (
 _TWO_THIRDS = (0.6666666666666666, 3.700743415417188e-17)
 _ERF_NEAR = (7.579197e-05, -0.00072546146, 0.0046127276, -0.023804957, 0.09999943, -0.3333333)
 _ERF_FAR = (-2.08285e-05, 0.00043139228, -0.004156249, 0.025080603, -0.10822036, -0.63340086, -1.1294883, 0.00016920349)
-# (y + k) times the scaled tails exp(y**2) erfc(y) and exp(y**2 / 2) ndtr(-y), of (y - k) / (y + k)
-_ERFC_TAIL = (
-    6.9700494e-05, 4.735317e-05, -0.0005925734, -0.0008324336, 0.003062509, 0.0064759906, -0.02150569, -0.036441796,
-    0.27947176, -0.6871607, 1.0215827,
+class _Tail(NamedTuple):
+    """exp(factor y**2) times a tail of the normal distribution is p(q) / (y + k), of q = (y - k) / (y + k).
+
+    ``k`` is a power of two; ``low`` is what the last two coefficients lack. By ``slope``, a + b q, errors of
+    1 / (y + k) count in the whole: 1 - (1 - q) p'(q) / p(q), roughly.
+    """
+
+    factor: float
+    k: float
+    coefficients: tuple[float, ...]
+    low: tuple[float, float]
+    slope: tuple[float, float]
+
+
+_ERFC = _Tail(
+    1.0, 2.0,
+    (6.9700494e-05, 4.735317e-05, -0.0005925734, -0.0008324336, 0.003062509, 0.0064759906, -0.02150569, -0.036441796,
+     0.27947176, -0.6871607, 1.0215827),
+    (-2.5889886e-08, -1.3946355e-08), (1.67, -0.67),
 )  # fmt: skip
-_NDTR_TAIL = (
-    3.8774142e-05, -2.255387e-05, -0.00045065896, -0.00030323718, 0.0024998977, 0.0032101385, -0.016443914,
-    -0.016565861, 0.18233423, -0.47435412, 0.71898603,
+_NDTR = _Tail(
+    0.5, 4.0,
+    (-0.00013420632, 0.00017463836, 0.0015684019, -0.0035102002, -0.0075239986, 0.06040349, -0.18652366, 0.3871369,
+     -0.60789657, 0.75528514),
+    (-1.3446446e-08, -8.5998915e-09), (1.87, -1.27),
 )  # fmt: skip
-_ERFC_K, _NDTR_K = 2.0, 2.75
-# What the last two of each lack.
-_ERFC_LOW, _NDTR_LOW = (-2.5889886e-08, -1.3946355e-08), (-1.0294584e-08, 6.5099706e-09)
 _TWO_OVER_ROOT_PI = (1.1283792, -3.4690933e-08)
+_NORMAL_TOP = 0.3989423  # the density of the normal distribution at 0
 
 
 # -- powers ----------------------------------------------------------------------------------
@@ -189,47 +207,78 @@ def erf_single(x: Value) -> Value:
     return copysign(b.select(a < 0.9, near, far), x)
 
 
-def _tail(
-    y: Value, square_factor: float, k: float, coefficients: tuple[float, ...], lacking: tuple[float, float]
-) -> Value:
-    """exp(-square_factor y**2) times the scaled tail, for y >= 0; ``square_factor`` is 1 or 1/2.
+def _gaussian(y: Value, factor: float) -> tuple[Value, Value]:
+    """exp(-factor y**2) as 2**n (1 + growth): ``growth`` and 2**(n + 64), for 0 <= y <= 15; ``factor`` is 1 or 1/2."""
+    b = y.b
+    square, low = _product(y, y)
+    exponent = at_least(F32.exp_range[0] - 20.0, square * -factor)
+    m, n = multiple(exponent, F32.log2e[0])
+    rest = b.fma(m, -F32.ln2[0], exponent) + b.fma(m, -F32.ln2[1], low * -factor)
+    return expm1_near(rest), power_of_two(n + 64)
+
+
+def _tail(y: Value, t: _Tail, times: Value | None = None) -> Value:
+    """The tail at y >= 0, ``times`` a number.
 
     Where values end in ``low`` they are what rounding took from the value of that name.
     """
     b = y.b
     y = at_most(15.0, y)  # far beyond the last denormal
-    d = y + k
-    back = d - k
+    d = y + t.k
+    back = d - t.k
     inverse = 1.0 / d
-    lost = b.fma(-inverse, d, 1.0) - inverse * ((k - (d - back)) + (y - back))  # what the inverse lacks, of 1
-    more = inverse * lost
-    ratio, ratio_low = _product(inverse, b.const(2.0 * k, y.type))
-    q = 1.0 - ratio
-    q_low = b.fma(more, -2.0 * k, ((1.0 - q) - ratio) - ratio_low)
-    inner = polynomial(q, coefficients[:-1])
-    p = b.fma(inner, q, coefficients[-1])
-    slope = b.fma(q, coefficients[-3], inner)  # roughly
-    p_low = b.fma(q_low, slope, b.fma(inner, q, coefficients[-1] - p)) + b.fma(q, lacking[0], lacking[1])
-    scaled, scaled_low = _product(p, inverse)
-    scaled_low = scaled_low + b.fma(p, more, p_low * inverse)
-    square, low = _product(y, y)
-    exponent = at_least(F32.exp_range[0] - 20.0, square * -square_factor)
-    n, _ = multiple(exponent, F32.log2e[0])
-    rest = b.fma(n, -F32.ln2[0], exponent) + b.fma(n, -F32.ln2[1], low * -square_factor)
-    growth = expm1_near(rest)
-    return b.ldexp(scaled + b.fma(scaled, growth, b.fma(scaled_low, growth, scaled_low)), n)
+    lost = b.fma(-inverse, d, 1.0) - inverse * ((t.k - (d - back)) + (y - back))  # what the inverse lacks, of 1
+    q = b.fma(inverse, -2.0 * t.k, 1.0)
+    inner = polynomial(q, t.coefficients[:-1])
+    p = b.fma(inner, q, t.coefficients[-1])
+    p_low = b.fma(inner, q, t.coefficients[-1] - p) + b.fma(q, t.low[0], t.low[1])
+    out, low = _product(p, inverse)
+    low = b.fma(p_low, inverse, low)
+    if times is not None:
+        scaled, scaled_low = out, low
+        out, low = _product(scaled, times)
+        low = b.fma(scaled_low, times, low)
+    low = b.fma(out, lost * b.fma(q, t.slope[1], t.slope[0]), low)
+    growth, power = _gaussian(y, t.factor)
+    return (out + b.fma(out, growth, b.fma(low, growth, low))) * power * 2.0**-64  # rounds once, where it is denormal
 
 
 def erfc_single(x: Value) -> Value:
     """1 - erf(x) of float32, without cancellation; below 2 units."""
-    out = _tail(absolute(x), 1.0, _ERFC_K, _ERFC_TAIL, _ERFC_LOW)
+    out = _tail(absolute(x), _ERFC)
     return x.b.select(x < 0.0, 2.0 - out, out)
 
 
 def ndtr_single(x: Value) -> Value:
     """Distribution function of the normal distribution, of float32; below 2 units."""
-    out = _tail(absolute(x), 0.5, _NDTR_K, _NDTR_TAIL, _NDTR_LOW)
+    out = _tail(absolute(x), _NDTR)
     return x.b.select(x < 0.0, out, 1.0 - out)
+
+
+def gelu_single(x: Value) -> Value:
+    """x ndtr(x) of float32; below 2 units."""
+    a = at_most(15.0, absolute(x))
+    return x.b.select(x < 0.0, x * 0.0, x) - _tail(a, _NDTR, a)  # NaN at -inf
+
+
+def gelu_slope_single(x: Value) -> Value:
+    """The derivative of x ndtr(x), of float32: ndtr(x) + x exp(-x**2 / 2) / sqrt(2 pi), one exponential for both."""
+    b, a, t = x.b, at_most(13.0, absolute(x)), _NDTR
+    inverse = 1.0 / (a + t.k)
+    q = b.fma(inverse, -2.0 * t.k, 1.0)
+    growth, power = _gaussian(a, t.factor)
+    out = b.fma(a, -_NORMAL_TOP, polynomial(q, t.coefficients) * inverse)
+    out = b.fma(out, growth, out) * power * 2.0**-64
+    return b.select(x < 0.0, out, 1.0 - out)
+
+
+def gelu_tanh_single(x: Value) -> Value:
+    """`ops.gates.GeluTanh` of float32: what goes into the exponential counts a hundred times, so it is float64."""
+    b = x.b
+    a = b.cast(at_most(12.0, absolute(x)), "f64")
+    t = -a * b.fma(a * a, TANH_CUBIC, TANH_LINEAR)
+    n, _ = multiple(t, F64.log2e[0])
+    return gated(x, b.cast(b.fma(n, -F64.ln2[0], t), "f32"), b.cast(n, "f32"))
 
 
 # -- division with remainder -----------------------------------------------------------------

@@ -315,13 +315,12 @@ def gelu(input: Any, *, approximate: str = "none") -> Any:
 
 @wide_formula
 def _gelu(x: Any) -> Any:
-    return x * OPS["ndtr"](x)
+    return OPS["gelu"](x)
 
 
 @wide_formula
 def _gelu_tanh(x: Any) -> Any:
-    inner = x * (x * x * 0.044715 + 1.0) * 0.7978845608028654
-    return x * 0.5 * (OPS["tanh"](inner) + 1.0)
+    return OPS["gelu_tanh"](x)
 
 
 def silu(input: Any, inplace: bool = False) -> Any:
@@ -337,7 +336,7 @@ def silu(input: Any, inplace: bool = False) -> Any:
 
 @wide_formula
 def _silu(x: Any) -> Any:
-    return x * OPS["sigmoid"](x)
+    return OPS["silu"](x)
 
 
 def mish(input: Any, inplace: bool = False) -> Any:
