@@ -95,8 +95,10 @@ class Lookup(NamedTuple):
         return self.index.seq, self.size, self.low
 
     def is_sure(self, known: frozenset[Key]) -> bool:
-        """Whether it is in range if the ``known`` ones are."""
+        """Whether it is in range if the ``known`` ones are: a constant tells itself."""
         n, seq = self.index, self.index.seq
+        if n.op is None and n.data is not None and n.data.size:
+            return bool(self.low <= n.data.min() and n.data.max() < self.size)
         if n.op is not None and n.op.name == "in_range" and n.attrs["n"] <= self.size:
             return True
         return (seq, self.size, self.low) in known or (seq, self.size, 0) in known
