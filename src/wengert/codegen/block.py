@@ -12,6 +12,7 @@ from ..optimize.checks import Key, Wanted, wanted_of
 from ..schedule.groups import Group, Grouping, full
 from ..schedule.kinds import role
 from ..schedule.memory import Layout, Span, place
+from ..schedule.order import LEAST, Order
 from ..schedule.roots import Roots, View
 from . import control, nest, whole
 from .epilogue import Fused
@@ -80,23 +81,27 @@ class Scheduled:
 
     ``written``: for an output (by seq) the input whose memory it replaces. ``shared``: whether loops may share
     the work of an iteration out among threads. ``held``: it is the body of a loop, in registers; then states, and all
-    buffers within, are padded arrays. ``sure``: lookups that are in range (see `optimize.checks.Checks`).
+    buffers within, are padded arrays. ``sure``: lookups that are in range (see `optimize.checks.Checks`). ``reuses``:
+    kernels may write over buffers that nobody reads behind them.
     """
 
     def __init__(
         self, graph: Graph, written: dict[int, Node], target: Target, shared: bool = True,
-        held: Held | None = None, sure: frozenset[Key] = frozenset(),
+        held: Held | None = None, sure: frozenset[Key] = frozenset(), reuses: bool = False,
     ) -> None:  # fmt: skip
         self.graph, self.target, self.shared = graph, target if shared else replace(target, serial=True), shared
         self.held = held
         self.padded = frozenset() if held is None else held.padded(graph)
         self.roots = Roots(graph, sure)
-        self.groups = Grouping(graph, self.roots, written).groups
+        grouping = Grouping(graph, self.roots, written)
+        outside = {n.seq for n in (*graph.inputs, *graph.outputs)}
+        self.groups = Order(grouping.groups, grouping.sources, outside, written).groups
         # The last group that may meet a bad index: what was there before the call is written after it.
         looking = [i for i, g in enumerate(self.groups) if any(self.roots.looks(n) for n in g.nodes)]
         self.last_look = looking[-1] if looking else -1
         self.inplace = _in_place(self, written)
         self.stored = _stored(self)
+        self.reused = _reused(self, outside) if reuses else {}
 
 
 class Block(Scheduled):
@@ -142,7 +147,7 @@ class Block(Scheduled):
         if group.kind != "whole":
             if not any(n.seq in self.stored for n in group.nodes):
                 return []
-            found = nest.write(group, self.roots, self.stored, self.target, self.inplace, self.padded)
+            found = nest.write(group, self.roots, self.stored, self.target, self.inplace | self.reused, self.padded)
             views = [View(n, 0, ()) for n in found.operands]
             checks = tuple([wanted_of(self.graph, x) for x in found.lookups])
             return [Use(found.kernel, views, [n.seq in found.written for n in found.operands], checks)]
@@ -187,8 +192,14 @@ class Block(Scheduled):
         """The buffers that a step uses, by key: temps, and nodes."""
         if isinstance(step, HostStep):
             ins = [v.root for v in (self.roots.view(x) for x in step.node.inputs) if v is not None]
-            return [(n.seq, n) for n in (*ins, step.node, *step.items)]
-        return [(key_of(v), v if isinstance(v, Temp) else v.root) for use in step for v in use.views]
+            return [(self.home(n.seq), n) for n in (*ins, step.node, *step.items)]
+        return [(self.home(key_of(v)), v if isinstance(v, Temp) else v.root) for use in step for v in use.views]
+
+    def home(self, key: int) -> int:
+        """The buffer that one was written over, if it was."""
+        while key in self.reused:
+            key = self.reused[key].seq
+        return key
 
     def made(self, external: Container[int]) -> dict[int, Any]:
         """The buffers that are neither external nor constants, by key."""
@@ -281,7 +292,8 @@ def _may_replace(p: Scheduled, group: Group, seq: int, old: Node) -> bool:
     if group.kind != "rows":
         return False
     node = next(n for n in group.nodes if n.seq == seq)
-    if p.roots.role[seq] not in ("point", "move") or node.aval != old.aval:
+    same = (node.aval.size, node.aval.dtype) == (old.aval.size, old.aval.dtype)
+    if p.roots.role[seq] not in ("point", "move") or not same:
         return False
     passes = any(p.roots.role[n.seq] == "reduce" for n in group.nodes)
     for n in group.nodes:
@@ -289,6 +301,24 @@ def _may_replace(p: Scheduled, group: Group, seq: int, old: Node) -> bool:
         if any(x.seq == old.seq and (flat != full(sizes) or (passes and n is not node)) for x, flat in reads):
             return False
     return True
+
+
+def _reused(p: Scheduled, outside: Container[int]) -> dict[int, Node]:
+    """For a root (by seq) the value that its kernel is the last to read, element by element, and whose buffer it takes."""
+    last = {x.seq: i for i, g in enumerate(p.groups) for n in g.nodes for x in read_roots(p, n)}
+    out: dict[int, Node] = {}
+    taken = set[int]()
+    for i, g in enumerate(p.groups):
+        for n in g.nodes:
+            if g.kind != "rows" or n.seq in outside or n.seq not in p.stored or n.aval.nbytes < LEAST:
+                continue
+            for x in read_roots(p, n):
+                free = last[x.seq] == i and x.op is not None and not {x.seq} & (g.seqs | taken)
+                if free and x.seq not in outside and _may_replace(p, g, n.seq, x):
+                    out[n.seq] = x
+                    taken.add(x.seq)
+                    break
+    return out
 
 
 def read_roots(p: Scheduled, n: Node) -> list[Node]:

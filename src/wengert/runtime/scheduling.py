@@ -68,7 +68,8 @@ class Schedule:
     def _plan(self, replaced: Sequence[tuple[int, int]]) -> None:
         sure = looked_at(self.graph) if self.looks else frozenset()
         self.block = Block(
-            self.graph, written_over(self.graph, replaced), self.target, sure=sure, announce=self._begin
+            self.graph, written_over(self.graph, replaced), self.target, sure=sure, reuses=True,
+            announce=self._begin,
         )  # fmt: skip
         self._lay_out()
         self._collect()
@@ -129,7 +130,7 @@ class Schedule:
         size = n.aval.dtype.itemsize
         if n.seq in self.slots:
             return Place(self.slots[n.seq], v.offset * size, n.aval.nbytes)
-        return Place(ARENA, self.layout.offsets[n.seq] + v.offset * size, n.aval.nbytes)
+        return Place(ARENA, self.layout.offsets[self.block.home(n.seq)] + v.offset * size, n.aval.nbytes)
 
     # -- steps -----------------------------------------------------------------------------
 

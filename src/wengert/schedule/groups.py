@@ -88,7 +88,7 @@ class Grouping:
         waits: dict[int, int] = {}
         users: dict[int, list[Node]] = {}
         for n in todo:
-            sources = {x.seq for x in self._sources(n) if self.roots.role[x.seq] != "leaf"}
+            sources = {x.seq for x in self.sources(n) if self.roots.role[x.seq] != "leaf"}
             waits[n.seq] = len(sources)
             for s in sources:
                 users.setdefault(s, []).append(n)
@@ -117,7 +117,7 @@ class Grouping:
     def _is_number(self, n: Node) -> bool:
         return self.roots.role[n.seq] == "point" and n.aval.size == 1
 
-    def _sources(self, n: Node) -> list[Node]:
+    def sources(self, n: Node) -> list[Node]:
         """The roots that a root is computed from."""
         if self.roots.role[n.seq] != "whole":
             return [x for x, _ in self.roots.reads[n.seq][1]]
