@@ -90,9 +90,9 @@ def tail(f: Callable[[Any], Any], k: Any) -> Callable[[Any], Any]:
 
 
 _ERFC = tail(lambda y: mp.exp(y**2) * mp.erfc(y), mp.mpf(2))
-_NDTR = tail(lambda y: mp.exp(y**2 / 2) * mp.ncdf(-y), mp.mpf("2.75"))
+_NDTR = tail(lambda y: mp.exp(y**2 / 2) * mp.ncdf(-y), mp.mpf(4))
 FITS["erfc_f32"] = Fit(_ERFC, lambda q: 1 / _ERFC(q), mp.mpf(-1), mp.mpf("0.671"), 10, 24)
-FITS["ndtr_f32"] = Fit(_NDTR, lambda q: 1 / _NDTR(q), mp.mpf(-1), mp.mpf("0.679"), 10, 24)
+FITS["ndtr_f32"] = Fit(_NDTR, lambda q: 1 / _NDTR(q), mp.mpf(-1), mp.mpf("0.579"), 9, 24)
 FITS["erf_near_f32"] = odd_fit(lambda x: mp.erf(x) * mp.sqrt(mp.pi) / 2, mp.mpf("0.9") ** 2, 5, 24)
 FITS["erf_far_f32"] = Fit(
     lambda x: mp.log(mp.erfc(x)), lambda x: mp.erfc(x) / mp.erf(x), mp.mpf("0.9"), mp.mpf("3.95"), 7, 24

@@ -26,8 +26,9 @@ TOLERANCE = dict(zip(FLOATING, (2e-6, 1e-14, 2e-3, 2e-2), strict=True))
 # Kinds of number that an op does not take: NumPy or the op's `infer` refuses them too.
 ONLY_FLOATING = frozenset({
     "acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "bessel_i", "cos", "cosh", "entr", "erf", "erfc",
-    "erfcx", "erfinv", "exp", "exp2", "expm1", "hypot", "lgamma", "log", "log10", "log1p", "log2", "log_ndtr",
-    "logaddexp", "ndtr", "ndtri", "nextafter", "sigmoid", "sin", "sinh", "sqrt", "tan", "tanh",
+    "erfcx", "erfinv", "exp", "exp2", "expm1", "gelu", "gelu_slope", "gelu_tanh", "gelu_tanh_slope", "hypot", "lgamma",
+    "log", "log10", "log1p", "log2", "log_ndtr", "logaddexp", "ndtr", "ndtri", "nextafter", "sigmoid", "silu",
+    "silu_slope", "sin", "sinh", "sqrt", "tan", "tanh",
 })  # fmt: skip
 ONLY_EXACT = frozenset({
     "bitwise_and", "bitwise_left_shift", "bitwise_not", "bitwise_or", "bitwise_right_shift", "bitwise_xor", "gcd",

@@ -304,7 +304,7 @@ def _may_replace(p: Scheduled, group: Group, seq: int, old: Node) -> bool:
 
 
 def _reused(p: Scheduled, outside: Container[int]) -> dict[int, Node]:
-    """For a root (by seq) the value that its kernel is the last to read, element by element, and whose buffer it takes."""
+    """For a root (by seq) the value whose buffer it takes: its kernel is the last to read it, element by element."""
     last = {x.seq: i for i, g in enumerate(p.groups) for n in g.nodes for x in read_roots(p, n)}
     out: dict[int, Node] = {}
     taken = set[int]()

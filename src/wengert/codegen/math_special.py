@@ -21,6 +21,7 @@ from .math import (
     multiple,
     polynomial,
     power_of_two,
+    sigmoid,
     split,
     to_float,
     widened,
@@ -44,6 +45,8 @@ _LOG_RATIO = (
 _TWO_THIRDS = (0.6666666666666666, 3.700743415417188e-17)
 _ERF_NEAR = (7.579197e-05, -0.00072546146, 0.0046127276, -0.023804957, 0.09999943, -0.3333333)
 _ERF_FAR = (-2.08285e-05, 0.00043139228, -0.004156249, 0.025080603, -0.10822036, -0.63340086, -1.1294883, 0.00016920349)
+
+
 class _Tail(NamedTuple):
     """exp(factor y**2) times a tail of the normal distribution is p(q) / (y + k), of q = (y - k) / (y + k).
 
@@ -279,6 +282,14 @@ def gelu_tanh_single(x: Value) -> Value:
     t = -a * b.fma(a * a, TANH_CUBIC, TANH_LINEAR)
     n, _ = multiple(t, F64.log2e[0])
     return gated(x, b.cast(b.fma(n, -F64.ln2[0], t), "f32"), b.cast(n, "f32"))
+
+
+def gelu_tanh_slope_single(x: Value) -> Value:
+    """The derivative of `gelu_tanh_single`, of float32."""
+    b, x = x.b, at_most(16.0, at_least(-16.0, x))
+    z = x * x
+    share = sigmoid(x * b.fma(z, TANH_CUBIC, TANH_LINEAR))
+    return b.fma(x * (share * (1.0 - share)), b.fma(z, 3.0 * TANH_CUBIC, TANH_LINEAR), share)
 
 
 # -- division with remainder -----------------------------------------------------------------

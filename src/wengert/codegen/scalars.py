@@ -39,7 +39,8 @@ NOT_EMITTED = {
 
 _FUNCTIONS = {
     "exp": math.exp, "exp2": math.exp2, "expm1": math.expm1, "log": math.log, "log2": math.log2, "log10": math.log10,
-    "log1p": math.log1p, "sinh": math.sinh, "cosh": math.cosh, "tanh": math.tanh, "sigmoid": math.sigmoid, "silu": math.silu,
+    "log1p": math.log1p, "sinh": math.sinh, "cosh": math.cosh, "tanh": math.tanh, "sigmoid": math.sigmoid,
+    "silu": math.silu,
     "sin": math_trig.sin, "cos": math_trig.cos, "tan": math_trig.tan, "arcsin": math_trig.asin,
     "arccos": math_trig.acos, "arctan": math_trig.atan, "arctan2": math_trig.atan2, "arcsinh": math_trig.asinh,
     "arccosh": math_trig.acosh, "arctanh": math_trig.atanh, "hypot": math_special.hypot,
@@ -293,8 +294,15 @@ class LoopScalars:
     def op_gelu_tanh(self, x: Value) -> Value | None:
         return math_special.gelu_tanh_single(x) if x.type.kind == "f32" else None
 
+    def op_gelu_tanh_slope(self, x: Value) -> Value | None:
+        return math_special.gelu_tanh_slope_single(x) if x.type.kind == "f32" else None
+
     def op_silu(self, x: Value) -> Value:
         return self._float("silu", x)
+
+    def op_silu_slope(self, x: Value) -> Value:
+        share = self._float("sigmoid", x)
+        return share * (x * (1.0 - share) + 1.0)
 
     def op_ndtr(self, x: Value) -> Value | None:
         return math_special.ndtr_single(x) if x.type.kind == "f32" else None

@@ -28,7 +28,7 @@ from . import (
 )
 
 __all__ = [
-    "arithmetic", "call", "compare", "contract", "control", "conv", "custom", "fft", "gates", "index", "integer", "join",
-    "linalg", "linalg_decompositions", "linalg_solve", "movement",
+    "arithmetic", "call", "compare", "contract", "control", "conv", "custom", "fft", "gates", "index", "integer",
+    "join", "linalg", "linalg_decompositions", "linalg_solve", "movement",
     "pool", "random", "reduce", "scan", "sort", "special", "special_gamma", "unary",
 ]  # fmt: skip
