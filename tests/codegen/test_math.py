@@ -64,7 +64,7 @@ FUNCTIONS: dict[str, Case] = {
     "ndtr": (math_special.ndtr_single, scipy.special.ndtr, None, 1.6, 0.0),
     "gelu": (math_special.gelu_single, lambda x: x * scipy.special.ndtr(x), None, 1.75, 0.0),
     "gelu_tanh": (math_special.gelu_tanh_single, lambda x: x * logistic(gate(x)), None, 1.15, 0.0),
-    "silu": (math.silu, lambda x: x * logistic(x), lambda x: x / (1 + mpmath.exp(-x)), 1.15, 1.1),
+    "silu": (math.silu, lambda x: x * logistic(np.float64(x)), lambda x: x / (1 + mpmath.exp(-x)), 1.15, 1.1),
 }
 # Where they miss the most, of all 2**32 numbers (log2 and tan: of a large sample).
 WORST = {

@@ -249,7 +249,7 @@ def gated(x: Value, r: Value, n: Value) -> Value:
     out = top * inverse
     lost = b.fma(-out, d_low, b.fma(-out, d, top) + top_low)
     out = b.ldexp(b.fma(lost, inverse, out), b.select(below, n, 0.0))
-    return b.select(x > 0.75 * (f.digits + 2), x, out)  # infinity stays
+    return b.select((x > 0.75 * (f.digits + 2)) | (x == 0.0), x, out)  # infinity stays, and -0
 
 
 @widened
