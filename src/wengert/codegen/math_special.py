@@ -232,9 +232,14 @@ def _tail(y: Value, t: _Tail, times: Value | None = None) -> Value:
     inverse = 1.0 / d
     lost = b.fma(-inverse, d, 1.0) - inverse * ((t.k - (d - back)) + (y - back))  # what the inverse lacks, of 1
     q = b.fma(inverse, -2.0 * t.k, 1.0)
-    inner = polynomial(q, t.coefficients[:-1])
-    p = b.fma(inner, q, t.coefficients[-1])
-    p_low = b.fma(inner, q, t.coefficients[-1] - p) + b.fma(q, t.low[0], t.low[1])
+    q_low = b.fma(inverse, -2.0 * t.k, 1.0 - q)
+    *more, second, first, last = t.coefficients
+    rest = b.fma(polynomial(q, more), q, second)
+    inner = b.fma(rest, q, first)
+    inner_low = b.fma(rest, q, first - inner) + t.low[0]
+    p = b.fma(inner, q, last)
+    p_low = b.fma(inner, q, last - p) + b.fma(q, inner_low, t.low[1])
+    p_low = b.fma(q_low, b.fma(q, second, inner), p_low)
     out, low = _product(p, inverse)
     low = b.fma(p_low, inverse, low)
     if times is not None:
