@@ -164,6 +164,7 @@ def draws() -> list[Any]:
     x = randn(64, 1024)
     out = with_gradients(lambda x: F.dropout(x, 0.3), x)
     out += [wg.rand(40000), wg.rand(3, 20000, dtype=wg.float64), wg.randint(0, 9, (200, 200)), wg.randperm(40000)]
+    out += [wg.randn(40001), wg.randn(3, 20001, dtype=wg.float64)]
     return [*out, wg.bernoulli(wg.full((50000,), 0.3)), wg.rand(50000, dtype=wg.float16).float()]
 
 

@@ -16,7 +16,7 @@ from .. import dtypes as dt
 from ..errors import ShapeError, message
 from ..graph.aval import Aval
 from ..random import philox
-from .base import Draw, Sample, to_front
+from .base import OPS, Draw, Sample, to_front
 from .heavy import HEAVY, computed
 
 KEY = np.array([7, 3], np.uint64)
@@ -92,10 +92,14 @@ class RandomNormal(Random):
 
     def draw(self, seed: int, offset: int, n: int, dtype: np.dtype[Any]) -> Any:
         wide = np.dtype(np.float64 if dtype.itemsize == 8 else np.float32)
-        u = _unit(seed, offset, 2 * (-(-n // 2)), wide).reshape(-1, 2)
-        radius = np.sqrt(wide.type(-2) * np.log(wide.type(1) - u[:, 0]))
-        angle = wide.type(2 * np.pi) * u[:, 1]
-        pairs = np.stack([radius * np.cos(angle), radius * np.sin(angle)], -1)
+        # By kernels, if there are many. Logarithms and cosines stay NumPy's: eager draws have the same bits everywhere.
+        key = np.array([seed, offset], np.uint64)
+        pairs = OPS["random_uniform"].numpy(key, shape=(-(-n // 2), 2), dtype=wide)
+        radius = wide.type(1) - pairs[:, 0]
+        np.sqrt(np.multiply(np.log(radius, out=radius), wide.type(-2), out=radius), out=radius)
+        angle = wide.type(2 * np.pi) * pairs[:, 1]
+        np.multiply(radius, np.cos(angle), out=pairs[:, 0])
+        np.multiply(radius, np.sin(angle, out=angle), out=pairs[:, 1])
         return pairs.reshape(-1)[:n].astype(dtype, copy=False)
 
 
