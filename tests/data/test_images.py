@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import wengert as wg
 from wengert import data
@@ -58,6 +59,23 @@ def test_files_that_are_no_pictures(tmp_path: Path) -> None:
         ValueError, match=re.escape("needs uint8 (channels, height, width), 1, 3 or 4 channels: float32")
     ):
         data.write_image(np.zeros((1, 2, 2), np.float32), tmp_path / "c.png")
+    for name, channels in (("c.xyz", 3), ("c.jpg", 4)):
+        with pytest.raises(wg.errors.ArgumentError, match=rf"write_image: cannot write the picture: .*{name}"):
+            data.write_image(picture(channels, 4, 4), tmp_path / name)
+
+
+def test_pixels_of_more_than_eight_bits(tmp_path: Path) -> None:
+    """Pillow's own conversion makes 255 of all that is larger."""
+    deep = np.array([[0, 255, 256, 30_000, 65_535]], np.uint16)
+    Image.fromarray(deep).save(tmp_path / "a.png")
+    (tmp_path / "a.pgm").write_bytes(b"P5 5 1 65535\n" + deep.astype(">u2").tobytes())
+    for name in ("a.png", "a.pgm"):
+        assert data.read_image(tmp_path / name, "L").tolist() == [[[0, 0, 1, 117, 255]]]
+        assert data.read_image(tmp_path / name).shape == (3, 1, 5)
+    for dtype in (np.int32, np.float32):
+        Image.fromarray(deep.astype(dtype)).save(tmp_path / "a.tif")
+        with pytest.raises(ValueError, match=r"cannot read the picture: .*a\.tif: its pixels have 32 bits"):
+            data.read_image(tmp_path / "a.tif")
 
 
 @pytest.fixture
@@ -137,7 +155,7 @@ def test_idx(tmp_path: Path, code: int, dtype: str) -> None:
 
 @pytest.mark.parametrize(
     "content", [b"", b"\0\0", b"\1\0\10\1\0\0\0\0", b"\0\0\7\1\0\0\0\0", idx(picture(3, 3))[:-1], b"\x1f\x8bxx",
-                gzip.compress(idx(picture(99)))[:-20]]
+                gzip.compress(idx(picture(99)))[:-20], gzip.compress(b"")[:10] + b"\xff" * 9]
 )  # fmt: skip
 def test_idx_refuses(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a").write_bytes(content)
@@ -293,8 +311,44 @@ def test_cifar_that_is_missing_or_broken(tmp_path: Path) -> None:
     (tmp_path / "cifar-10-batches-bin").mkdir()
     with pytest.raises(FileNotFoundError, match=r"files are missing: test_batch\.bin"):
         data.CIFAR10(tmp_path, train=False)
-    (tmp_path / "cifar-10-batches-bin" / "test_batch.bin").write_bytes(b"x" * 3000)
-    with pytest.raises(ValueError, match=r"not a whole file: .*3000 bytes, 3073 a record"):
+    for size in (3000, 0):
+        (tmp_path / "cifar-10-batches-bin" / "test_batch.bin").write_bytes(b"x" * size)
+        with pytest.raises(ValueError, match=rf"not a whole file: .* {size} bytes, 3073 a record"):
+            data.CIFAR10(tmp_path, train=False)
+
+
+def test_a_damaged_archive_leaves_nothing(tmp_path: Path) -> None:
+    """Else what was unpacked before the damage would be read as the whole the next time."""
+    binary = cifar_files(data.CIFAR100)[0]
+    archive = tmp_path / "cifar-100-binary.tar.gz"
+    with tarfile.open(archive, "w:gz") as file:
+        for name, content in binary.items():
+            member = tarfile.TarInfo(f"cifar-100-binary/{name}")
+            member.size = len(content)
+            file.addfile(member, io.BytesIO(content))
+    whole = archive.read_bytes()
+    middle = len(whole) // 2
+    flipped = whole[:middle] + bytes([whole[middle] ^ 255]) + whole[middle + 1 :]
+    for damaged in (whole[:middle], whole[:-6], flipped, whole[:15] + b"\xff" * 99):
+        archive.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"CIFAR100: not a whole archive: .*Get it again"):
+            data.CIFAR100(tmp_path)
+        assert [path.name for path in tmp_path.iterdir()] == [archive.name]
+    archive.write_bytes(whole)
+    assert len(data.CIFAR100(tmp_path)) == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [({"data": picture(2, 3072)}, "'labels'"), ({"labels": [1]}, "'data'"),
+     ({"data": picture(2, 99), "labels": [1, 2]}, "reshape"), ({"data": picture(2, 3072), "labels": [1]}, "2 images"),
+     ({"data": picture(1, 3072), "labels": ["a"]}, "invalid literal"), ({"data": None, "labels": [1]}, "")],
+)  # fmt: skip
+def test_pickles_that_are_no_images(tmp_path: Path, content: Any, words: str) -> None:
+    folder = tmp_path / "cifar-10-batches-py"
+    folder.mkdir()
+    (folder / "test_batch").write_bytes(pickle.dumps(content, protocol=2))
+    with pytest.raises(ValueError, match=f"CIFAR10: not images with their labels: .*test_batch: .*{words}"):
         data.CIFAR10(tmp_path, train=False)
 
 

@@ -85,6 +85,7 @@ def test_resize_without_antialias_is_interpolate(size: tuple[int, int]) -> None:
 
 
 def test_resize_of_the_shorter_side() -> None:
+    assert T.Resize(np.int64(6))(PICTURES).shape == (6, 3, 8, 6)
     assert T.Resize(6)(PICTURES).shape == (6, 3, 8, 6)
     assert T.Resize(6)(PICTURES.swapaxes(2, 3)).shape == (6, 3, 6, 8)
     assert T.Resize(9)(PICTURES) is not None and T.Resize(9)(PICTURES).shape == PICTURES.shape
@@ -183,6 +184,17 @@ def test_hue_is_the_standard_librarys() -> None:
             np.testing.assert_allclose(ours[:, i, j], colorsys.hsv_to_rgb((h + turn) % 1, s, v), atol=1e-5)
 
 
+def test_color_jitter_of_one_strength() -> None:
+    """Equal bounds leave nothing to chance, but they still change the pictures."""
+    enhancers = {
+        "brightness": ImageEnhance.Brightness, "contrast": ImageEnhance.Contrast, "saturation": ImageEnhance.Color,
+    }  # fmt: skip
+    for name, enhance in enhancers.items():
+        ours = T.ColorJitter(**{name: (0.5, 0.5)})(PICTURES[0]).astype(int)
+        assert np.abs(ours - array(enhance(pillow(PICTURES[0])).enhance(0.5))).max() <= 1
+    np.testing.assert_array_equal(T.ColorJitter(hue=(0.5, 0.5))(UNIT), np.clip(augment._hue(UNIT, np.full(6, 0.5)), 0, 1))
+
+
 def test_color_jitter_keeps_to_its_bounds() -> None:
     grey = np.full((400, 3, 2, 2), 0.4, np.float32)
     out = T.ColorJitter(brightness=(0.5, 2.0))(grey, rng())[:, 0, 0, 0]
@@ -206,6 +218,8 @@ def test_erasing() -> None:
     assert 30 < counts[counts > 0].min() and counts.max() < 95  # a tenth to a fifth of 400, sides rounded
     for mask in erased[counts > 0][:20]:
         assert np.array_equal(mask, np.outer(mask.any(1), mask.any(0)))
+    whole = T.RandomErasing(1, scale=(1, 1), ratio=(1, 1), value=(1, 2, 255))(PICTURES[:, :, :9])
+    assert (whole == np.array([1, 2, 255])[:, None, None]).all()
 
 
 def test_rotation() -> None:
@@ -238,6 +252,8 @@ def test_rand_augment() -> None:
     [
         (lambda: T.ToFloat()(np.zeros((2, 2))), ValueError, "ToFloat: needs images (n, channels, height, width) or"),
         (lambda: T.ToFloat()(np.zeros((1, 2, 2), int)), TypeError, "needs uint8 or floating images: int64"),
+        (lambda: T.Resize(4)(pillow(PICTURES[0])), TypeError, "Resize: needs an array, not a picture of Pillow: Image"),
+        (lambda: T.Resize(4)(PICTURES[:, :, :0]), ValueError, "Resize: the pictures have no pixels: (6, 3, 0, 9)"),
         (lambda: T.CenterCrop(20)(PICTURES), ValueError, "CenterCrop: the picture is smaller than the crop: 12x9"),
         (lambda: T.RandomCrop(20)(PICTURES), ValueError, "RandomCrop: the picture is smaller than the crop"),
         (lambda: T.RandomCrop(0), ValueError, "size must be a positive integer or two of them: 0"),
@@ -250,7 +266,9 @@ def test_rand_augment() -> None:
         (lambda: T.Grayscale()(PICTURES[:, :2]), ValueError, "colours need 1 or 3 channels: 2"),
         (lambda: T.ColorJitter(hue=0.6), ValueError, "hue is out of range: 0.6"),
         (lambda: T.ColorJitter((1, 0)), ValueError, "brightness is out of range: (1, 0)"),
-        (lambda: T.RandomErasing(value="x"), ValueError, "value must be a number or 'random': 'x'"),
+        (lambda: T.RandomErasing(value="x"), ValueError, "value must be numbers or 'random': 'x'"),
+        (lambda: T.RandomErasing(1, value=300)(PICTURES), ValueError, "uint8 pictures need values from 0 to 255: 300"),
+        (lambda: T.RandomErasing(1, value=(1, 2))(PICTURES), ValueError, "one for each channel: (2,), 3 channels"),
         (lambda: T.RandomErasing(scale=(0, 2)), ValueError, "bounds must be in order"),
         (lambda: T.RandomResizedCrop(3, scale=(0, 1)), ValueError, "bounds must be positive and in order"),
         (lambda: T.RandomRotation(-3), ValueError, "degrees must be positive, or two bounds: -3"),

@@ -12,6 +12,8 @@ import pickle
 import shutil
 import struct
 import tarfile
+import tempfile
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ import numpy as np
 from ..errors import ArgumentError, WengertError, message, need
 from .images import ArrayImages
 
+_BROKEN = (EOFError, gzip.BadGzipFile, zlib.error)  # what compressed files raise that were cut or damaged
 _IDX_DTYPES = {8: "u1", 9: "i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
 
 
@@ -40,7 +43,7 @@ def read_idx(path: str | os.PathLike[str]) -> Any:
             raise ValueError("its first four bytes are not those of an IDX file")
         array = np.frombuffer(data, _IDX_DTYPES[code], offset=4 + 4 * rank)
         return array.reshape(shape).astype(array.dtype.newbyteorder("="))
-    except (ValueError, struct.error, EOFError, gzip.BadGzipFile) as error:
+    except (ValueError, struct.error, *_BROKEN) as error:
         raise ArgumentError(message("read_idx", "not a whole IDX file", f"{path}: {error}")) from error
 
 
@@ -70,8 +73,15 @@ def _missing(what: str, names: Sequence[str], folders: Sequence[Path], source: s
     )
 
 
-def _unpack(archive: tarfile.TarFile, root: Path) -> None:
+def _unpack(path: Path, root: Path) -> None:
     """The regular files of an archive, none of them outside ``root`` (Python before 3.11.4 has no filter for that)."""
+    with tarfile.open(path) as archive:
+        _unpack_members(archive, root)
+        while archive.fileobj is not None and archive.fileobj.read(1 << 20):
+            pass  # the check sum stands at the end, behind what tarfile reads
+
+
+def _unpack_members(archive: tarfile.TarFile, root: Path) -> None:
     for member in archive:
         target = (root / member.name).resolve()
         if not target.is_relative_to(root.resolve()):
@@ -204,11 +214,12 @@ class CIFAR10(ArrayImages):
             if not download:
                 raise _missing(kind, [name], [self.root], self.mirrors[0] + name)
             path = _download(kind, self.root, self.mirrors, name, md5)
-        try:
-            with tarfile.open(path) as archive:
-                _unpack(archive, self.root)
-        except (tarfile.TarError, EOFError, gzip.BadGzipFile) as error:
-            raise ArgumentError(message(kind, "not a whole archive", f"{path}: {error}", "Get it again")) from error
+        with tempfile.TemporaryDirectory(dir=self.root) as scratch:  # nothing incomplete is left
+            try:
+                _unpack(path, Path(scratch))
+                (Path(scratch) / self.folders[0]).rename(self.root / self.folders[0])
+            except (tarfile.TarError, FileNotFoundError, *_BROKEN) as error:
+                raise ArgumentError(message(kind, "not a whole archive", f"{path}: {error}", "Get it again")) from error
 
     def _path(self, folder: int, name: str) -> Path:
         path = self.root / self.folders[folder] / name
@@ -221,15 +232,24 @@ class CIFAR10(ArrayImages):
         path = self._path(0, f"{name}.bin")
         data = np.fromfile(path, np.uint8)
         record = self.label_bytes + 3072
-        if len(data) % record:
+        if not len(data) or len(data) % record:
             seen = f"{path}: {len(data)} bytes, {record} a record"
             raise ArgumentError(message(type(self).__name__, "not a whole file", seen))
         rows = data.reshape(-1, record)
         return rows[:, self.label_bytes :].reshape(-1, 3, 32, 32), rows[:, self.label_bytes - 1].astype(np.int64)
 
     def _read_pickle(self, name: str) -> tuple[Any, Any]:
-        content = _read_harmless(self._path(1, name))
-        return np.asarray(content["data"], np.uint8).reshape(-1, 3, 32, 32), np.asarray(content[self.label_key])
+        path = self._path(1, name)
+        content = _read_harmless(path)
+        try:
+            pixels = np.asarray(content["data"], np.uint8).reshape(-1, 3, 32, 32)
+            targets = np.asarray(content[self.label_key], np.int64)
+            if targets.shape != pixels.shape[:1]:
+                raise ValueError(f"{len(pixels)} images, labels {targets.shape}")
+            return pixels, targets
+        except (KeyError, ValueError, TypeError) as error:
+            seen = f"{path}: {error}"
+            raise ArgumentError(message(type(self).__name__, "not images with their labels", seen)) from error
 
     def _class_names(self) -> list[str]:
         text, (pickled, key) = self.names

@@ -22,8 +22,10 @@ def read_image(path: str | os.PathLike[str], mode: str = "RGB") -> Any:
         path: a file of any format that Pillow reads.
         mode: "RGB" (3 channels), "L" (grey, 1 channel) or "RGBA" (4 channels).
 
+    Of 16 bits the upper 8 are kept.
+
     Raises:
-        ArgumentError: the file is not a picture that Pillow can read, or no such mode.
+        ArgumentError: the file is not a picture that Pillow can read, or its pixels have 32 bits, or no such mode.
 
     >>> import tempfile, numpy as np
     >>> from wengert import data
@@ -37,7 +39,7 @@ def read_image(path: str | os.PathLike[str], mode: str = "RGB") -> Any:
         raise ArgumentError(message("read_image", "mode must be 'RGB', 'L' or 'RGBA'", repr(mode)))
     try:
         with pillow.open(path) as picture:
-            pixels = np.asarray(picture.convert(mode))
+            pixels = np.asarray(_eight_bits(pillow, picture).convert(mode))
     except FileNotFoundError:
         raise
     except (OSError, SyntaxError, ValueError) as error:
@@ -45,14 +47,31 @@ def read_image(path: str | os.PathLike[str], mode: str = "RGB") -> Any:
     return np.ascontiguousarray(pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1))
 
 
+def _eight_bits(pillow: Any, picture: Any) -> Any:
+    """The picture itself, or that of its upper bytes: Pillow would cut off what is above 255."""
+    if picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format in ("PNG", "PPM")):
+        return pillow.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+    if picture.mode in ("I", "F"):
+        raise ValueError("its pixels have 32 bits, and no largest value is known")
+    return picture
+
+
 def write_image(image: Any, path: str | os.PathLike[str]) -> None:
-    """Write uint8 (channels, height, width) with 1, 3 or 4 channels; the name's ending says the format."""
+    """Write uint8 (channels, height, width) with 1, 3 or 4 channels; the name's ending says the format.
+
+    Raises:
+        ArgumentError: Pillow cannot write such a file.
+    """
     pillow = need("PIL.Image", "images", "write_image")
     pixels = np.asarray(image)
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[0] not in (1, 3, 4):
         seen = f"{pixels.dtype} {pixels.shape}"
         raise ShapeError(message("write_image", "needs uint8 (channels, height, width), 1, 3 or 4 channels", seen))
-    pillow.fromarray(pixels[0] if len(pixels) == 1 else np.ascontiguousarray(pixels.transpose(1, 2, 0))).save(path)
+    picture = pillow.fromarray(pixels[0] if len(pixels) == 1 else np.ascontiguousarray(pixels.transpose(1, 2, 0)))
+    try:
+        picture.save(path)
+    except (OSError, ValueError, SystemError) as error:
+        raise ArgumentError(message("write_image", "cannot write the picture", f"{path}: {error}")) from error
 
 
 class ArrayImages(Dataset):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -83,10 +84,10 @@ class ColorJitter(Transform):
     def __init__(self, brightness: Any = 0, contrast: Any = 0, saturation: Any = 0, hue: Any = 0) -> None:
         self.brightness, self.contrast, self.saturation, self.hue = brightness, contrast, saturation, hue
         self._steps = [
-            (_brightness, self._bounds("brightness", brightness, 1, 0, math.inf)),
-            (_contrast, self._bounds("contrast", contrast, 1, 0, math.inf)),
-            (_saturation, self._bounds("saturation", saturation, 1, 0, math.inf)),
-            (_hue, self._bounds("hue", hue, 0, -0.5, 0.5)),
+            (_brightness, 1, self._bounds("brightness", brightness, 1, 0, math.inf)),
+            (_contrast, 1, self._bounds("contrast", contrast, 1, 0, math.inf)),
+            (_saturation, 1, self._bounds("saturation", saturation, 1, 0, math.inf)),
+            (_hue, 0, self._bounds("hue", hue, 0, -0.5, 0.5)),
         ]
 
     @staticmethod
@@ -104,9 +105,9 @@ class ColorJitter(Transform):
     def batch(self, images: Any, rng: np.random.Generator) -> Any:
         """The same shape and dtype."""
         x = as_unit(images)
-        for change, bounds in self._steps:
+        for change, neutral, bounds in self._steps:
             amounts = rng.uniform(bounds[0], bounds[1], len(images))
-            if bounds[0] != bounds[1]:
+            if bounds != (neutral, neutral):
                 x = change(x, amounts)
         return back(x, images)
 
@@ -118,7 +119,8 @@ class RandomErasing(Transform):
         p: how often.
         scale: bounds of its share of the picture's area.
         ratio: bounds of its height over its width.
-        value: what it is filled with, in the pictures' own unit; "random" for noise.
+        value: what it is filled with, in the pictures' own unit: one number, or one for each channel; "random"
+            for noise.
 
     Source: Z. Zhong et al., "Random erasing data augmentation", AAAI 2020.
     """
@@ -128,14 +130,14 @@ class RandomErasing(Transform):
         p: float = 0.5,
         scale: tuple[float, float] = (0.02, 0.33),
         ratio: tuple[float, float] = (0.3, 3.3),
-        value: float | str = 0,
+        value: float | Sequence[float] | str = 0,
     ) -> None:
         self.p, self.scale, self.ratio, self.value = probability("RandomErasing", p), scale, ratio, value
         if not 0 <= scale[0] <= scale[1] <= 1 or not 0 < ratio[0] <= ratio[1]:
             seen = f"scale={scale}, ratio={ratio}"
             raise ArgumentError(message("RandomErasing", "bounds must be in order, scale between 0 and 1", seen))
         if isinstance(value, str) and value != "random":
-            raise ArgumentError(message("RandomErasing", "value must be a number or 'random'", repr(value)))
+            raise ArgumentError(message("RandomErasing", "value must be numbers or 'random'", repr(value)))
 
     def batch(self, images: Any, rng: np.random.Generator) -> Any:
         """The same shape and dtype."""
@@ -151,8 +153,18 @@ class RandomErasing(Transform):
         inside_rows = (rows >= tops[:, None]) & (rows < (tops + heights)[:, None])
         inside_columns = (across >= lefts[:, None]) & (across < (lefts + widths)[:, None])
         mask = chosen[:, None, None] & inside_rows[:, :, None] & inside_columns[:, None, :]
-        filling = self.value if not isinstance(self.value, str) else _noise(images, rng)
-        return np.where(mask[:, None], np.asarray(filling, images.dtype), images)
+        return np.where(mask[:, None], self._filling(images, rng), images)
+
+    def _filling(self, images: Any, rng: np.random.Generator) -> Any:
+        if isinstance(self.value, str):
+            return _noise(images, rng).astype(images.dtype, copy=False)
+        values = np.atleast_1d(np.asarray(self.value, np.float64))
+        if values.shape not in ((1,), images.shape[1:2]):
+            seen = f"{values.shape}, {images.shape[1]} channels"
+            raise ShapeError(message("RandomErasing", "needs one value, or one for each channel", seen))
+        if images.dtype == np.uint8 and not ((values >= 0) & (values <= 255)).all():
+            raise ArgumentError(message("RandomErasing", "uint8 pictures need values from 0 to 255", repr(self.value)))
+        return values[:, None, None].astype(images.dtype)
 
 
 def _noise(images: Any, rng: np.random.Generator) -> Any:

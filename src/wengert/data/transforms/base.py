@@ -21,17 +21,18 @@ class Transform:
 
     def __call__(self, images: Any, generator: np.random.Generator | None = None) -> Any:
         """Transform a batch, or one picture."""
+        name = type(self).__name__
+        if hasattr(images, "getbands"):  # its array would have the channels last, and be taken for something else
+            cure = "read_image reads files as arrays; np.asarray(picture).transpose(2, 0, 1) is one"
+            raise DTypeError(message(name, "needs an array, not a picture of Pillow", type(images).__name__, cure))
         array = np.asarray(images)
         if array.ndim not in (3, 4):
-            raise ShapeError(
-                message(
-                    type(self).__name__,
-                    "needs images (n, channels, height, width) or (channels, height, width)",
-                    str(array.shape),
-                )
-            )
+            wanted = "needs images (n, channels, height, width) or (channels, height, width)"
+            raise ShapeError(message(name, wanted, str(array.shape)))
+        if 0 in array.shape[-3:]:
+            raise ShapeError(message(name, "the pictures have no pixels", str(array.shape)))
         if array.dtype != np.uint8 and array.dtype.kind != "f":
-            raise DTypeError(message(type(self).__name__, "needs uint8 or floating images", str(array.dtype)))
+            raise DTypeError(message(name, "needs uint8 or floating images", str(array.dtype)))
         single = array.ndim == 3
         out = self.batch(array[None] if single else array, self._generator(generator))
         return out[0] if single else out
@@ -107,10 +108,10 @@ def columns(values: Any) -> Any:
 
 def pair(name: str, value: Any, what: str = "size") -> tuple[int, int]:
     """A size as (height, width)."""
-    both = (value, value) if isinstance(value, int) else tuple(value)
-    if len(both) != 2 or any(not isinstance(side, int) or side < (what == "size") for side in both):
+    both = (value, value) if np.ndim(value) == 0 else tuple(value)
+    if len(both) != 2 or any(not isinstance(side, int | np.integer) or side < (what == "size") for side in both):
         raise ArgumentError(message(name, f"{what} must be a positive integer or two of them", repr(value)))
-    return both[0], both[1]
+    return int(both[0]), int(both[1])
 
 
 def probability(name: str, p: float) -> float:

@@ -160,8 +160,8 @@ class Resize(Fixed):
     """
 
     def __init__(self, size: int | tuple[int, int], antialias: bool = True) -> None:
-        pair("Resize", size)
-        self.size, self.antialias = size, antialias
+        both = pair("Resize", size)
+        self.size, self.antialias = both[0] if np.ndim(size) == 0 else both, antialias
 
     def batch(self, images: Any, rng: Any) -> Any:
         """(n, channels, new height, new width)."""
