@@ -82,8 +82,10 @@ def test_undirected_weights() -> None:
     assert weights.tolist() == [0.5, 0.5, 4, 4, 3] and weights.dtype == wg.float32
     with pytest.raises(ValueError, match=r"needs one weight for each edge: \(1,\) for 2 edges"):
         data.undirected([[0, 1], [1, 2]], [1.0])
-    with pytest.raises(ValueError, match=r"edges must be \(2, edges\): \(3, 2\)"):
+    with pytest.raises(ValueError, match=r"edges must be integers \(2, edges\): int64 \(3, 2\)"):
         data.undirected([[0, 1], [1, 2], [1, 2]])
+    with pytest.raises(ValueError, match=r"edges must be integers \(2, edges\): float64 \(2, 1\)"):
+        data.undirected([[0.5], [1.7]])
 
 
 def test_lists_of_edges(tmp_path: Path) -> None:
@@ -100,6 +102,11 @@ def test_lists_of_edges(tmp_path: Path) -> None:
     path.write_text("% none\n")
     empty = data.read_edge_list(path, comments="%", weighted=True)
     assert empty.names == [] and empty.edge_index.shape == (2, 0) and empty.edge_weight.shape == (0,)
+    path.write_text("1 2\n2 10\n", encoding="utf-8-sig")  # the mark is no part of the first name
+    assert data.read_edge_list(path).names == ["1", "2", "10"]
+    path.write_bytes("Jürgen Ann".encode("latin1"))
+    with pytest.raises(wg.errors.ArgumentError, match=r"read_edge_list: not in UTF-8: .*edges\.txt: "):
+        data.read_edge_list(path)
     path.write_text("1 2\n1\n")
     with pytest.raises(ValueError, match=r"needs source and target: .*edges\.txt, line 2: '1'"):
         data.read_edge_list(path)
@@ -140,6 +147,16 @@ def test_what_is_no_citation_network(tmp_path: Path, content: str, cites: str, w
     (tmp_path / "n.cites").write_text(cites)
     with pytest.raises(ValueError, match=re.escape(words)):
         data.read_cora(tmp_path, "n")
+
+
+def test_citations_are_read_as_utf8(tmp_path: Path) -> None:
+    (tmp_path / "cora.content").write_text("ä 0 Größe\nb 1 Ä\n", encoding="utf-8-sig")
+    (tmp_path / "cora.cites").write_text("ä b\n", encoding="utf-8-sig")
+    seen = data.read_cora(tmp_path)
+    assert seen.papers == ["ä", "b"] and seen.class_names == ["Größe", "Ä"] and seen.unknown == 0
+    (tmp_path / "cora.cites").write_bytes("ä b\n".encode("latin1"))
+    with pytest.raises(wg.errors.ArgumentError, match=r"read_cora: not in UTF-8: .*cora\.cites"):
+        data.read_cora(tmp_path)
 
 
 def test_missing_files_are_named(tmp_path: Path) -> None:

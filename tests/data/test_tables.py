@@ -79,7 +79,19 @@ def test_frames() -> None:
     assert np.isnan(gaps.tensors[0][1, 1].item()) and gaps.tensors[0][2].tolist() == [3.5, 3]
 
 
+def test_several_targets() -> None:
+    table = data.read_table(frame(), target=["count", "size"])
+    assert table.tensors[1].tolist() == [[count, size] for count, size in zip([3, 1, 2], SIZES, strict=True)]
+    assert table.feature_names == ["kind", "grade", "good", "text"] and table.class_names == []
+    labelled = data.read_table(pandas.DataFrame({"a": [1, 2, 3], "b": [4, 5, 6]}), target=["b", "a", "b"])
+    assert labelled.tensors[1].tolist() == [1, 0, 1] and labelled.feature_names == ["a", "b"]
+    with pytest.raises(TypeError, match="several targets must be numbers: column 'kind'"):
+        data.read_table(frame(), target=["size", "kind"])
+
+
 def test_frames_that_have_gaps() -> None:
+    with pytest.raises(TypeError, match="column 'b' holds what is no number: <NA>"):
+        data.read_table(frame().assign(b=pandas.array([True, None, False], dtype="boolean")))
     gap = pandas.Categorical(["low", None, "low"])
     with pytest.raises(TypeError, match=r"column 'g' has rows without a category: 1 of them\. Fill in what is missing"):
         data.read_table(frame().assign(g=gap))
@@ -101,6 +113,10 @@ def test_bunches_of_frames() -> None:
         (lambda: data.read_table({"a": [1], "b": [2]}, "c"), "no such column: 'c'. Columns: a, b"),
         (lambda: data.read_table(np.zeros((2, 2)), 5), "no such column: 5. Columns: 0, 1"),
         (lambda: data.read_table({"a": [1, 2], "b": [2]}), "columns have different lengths: a 2, b 1"),
+        (lambda: data.read_table(frame()[["size", "size"]]), "two columns have the same name: 'size'"),
+        (lambda: data.read_table({"a": [1], 0: [2], "0": [3]}), "two columns have the same name: '0'"),
+        (lambda: data.read_table({"a": [[1, 2]], "b": [3]}), "column 'a' must have one value for each row: (1, 2)"),
+        (lambda: data.read_table({"a": 1}), "column 'a' must have one value for each row: ()"),
         (lambda: data.read_table({"a": [1]}, "a"), "the table has no columns of features"),
     ],
 )

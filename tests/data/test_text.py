@@ -117,6 +117,24 @@ def test_words() -> None:
     assert data.WordTokenizer(Vocabulary(["A"])).split("A b") == ["A", "b"]
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("हिन्दी भाषा।", ["हिन्दी", "भाषा", "।"]), ("e\u0301te\u0301, o\u0308l", ["e\u0301te\u0301", ",", "o\u0308l"]), ("ที่นี่ ดี", ["ที่นี่", "ดี"]),
+     ("می\u200cخواهم", ["می\u200cخواهم"]), ("你好 мир", ["你好", "мир"])],
+)  # fmt: skip
+def test_marks_belong_to_words(text: str, words: list[str]) -> None:
+    """Vowels of Hindi and Thai and accents by themselves are no letters to the module re."""
+    tokenizer = data.WordTokenizer.train([text])
+    assert tokenizer.split(text) == words
+
+
+@pytest.mark.parametrize("kind", [data.WordTokenizer, data.SubwordTokenizer])
+def test_one_text_is_not_several(kind: Any) -> None:
+    """Its letters would be learned, without a word."""
+    with pytest.raises(ValueError, match=rf"{kind.__name__}: needs several texts, not one: 'hello world'\. Put it in"):
+        kind.train("hello world")
+
+
 @pytest.fixture(scope="module")
 def bpe() -> Any:
     return data.SubwordTokenizer.train(TEXTS, 600)
@@ -192,8 +210,8 @@ def test_a_file_that_pads_and_cuts(tmp_path: Path, word_piece: Any) -> None:
 
 
 def test_subwords_refuse(tmp_path: Path, bpe: Any) -> None:
-    for content in ("", "{}", "[1"):
-        (tmp_path / "t.json").write_text(content)
+    for content in (b"", b"{}", b"[1", b'{"\xe4": 1}'):
+        (tmp_path / "t.json").write_bytes(content)
         with pytest.raises(ValueError, match=r"SubwordTokenizer\.load: not a tokenizer: .*t\.json"):
             data.SubwordTokenizer.load(tmp_path / "t.json")
     with pytest.raises(ValueError, match="model must be 'bpe' or 'wordpiece': 'words'"):
@@ -250,6 +268,8 @@ def test_packing() -> None:
         (lambda: data.PadCollate()([(1, 2), (1,)]), "different numbers of parts: [1, 2]"),
         (lambda: data.PadCollate((0,))([([1], [2])]), "no value for a part of the samples: part 1 of"),
         (lambda: data.PadCollate((0,))([[1]]), "no value for a part of the samples: part None of"),
+        (lambda: data.PadCollate(0.5)([[1, 2], [3]]), "padding_value of integer sequences must be an integer: 0.5"),
+        (lambda: data.PadCollate(float("nan"))([wg.tensor([1])]), "padding_value of integer sequences must be an int"),
         (lambda: data.PadCollate()([np.array(["a"])]), "sequences must hold numbers: <U1"),
         (lambda: data.BucketBatchSampler([1], 0), "batch_size must be a positive integer: 0"),
         (lambda: data.BucketBatchSampler([1], 1, pool=True), "pool must be a positive integer: True"),

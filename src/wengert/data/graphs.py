@@ -7,7 +7,7 @@ sources, row 1 the targets, as the layers of `wengert.nn` take them. An undirect
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -81,9 +81,10 @@ def undirected(edge_index: Any, edge_weight: Any = None) -> tuple[Tensor, Any]:
     >>> undirected([[2, 0, 1], [0, 1, 0]])[0].tolist()
     [[0, 0, 1, 2], [1, 2, 0, 0]]
     """
-    edges = np.asarray(edge_index, np.int64)
-    if edges.ndim != 2 or edges.shape[0] != 2:
-        raise ShapeError(message("undirected", "edges must be (2, edges)", str(edges.shape)))
+    edges = np.asarray(edge_index)
+    if edges.ndim != 2 or edges.shape[0] != 2 or (edges.size and edges.dtype.kind not in "iu"):
+        raise ShapeError(message("undirected", "edges must be integers (2, edges)", f"{edges.dtype} {edges.shape}"))
+    edges = edges.astype(np.int64)
     low, high = edges.min(0), edges.max(0)
     pairs, first = np.unique(np.stack([low, high]), axis=1, return_index=True)
     back = pairs[0] != pairs[1]  # a loop is one edge
@@ -137,20 +138,19 @@ def read_edge_list(
     """
     pairs: list[tuple[str, str]] = []
     weights: list[float] = []
-    with open(path, encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            words = line.partition(comments)[0].split(delimiter) if comments else line.split(delimiter)
-            words = [word.strip() for word in words]
-            if words in ([], [""]):
-                continue
-            try:
-                pairs.append((words[0], words[1]))
-                if weighted:
-                    weights.append(float(words[2]))
-            except (IndexError, ValueError):
-                wanted = "needs source, target and weight" if weighted else "needs source and target"
-                seen = f"{path}, line {number}: {line.strip()!r}"
-                raise ArgumentError(message("read_edge_list", wanted, seen)) from None
+    for number, line in enumerate(_lines("read_edge_list", path), 1):
+        words = line.partition(comments)[0].split(delimiter) if comments else line.split(delimiter)
+        words = [word.strip() for word in words]
+        if words in ([], [""]):
+            continue
+        try:
+            pairs.append((words[0], words[1]))
+            if weighted:
+                weights.append(float(words[2]))
+        except (IndexError, ValueError):
+            wanted = "needs source, target and weight" if weighted else "needs source and target"
+            seen = f"{path}, line {number}: {line.strip()!r}"
+            raise ArgumentError(message("read_edge_list", wanted, seen)) from None
     names = _sorted_names({name for pair in pairs for name in pair})
     index = {name: place for place, name in enumerate(names)}
     places = np.array([[index[a], index[b]] for a, b in pairs], np.int64).reshape(-1, 2).T
@@ -159,6 +159,15 @@ def read_edge_list(
         return EdgeList(api.tensor(np.ascontiguousarray(places)), names, weight)
     edges, weight = undirected(places, weight)
     return EdgeList(edges, names, weight)
+
+
+def _lines(name: str, path: str | os.PathLike[str]) -> Iterator[str]:
+    """The lines of a text in UTF-8, without the mark that some programs put before the first."""
+    with open(path, encoding="utf-8-sig") as file:
+        try:
+            yield from file
+        except UnicodeDecodeError as error:
+            raise ArgumentError(message(name, "not in UTF-8", f"{path}: {error}")) from error
 
 
 def _sorted_names(names: set[str]) -> list[str]:
@@ -192,7 +201,7 @@ def read_cora(folder: str | os.PathLike[str], name: str = "cora", *, directed: b
     """Read a citation network in the format of Cora and CiteSeer: ``cora.content`` and ``cora.cites``.
 
     Args:
-        folder: holds the two files.
+        folder: holds the two files, in UTF-8.
         name: of the files, without their endings.
         directed: edges go from the citing paper to the cited one; else each is there both ways, and once.
 
@@ -219,7 +228,7 @@ def read_cora(folder: str | os.PathLike[str], name: str = "cora", *, directed: b
         if not path.is_file():
             cure = f"Get {name}.tgz from https://linqs.org/datasets and unpack it into {Path(folder)}"
             raise FileNotFoundError(message("read_cora", "no such file", str(path), cure))
-    rows = [line.split() for line in content.read_text().splitlines() if line.strip()]
+    rows = [line.split() for line in _lines("read_cora", content) if line.strip()]
     papers = [row[0] for row in rows]
     try:
         words = np.array([row[1:-1] for row in rows], np.float64)
@@ -246,10 +255,10 @@ def _citations(path: Path, number: dict[str, int]) -> tuple[list[tuple[int, int]
     """Pairs (citing, cited), and how many lines name a paper that is not known."""
     pairs: list[tuple[int, int]] = []
     unknown = 0
-    for place, line in enumerate(path.read_text().splitlines(), 1):
+    for place, line in enumerate(_lines("read_cora", path), 1):
         words = line.split()
         if len(words) not in (0, 2):
-            seen = f"{path}, line {place}: {line!r}"
+            seen = f"{path}, line {place}: {line.strip()!r}"
             raise ArgumentError(message("read_cora", "needs the names of two papers", seen))
         if words and words[0] in number and words[1] in number:
             pairs.append((number[words[1]], number[words[0]]))

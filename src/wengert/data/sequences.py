@@ -91,6 +91,9 @@ class PadCollate:
             return default_collate(values)
         tensors = [_sequence(value) for value in values]
         lengths = api.tensor([len(tensor) for tensor in tensors], dtype=api.int64)
+        if not float(padding).is_integer() and not any(api.is_floating_point(tensor) for tensor in tensors):
+            wanted = "the padding_value of integer sequences must be an integer"
+            raise DTypeError(message("PadCollate", wanted, str(padding)))
         padded = PaddedSequences(pad_sequence(tensors, batch_first=True, padding_value=padding), lengths)
         return padded.packed() if self.pack else padded
 

@@ -39,8 +39,8 @@ def read_table(data: Any, target: Any = None, *, dtype: Any = None) -> TableData
     Args:
         data: an array (N, columns) or a tensor; a structured array, pandas' DataFrame or mapping of
             columns; or a bunch of scikit-learn.
-        target: the column that is predicted: its name or (for arrays) its number, or an array (N). A
-            bunch has its own.
+        target: the column that is predicted: its name or (for arrays) its number; a list of names of several columns
+            of numbers; or an array (N). A bunch has its own.
         dtype: of the features; by default the default dtype.
 
     Columns of text become codes 0, 1, 2 in sorted order, pandas' categories in their own. Targets that are text,
@@ -89,16 +89,30 @@ def _given(bunch: Mapping[str, Any], key: str) -> list[Any]:
 def _columns(data: Any, names: Sequence[str]) -> dict[str, Any]:
     """The table's columns by name."""
     if isinstance(data, Mapping):
-        return {str(name): _values(column) for name, column in data.items()}
+        return _named(data, list(data))
     if hasattr(data, "columns") and hasattr(data, "dtypes"):  # pandas' DataFrame; need not be importable here
-        return {str(name): _values(data[name]) for name in data.columns}
+        return _named(data, list(data.columns))
     array = np.asarray(data)
     if array.dtype.names:
-        return {name: array[name] for name in array.dtype.names}
+        return _named(array, list(array.dtype.names))
     if array.ndim != 2:
         raise ShapeError(message("read_table", "an array must have rows and columns", str(array.shape)))
     names = names if len(names) == array.shape[1] else [str(number) for number in range(array.shape[1])]
     return {name: array[:, number] for number, name in enumerate(names)}
+
+
+def _named(data: Any, keys: list[Any]) -> dict[str, Any]:
+    """Columns under the text of their keys."""
+    names = [str(key) for key in keys]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ArgumentError(message("read_table", "two columns have the same name", repr(twice)))
+    columns = {name: _values(data[key]) for name, key in zip(names, keys, strict=True)}
+    for name, column in columns.items():
+        if np.ndim(column) != 1:
+            wrong = f"column {name!r} must have one value for each row"
+            raise ShapeError(message("read_table", wrong, str(np.shape(column))))
+    return columns
 
 
 def _target(columns: dict[str, Any], target: Any) -> Any:
@@ -112,7 +126,24 @@ def _target(columns: dict[str, Any], target: Any) -> Any:
         if target not in columns:
             raise ArgumentError(message("read_table", "no such column", repr(target), f"Columns: {', '.join(names)}"))
         return columns.pop(target)
+    if _are_names(target, columns):
+        several = {name: columns.pop(name) for name in target}
+        return _stacked(several, [_plain(name, column) for name, column in several.items()])
     return _values(target)
+
+
+def _are_names(target: Any, columns: dict[str, Any]) -> bool:
+    """Whether a list is of columns, and not of labels: each once, all known."""
+    if not isinstance(target, list) or not target or any(not isinstance(name, str) for name in target):
+        return False
+    return set(target) <= set(columns) and len(set(target)) == len(target)
+
+
+def _plain(name: str, column: Any) -> Any:
+    codes, values = _numbers(name, column)
+    if values is not None:
+        raise DTypeError(message("read_table", "several targets must be numbers", f"column {name!r}"))
+    return codes
 
 
 def _values(column: Any) -> Any:
@@ -140,10 +171,14 @@ def _numbers(name: str, column: Any) -> tuple[Any, Sequence[Any] | None]:
         values = column.tolist()
         if all(isinstance(value, bool | int | float) for value in values):
             return np.asarray(values), None
-        if any(not isinstance(value, str | bytes) for value in values):
-            odd = next(value for value in values if not isinstance(value, str | bytes))
+        odd = [value for value in values if not isinstance(value, str | bytes)]
+        if odd and len(odd) < len(values):
             wrong = f"column {name!r} mixes text and other values"
-            raise DTypeError(message("read_table", wrong, repr(odd), "Fill in what is missing"))
+            raise DTypeError(message("read_table", wrong, repr(odd[0]), "Fill in what is missing"))
+        if odd:
+            strange = next(value for value in odd if not isinstance(value, bool | int | float))
+            wrong = f"column {name!r} holds what is no number"
+            raise DTypeError(message("read_table", wrong, repr(strange), "Fill in what is missing"))
         known, codes = np.unique(np.asarray(values), return_inverse=True)
         return codes.astype(np.int64), known.tolist()
     raise DTypeError(message("read_table", f"column {name!r} is not of numbers or text", str(column.dtype)))

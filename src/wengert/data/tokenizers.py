@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
+import unicodedata
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -78,8 +81,6 @@ class CharacterTokenizer(Tokenizer):
         return "".join(tokens)
 
 
-# A word may hold apostrophes, hyphens and a decimal point; any other sign is a token by itself.
-_WORD = re.compile(r"\w+(?:['’.-]\w+)*|[^\w\s]")
 _BEFORE = re.compile(r" ([.,;:!?)\]}%’])")
 _AFTER = re.compile(r"([(\[{]) ")
 
@@ -105,7 +106,7 @@ class WordTokenizer(Tokenizer):
     @classmethod
     def train(cls, texts: Iterable[str], *, lower: bool = False, **options: Any) -> Self:
         """Number the words of texts; options are those of `Vocabulary.build`."""
-        return cls(Vocabulary.build((_words(text, lower) for text in texts), **options), lower)
+        return cls(Vocabulary.build((_words(text, lower) for text in _several("WordTokenizer", texts)), **options), lower)
 
     def split(self, text: str) -> list[str]:
         """The words and punctuation marks."""
@@ -116,8 +117,26 @@ class WordTokenizer(Tokenizer):
         return _AFTER.sub(r"\1", _BEFORE.sub(r"\1", " ".join(tokens)))
 
 
+@cache
+def _word() -> re.Pattern[str]:
+    """A word may hold apostrophes, hyphens and a decimal point; any other sign is a token by itself.
+
+    To ``\\w`` belong no marks, of which the vowels of Hindi or Thai are some, and no joiners.
+    """
+    marks = [chr(i) for i in range(sys.maxunicode + 1) if unicodedata.category(chr(i)).startswith("M")]
+    letter = f"[\\w{''.join(marks)}\u200c\u200d]"
+    return re.compile(rf"{letter}+(?:['’.-]{letter}+)*|[^\w\s]")
+
+
 def _words(text: str, lower: bool) -> list[str]:
-    return _WORD.findall(text.lower() if lower else text)
+    return _word().findall(text.lower() if lower else text)
+
+
+def _several(name: str, texts: Iterable[str]) -> Iterable[str]:
+    """The texts; a single one would be taken for one text a letter."""
+    if isinstance(texts, str):
+        raise ArgumentError(message(name, "needs several texts, not one", repr(texts[:20]), "Put it into a list"))
+    return texts
 
 
 class SubwordTokenizer(Tokenizer):
@@ -200,7 +219,7 @@ class SubwordTokenizer(Tokenizer):
             "show_progress": False,
         }  # fmt: skip
         inner, trainer = (_bpe if model == "bpe" else _word_piece)(library, unk, lower, options)
-        inner.train_from_iterator(texts, trainer)
+        inner.train_from_iterator(_several("SubwordTokenizer", texts), trainer)
         return cls(inner, pad=pad, unk=unk, bos=bos, eos=eos)
 
     def split(self, text: str) -> list[str]:
@@ -242,10 +261,10 @@ class SubwordTokenizer(Tokenizer):
             ArgumentError: the file is not a tokenizer.
         """
         library = need("tokenizers", "text", "SubwordTokenizer")
-        text = Path(path).read_text(encoding="utf-8")
+        content = Path(path).read_bytes()
         try:
-            json.loads(text)
-            inner = library.Tokenizer.from_str(text)
+            json.loads(content)
+            inner = library.Tokenizer.from_str(content.decode())
         except Exception as error:  # the library raises bare Exceptions
             raise ArgumentError(message("SubwordTokenizer.load", "not a tokenizer", f"{path}: {error}")) from error
         return cls(inner, **specials)
