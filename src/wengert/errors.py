@@ -6,6 +6,7 @@ This file imports nothing of Wengert.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from types import CodeType, FrameType
@@ -71,6 +72,7 @@ def is_users(code: CodeType) -> bool:
         return False
     name = code.co_filename
     inside = (name.startswith(PACKAGE_DIR) and not name.endswith("demo.py")) or name.startswith("<wengert")
+    inside = inside or name == contextlib.__file__  # stands between a `with` and the function that it enters
     _codes.append(code)
     (INTERNAL if inside else _users).add(id(code))
     return not inside

@@ -180,7 +180,9 @@ def test_resampling_shapes_and_dtypes() -> None:
         (lambda: A.Resample(1, 2, "linear"), "resampling_method must be one of sinc_interp_hann, sinc_interp_kaiser"),
         (lambda: A.Resample(1, 2, rolloff=0), "lowpass_filter_width=6, rolloff=0"),
         (lambda: A.Resample(16001, 16000), "the rates have too few divisors in common: 16001 and 16000"),
-        (lambda: A.resample(wg.arange(5), 1, 2), "Resample: needs a floating waveform: wengert.int64"),
+        (lambda: A.resample(wg.arange(5), 1, 2), "Resample: needs a floating tensor (..., time): Tensor wengert.int64"),
+        (lambda: A.resample(wg.tensor(1.0), 1, 2), "needs a floating tensor (..., time): Tensor wengert.float32 ()"),
+        (lambda: A.resample(np.ones(9), 1, 2), "needs a floating tensor (..., time): ndarray float64 (9,)"),
     ],
 )
 def test_resampling_refuses(make: Any, words: str) -> None:

@@ -167,6 +167,12 @@ def test_videos_refuse(tmp_path: Path, make: Any, error: type[Exception], words:
         make(tmp_path)
 
 
+def test_an_error_names_the_line_of_the_program(tmp_path: Path) -> None:
+    """And not one of contextlib, through which the file is opened."""
+    with pytest.raises(FileNotFoundError, match=r"\(test_video\.py:\d+\)$"):
+        data.read_video(tmp_path / "no.mp4")
+
+
 def test_a_broken_video(exact: Path, tmp_path: Path) -> None:
     """Whole packets of nonsense: what the file promises cannot be decoded."""
     content = bytearray(exact.read_bytes())

@@ -10,7 +10,7 @@ import pytest
 
 import wengert as wg
 from wengert import nn
-from wengert.models import GPT
+from wengert.models import GPT, RNNLanguageModel
 from wengert.testing import gradcheck
 
 # --- attention ---------------------------------------------------------------------------------------
@@ -210,6 +210,19 @@ def test_cache_changes_nothing(options: dict[str, Any]) -> None:
     assert found[0] == found[1]
     assert len(found[0][0]) == 15 and found[0][0][:3] == [1, 2, 3]
     assert gpt.training
+
+
+def test_generation_leaves_each_part_in_its_mode() -> None:
+    """A part that is in evaluation mode for good, such as a frozen norm, must not begin to train."""
+    gpt = small_gpt()
+    gpt.drop.eval()
+    rnn = RNNLanguageModel(7, 4, 4)
+    rnn.dropout.eval()
+    for model in (gpt, rnn):
+        before = [module.training for module in model.modules()]
+        model.generate(wg.tensor([[1, 2]]), 3)
+        assert [module.training for module in model.modules()] == before
+        assert model.generate(wg.zeros(0, 2).long(), 3).shape == (0, 5)
 
 
 @pytest.mark.slow

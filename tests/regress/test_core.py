@@ -304,3 +304,10 @@ def test_no_grad_holds_for_the_steps_of_a_generator():
     running = steps()
     assert next(running) is False and wg.is_grad_enabled()
     assert running.send(7) == (False, 7) and wg.is_grad_enabled()
+
+
+def test_draws_of_no_rows():
+    for replacement in (False, True):
+        assert wg.multinomial(wg.ones(0, 3), 2, replacement).shape == (0, 2)
+    with pytest.raises(ArgumentError, match="too few non-zero weights"):
+        wg.multinomial(wg.tensor([[1.0, 1.0], [1.0, 0.0]]), 2)

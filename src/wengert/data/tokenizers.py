@@ -106,7 +106,8 @@ class WordTokenizer(Tokenizer):
     @classmethod
     def train(cls, texts: Iterable[str], *, lower: bool = False, **options: Any) -> Self:
         """Number the words of texts; options are those of `Vocabulary.build`."""
-        return cls(Vocabulary.build((_words(text, lower) for text in _several("WordTokenizer", texts)), **options), lower)
+        words = (_words(text, lower) for text in _several("WordTokenizer", texts))
+        return cls(Vocabulary.build(words, **options), lower)
 
     def split(self, text: str) -> list[str]:
         """The words and punctuation marks."""
@@ -121,7 +122,7 @@ class WordTokenizer(Tokenizer):
 def _word() -> re.Pattern[str]:
     """A word may hold apostrophes, hyphens and a decimal point; any other sign is a token by itself.
 
-    To ``\\w`` belong no marks, of which the vowels of Hindi or Thai are some, and no joiners.
+    The module re counts neither marks, such as the vowels of Hindi and Thai, nor joiners as parts of words.
     """
     marks = [chr(i) for i in range(sys.maxunicode + 1) if unicodedata.category(chr(i)).startswith("M")]
     letter = f"[\\w{''.join(marks)}\u200c\u200d]"

@@ -260,15 +260,16 @@ def multinomial(input: Any, num_samples: int, replacement: bool = False, *, gene
     w = weights.astype(np.float64)
     if not np.isfinite(w).all() or (w < 0).any() or (w.sum(-1) <= 0).any():
         raise ArgumentError(message("multinomial", "weights must be finite, not negative, and not all zero in a row"))
-    if not replacement and num_samples > int((w > 0).sum(-1).min()):
+    if not replacement and ((w > 0).sum(-1) < num_samples).any():
         raise ArgumentError(
             message("multinomial", "too few non-zero weights to draw without replacement", f"{num_samples} asked")
         )
     if replacement:
         u = rand((*w.shape[:-1], num_samples), dtype=dt.float64, generator=generator)._concrete("multinomial")
         cumulated = np.cumsum(w, -1) / w.sum(-1, keepdims=True)
-        rows = zip(cumulated.reshape(-1, w.shape[-1]), u.reshape(-1, num_samples))
-        index = np.stack([np.searchsorted(c, v, "right") for c, v in rows]).reshape(u.shape)
+        index = np.empty(u.shape, np.int64)
+        for c, v, found in zip(np.atleast_2d(cumulated), np.atleast_2d(u), np.atleast_2d(index), strict=True):
+            found[:] = np.searchsorted(c, v, "right")
         last = w.shape[-1] - 1 - np.argmax(w[..., ::-1] > 0, -1)  # rounding must not lead behind the last weight
         return wrap(np.minimum(index, last[..., None]).astype(np.int64))
     u = rand(w.shape, dtype=dt.float64, generator=generator)._concrete("multinomial")

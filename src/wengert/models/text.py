@@ -22,6 +22,7 @@ from ..nn import (
     sampling_probabilities,
 )
 from ..nn import functional as F
+from ..nn.modes import evaluating
 from ..nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from ..tensor import Tensor
 
@@ -83,17 +84,13 @@ class RNNLanguageModel(Module):
         """Continue the prompt (N, length), length at least 1; the choice is that of `sampling_probabilities`."""
         if prompt.ndim != 2 or not prompt.shape[1]:
             raise ShapeError(message("generate", "the prompt must be (batch, length)", f"shape {tuple(prompt.shape)}"))
-        training, tokens, new, state = self.training, [prompt], prompt, None
-        self.eval()
-        try:
-            with no_grad():
-                for _ in range(max_new_tokens):
-                    logits, state = self(new, state)
-                    p = sampling_probabilities(logits[:, -1], temperature, top_k, top_p)
-                    new = api.multinomial(p, 1, generator=generator)
-                    tokens.append(new)
-        finally:
-            self.train(training)
+        tokens, new, state = [prompt], prompt, None
+        with evaluating(self):
+            for _ in range(max_new_tokens):
+                logits, state = self(new, state)
+                p = sampling_probabilities(logits[:, -1], temperature, top_k, top_p)
+                new = api.multinomial(p, 1, generator=generator)
+                tokens.append(new)
         return api.cat(tokens, 1)
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from .. import api
-from ..config import no_grad
 from ..errors import ArgumentError, ShapeError, message
 from ..tensor import Tensor
+from .modes import evaluating
 from .module import Module
 
 
@@ -122,13 +122,8 @@ def generate(
     if prompt.ndim != 2 or not prompt.shape[1]:
         raise ShapeError(message("generate", "the prompt must be (batch, length)", f"shape {tuple(prompt.shape)}"))
     _check_choice(temperature, top_k, top_p)
-    training = model.training
-    model.eval()
-    try:
-        with no_grad():
-            return _generate(model, prompt, max_new_tokens, (temperature, top_k, top_p), end, cache, generator)
-    finally:
-        model.train(training)
+    with evaluating(model):
+        return _generate(model, prompt, max_new_tokens, (temperature, top_k, top_p), end, cache, generator)
 
 
 def _generate(

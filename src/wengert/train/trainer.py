@@ -6,14 +6,14 @@ import copy
 import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from .. import api, tree
-from ..config import no_grad
 from ..errors import AnomalyError, ArgumentError, message
+from ..nn.modes import evaluating
 from ..nn.module import Module
 from ..nn.regularization import ExponentialMovingAverage
 from ..optim import Optimizer
@@ -329,7 +329,7 @@ class Trainer:
             loader: gives batches, which are inputs or pairs ``(inputs, targets)``; or one tensor of inputs.
         """
         outputs = []
-        with self.averaged(), self._evaluating():
+        with self.averaged(), evaluating(self.model):
             for batch in [loader] if isinstance(loader, Tensor) else loader:
                 is_pair = isinstance(batch, list | tuple) and len(batch) == 2
                 outputs.append(self._forward(batch[0] if is_pair else batch))
@@ -343,7 +343,7 @@ class Trainer:
         sums = {"loss": 0.0, "samples": 0}
         for metric in metrics:
             metric.reset()
-        with self._evaluating():
+        with evaluating(self.model):
             for x, y in map(pair, loader):
                 output = self._forward(x)
                 self._count(sums, float(self.loss(output, y).item()), samples(x))
@@ -352,17 +352,6 @@ class Trainer:
                 if interruptible and self._signals.caught:
                     return None
         return _values(sums, metrics)
-
-    @contextmanager
-    def _evaluating(self) -> Iterator[None]:
-        was = {module: module.training for module in self.model.modules()}
-        self.model.eval()
-        try:
-            with no_grad():
-                yield
-        finally:
-            for module, training in was.items():
-                module.training = training
 
     def averaged(self) -> Any:
         """A context in which the model has its averaged weights, where there are such."""

@@ -100,8 +100,9 @@ class Resample(Module):
 
     def forward(self, waveform: Tensor) -> Tensor:
         """The waveform at the new rate."""
-        if not api.is_floating_point(waveform):
-            raise DTypeError(message("Resample", "needs a floating waveform", str(waveform.dtype)))
+        if not isinstance(waveform, Tensor) or not waveform.ndim or not api.is_floating_point(waveform):
+            seen = f"{type(waveform).__name__} {getattr(waveform, 'dtype', '')} {tuple(np.shape(waveform))}"
+            raise DTypeError(message("Resample", "needs a floating tensor (..., time)", seen))
         if self._old == self._new:
             return waveform
         kernel: Any = self.kernel if self._own_dtype else self.kernel.to(waveform.dtype)
