@@ -16,6 +16,9 @@ from wengert.graph.handle import wrap
 FAMILIES = ("activation", "attention", "conv", "dropout", "embedding", "loss", "norm", "pool", "resize")
 GRADIENT_TOLERANCE = 1e-9
 
+# A program that writes golden values: it needs torchvision, and changes torch so that this can be imported.
+collect_ignore = ["golden_models.py"]
+
 
 def namespace() -> SimpleNamespace:
     """The functions of wengert.nn.functional, from the families that offer them."""

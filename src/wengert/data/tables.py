@@ -119,6 +119,9 @@ def _target(columns: dict[str, Any], target: Any) -> Any:
     """The column of targets; taken out of the table if it is one of its columns."""
     if target is None:
         return None
+    if _are_names(target, columns):
+        several = {name: columns.pop(name) for name in target}
+        return _stacked(several, [_plain(name, column) for name, column in several.items()])
     if isinstance(target, str | int) and not isinstance(target, bool):
         names = list(columns)
         if isinstance(target, int) and -len(names) <= target < len(names):
@@ -126,9 +129,6 @@ def _target(columns: dict[str, Any], target: Any) -> Any:
         if target not in columns:
             raise ArgumentError(message("read_table", "no such column", repr(target), f"Columns: {', '.join(names)}"))
         return columns.pop(target)
-    if _are_names(target, columns):
-        several = {name: columns.pop(name) for name in target}
-        return _stacked(several, [_plain(name, column) for name, column in several.items()])
     return _values(target)
 
 
