@@ -82,6 +82,7 @@ def test_reading_at_another_rate(tmp_path: Path) -> None:
         (lambda p: A.read_audio(p / "a.wav", 0, -2), ValueError, "needs 0 <= frame_offset"),
         (lambda p: A.write_audio(np.zeros(3), p / "b.xyz", 8000), ValueError, "cannot write the sound: "),
         (lambda p: A.write_audio(np.zeros(3), p / "b.wav", 8000, subtype="VORBIS"), ValueError, "cannot write"),
+        (lambda p: A.write_audio(np.zeros((3000, 2)), p / "b.wav", 8000), ValueError, "Is it (channels, time)?"),
         (lambda p: A.write_audio(np.zeros(3, complex), p / "b.wav", 8000), ValueError, "complex128 (3,)"),
         (lambda p: A.write_audio(np.zeros((1, 1, 1)), p / "b.wav", 8000), ValueError, "float64 (1, 1, 1)"),
         (lambda p: A.FixLength(0), ValueError, "length must be positive: 0"),

@@ -139,7 +139,8 @@ def write_audio(waveform: Any, path: str | os.PathLike[str], sample_rate: int, *
     try:
         library.write(os.fspath(path), samples.T, int(sample_rate), subtype=subtype)
     except (library.SoundFileError, ValueError, TypeError) as error:
-        raise ArgumentError(message("write_audio", "cannot write the sound", f"{path}: {error}")) from error
+        cure = "Is it (channels, time)?" if samples.ndim == 2 and len(samples) > samples.shape[1] else ""
+        raise ArgumentError(message("write_audio", "cannot write the sound", f"{path}: {error}", cure)) from error
 
 
 class FixLength(Module):
