@@ -117,6 +117,7 @@ def imports(module: str) -> list[tuple[int, str]]:
     ]
 
 
+@pytest.mark.slow
 def test_imports_only_from_layers_above() -> None:
     homeless = {layer_name(module) for module in MODULES} - LAYER_OF.keys()
     assert not homeless, f"no place in LAYERS: {homeless}"

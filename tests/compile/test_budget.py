@@ -61,6 +61,7 @@ def test_a_budget_that_is_kept_anyway_changes_nothing() -> None:
     assert str(wg.plan(roomy, *batch)).splitlines()[0] == str(plan).splitlines()[0]
 
 
+@pytest.mark.slow
 def test_too_small_a_budget_is_an_error_that_says_what_is_needed() -> None:
     step, batch = training(1000, layers=2)
     with pytest.raises(wg.errors.ArgumentError, match=r"1000 bytes, [0-9]+ are needed"):
@@ -96,6 +97,7 @@ def test_convolutions_and_pooling_are_computed_again() -> None:
 
 @pytest.mark.quick(share=[0.8])
 @pytest.mark.parametrize(("layers", "share"), [(2, 0.8), (8, 0.5), (8, None)])
+@pytest.mark.slow
 def test_the_plan_tells_what_is_allocated(layers: int, share: float | None) -> None:
     step, batch = training(None, layers)
     plan = wg.plan(step, *batch)

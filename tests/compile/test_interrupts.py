@@ -60,6 +60,7 @@ LARGE = [(loop, 100_000) for loop in (counted, scanned, nested)]  # shared by th
 @pytest.mark.quick(loop=[counted])
 @pytest.mark.parametrize("threads", [1, pytest.param(2, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("loop", "size"), [*SMALL, *LARGE])
+@pytest.mark.slow
 def test_interrupt(loop: Any, size: int, threads: int, soon: Callable[[], None]) -> None:
     before = wg.get_num_threads()
     wg.set_num_threads(threads)

@@ -49,6 +49,7 @@ def test_scan(length, reverse):
 
 @pytest.mark.quick(reverse=[True])
 @pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.slow
 def test_gradients_of_scan(reverse):
     args = rand(3, 3), rand(5, 3, seed=1), rand(3, seed=2), rand(6, 5, seed=3)
 

@@ -248,6 +248,7 @@ def test_random_clips_in_a_loader(folder: Path) -> None:
      T.ColorJitter(0.5, 0.5, 0.5, 0.2), T.RandAugment(), T.Compose([T.RandomCrop(8), T.RandomVerticalFlip()])],
     ids=lambda transform: type(transform).__name__,
 )  # fmt: skip
+@pytest.mark.slow
 def test_one_decision_for_all_frames(transform: Any) -> None:
     """Frames that are equal stay equal, which they would not under the transform alone."""
     still = np.repeat(noise(1), 12, 0)

@@ -599,6 +599,7 @@ ITERATED = ("gammainc", "gammaincc")  # a series and a continued fraction: no sc
 
 
 @pytest.mark.parametrize("name", [n for n in ELEMENTWISE if n not in ITERATED] + ["where"])
+@pytest.mark.slow
 def test_scalar_means_the_same_in_every_handler(name):
     op = OPS[name]
     for sample in op.samples():

@@ -93,6 +93,7 @@ CASES: list[dict[str, Any]] = [
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 @pytest.mark.parametrize("options", PIECES, ids=["rows", "ratio", "one"])
 @pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.slow
 def test_pieces_are_the_whole(case: dict[str, Any], options: Any, reduction: str) -> None:
     outputs = (4, *case.get("outputs", ()))
     x = wg.randn(7, 3, dtype=wg.float64, requires_grad=True)

@@ -60,6 +60,7 @@ def test_ten_steps(dtype: str, case: dict[str, Any]) -> None:
 
 @pytest.mark.quick(dtype=["float64"])
 @pytest.mark.parametrize(("dtype", "case"), CASES)
+@pytest.mark.slow
 def test_steps_that_are_recorded_are_the_same(dtype: str, case: dict[str, Any]) -> None:
     """While something looks on, the same formulas run on tensors instead of arrays."""
     params = parameters(dtype)

@@ -279,6 +279,7 @@ def _(g, out, x):
     "f", [_exp(), sine, lambda x: wg.checkpoint(lambda a: a * a, x)], ids=["Function", "custom", "checkpoint"]
 )
 @pytest.mark.parametrize("sweep", [True, False])
+@pytest.mark.slow
 def test_functions_leave_no_cycles(f, sweep):
     def once():
         y = f(leaf()).sum()

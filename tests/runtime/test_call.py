@@ -235,6 +235,7 @@ def test_a_plan_that_is_running_is_not_entered_again(plans, way):
     assert caller() is True and len(seen) == 4
 
 
+@pytest.mark.slow
 def test_arrays_live_while_the_plan_runs(plans, way):
     """Another thread may give the tensor a new value; the old one is freed after the call, not during it."""
     array = np.zeros(4, np.float32)
@@ -273,6 +274,7 @@ def test_references_are_given_back(plans, way, limit):
     assert all(abs(now - then) < 500 for now, then in zip(counts(), before))
 
 
+@pytest.mark.slow
 def test_a_caller_keeps_what_it_needs_and_no_more(plans, way):
     class Thing:
         pass
@@ -292,6 +294,7 @@ def test_a_caller_keeps_what_it_needs_and_no_more(plans, way):
     assert [reference() for reference in references] == [None, None]
 
 
+@pytest.mark.slow
 def test_a_caller_kept_by_what_it_keeps_is_collected(plans, way):
     class Program:
         caller: object = None
