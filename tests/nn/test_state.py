@@ -155,6 +155,10 @@ def test_a_forward_hook_can_be_called_always() -> None:
     with pytest.raises(KeyError, match="mine"):
         net(wg.ones(1))
     assert seen == [None]
+    net.register_forward_hook(lambda *_: 1 / 0, always_call=True, prepend=True)
+    with pytest.raises(KeyError, match="mine") as told:  # the first error, and all hooks are called
+        net(wg.ones(1))
+    assert seen == [None, None] and "ZeroDivisionError" in told.value.__notes__[0]
 
 
 def test_modules_with_repeats() -> None:

@@ -110,12 +110,18 @@ class Hooks:
             output = self.forward(*args, **kwargs)
             for key in tuple(waiting):
                 output = self._after(waiting.pop(key), args, kwargs, output)
-        except Exception:
-            for entry in waiting.values():
-                if entry[2]:
-                    self._after(entry, args, kwargs, output)
+        except Exception as error:
+            self._after_error(error, [e for e in waiting.values() if e[2]], args, kwargs, output)
             raise
         return output if around is None else around.left(output)
+
+    def _after_error(self, error: Exception, entries: Any, args: Any, kwargs: Any, output: Any) -> None:
+        """Call all of these hooks; the first error is the one that is raised."""
+        for entry in entries:
+            try:
+                self._after(entry, args, kwargs, output)
+            except Exception as other:
+                error.add_note(f"A forward hook that is always called failed, too: {other!r}")
 
     def _after(self, entry: tuple[Hook, bool, bool], args: Any, kwargs: Any, output: Any) -> Any:
         hook, with_kwargs, _ = entry
