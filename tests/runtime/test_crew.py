@@ -115,6 +115,20 @@ def test_helpers_end_with_their_parent():
     assert not _lives(helper)
 
 
+def test_a_program_that_ends_does_not_wait_for_what_nobody_asks_for():
+    program = (
+        "import atexit; from wengert.runtime import crew; from wengert.codegen.target import host\n"
+        "done, answer = [], crew.Helper._answer\n"
+        "crew.Helper._answer = lambda self: done.append(answer(self)) or done[-1]\n"
+        "atexit.register(lambda: print(len(done)))\n"
+        "crew.start()\n"
+        "for i in range(500): crew.begin('define i32 @f() {\\n  ret i32 %d\\n}\\n' % i, host())"
+    )
+    environment = {**os.environ, "WENGERT_HELPERS": "1"}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
+    assert int(done.stdout) < 100, done.stderr
+
+
 def test_helpers_end_when_idle():
     program = (
         f"import sys; sys.path[:0] = {sys.path!r}; from wengert.runtime import pipeline as p; p.IDLE_SECONDS = 0.1"

@@ -18,8 +18,8 @@ import pickle
 import queue
 import subprocess
 import sys
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+import threading
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -96,31 +96,34 @@ class Helper:
 
 
 class Crew:
-    """Helpers, and as many threads that talk to them."""
+    """Helpers, each with a thread that talks to it. A program that ends does not wait for them."""
 
     def __init__(self, count: int) -> None:
         self.helpers = [Helper() for _ in range(count)]
-        self.free: queue.SimpleQueue[Helper] = queue.SimpleQueue()
+        self.tasks: queue.SimpleQueue[tuple[Future[bytes | None], str, Target]] = queue.SimpleQueue()
+        self.owner, self.ended = os.getpid(), False
         for helper in self.helpers:
-            self.free.put(helper)
-        self.threads = ThreadPoolExecutor(count, "wengert-compile")
-        for _ in self.helpers:
-            self.threads.submit(self._with_helper, Helper.start)
-        self.owner = os.getpid()
+            threading.Thread(target=self._serve, args=(helper,), name="wengert-compile", daemon=True).start()
         atexit.register(self._end)
 
     def submit(self, ir_text: str, target: Target) -> Future[bytes | None]:
         """Have a module compiled."""
-        return self.threads.submit(self._with_helper, Helper.compile, ir_text, target)
+        future: Future[bytes | None] = Future()
+        self.tasks.put((future, ir_text, target))
+        return future
 
-    def _with_helper(self, work: Callable[..., Any], *args: Any) -> Any:
-        helper = self.free.get()
-        try:
-            return work(helper, *args)
-        finally:
-            self.free.put(helper)
+    def _serve(self, helper: Helper) -> None:
+        helper.start()
+        while not self.ended:
+            future, ir_text, target = self.tasks.get()
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(None if self.ended else helper.compile(ir_text, target))
+                except Exception as error:  # whoever waits must hear of it
+                    future.set_exception(error)
 
     def _end(self) -> None:
+        self.ended = True
         if os.getpid() == self.owner:  # a forked process has them by name only
             for helper in self.helpers:
                 helper.end()
