@@ -95,7 +95,6 @@ def test_convolutions_and_pooling_are_computed_again() -> None:
     np.testing.assert_array_equal(found, expected)
 
 
-@pytest.mark.quick(share=[0.8])
 @pytest.mark.parametrize(("layers", "share"), [(2, 0.8), (8, 0.5), (8, None)])
 @pytest.mark.slow
 def test_the_plan_tells_what_is_allocated(layers: int, share: float | None) -> None:

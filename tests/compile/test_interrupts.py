@@ -57,7 +57,6 @@ SMALL = [(loop, 3) for loop in (counted, scanned, nested, gradient)]  # in regis
 LARGE = [(loop, 100_000) for loop in (counted, scanned, nested)]  # shared by threads
 
 
-@pytest.mark.quick(loop=[counted])
 @pytest.mark.parametrize("threads", [1, pytest.param(2, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("loop", "size"), [*SMALL, *LARGE])
 @pytest.mark.slow

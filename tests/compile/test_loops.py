@@ -47,7 +47,6 @@ def test_scan(length, reverse):
     check(lambda w, u, h, x: wg.scan(cell(w, u), h, x, reverse=reverse), w, u, h, x)
 
 
-@pytest.mark.quick(reverse=[True])
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.slow
 def test_gradients_of_scan(reverse):

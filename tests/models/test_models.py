@@ -35,11 +35,8 @@ CASES: dict[str, Any] = {
 }
 
 
-SLOW = ("AlexNet", "VGG", "ResNet", "plain net", "LeNet of colours", "ResNet-8", "sounds", "clips")
-
-
-@pytest.mark.parametrize("name", [pytest.param(c, marks=pytest.mark.slow) if c in SLOW else c for c in CASES])
 @pytest.mark.slow
+@pytest.mark.parametrize("name", CASES)
 def test_every_parameter_learns(name: str) -> None:
     make, shape, count = CASES[name]
     wg.manual_seed(0)

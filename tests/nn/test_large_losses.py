@@ -89,7 +89,6 @@ CASES: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.quick(reduction=["mean"])
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 @pytest.mark.parametrize("options", PIECES, ids=["rows", "ratio", "one"])
 @pytest.mark.parametrize("case", CASES, ids=str)

@@ -58,7 +58,6 @@ def test_ten_steps(dtype: str, case: dict[str, Any]) -> None:
         close(list(seen.values()), [kept[name] for name in seen], dtype)
 
 
-@pytest.mark.quick(dtype=["float64"])
 @pytest.mark.parametrize(("dtype", "case"), CASES)
 @pytest.mark.slow
 def test_steps_that_are_recorded_are_the_same(dtype: str, case: dict[str, Any]) -> None:

@@ -274,7 +274,6 @@ def _(g, out, x):
     return g * x.cos()
 
 
-@pytest.mark.quick(sweep=[True])
 @pytest.mark.parametrize(
     "f", [_exp(), sine, lambda x: wg.checkpoint(lambda a: a * a, x)], ids=["Function", "custom", "checkpoint"]
 )

@@ -11,16 +11,14 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, Self
 
-from .. import api
 from ..compiler import Compiled
-from ..config import CHANGES, STATE, no_grad
-from ..dtypes import bfloat16, float16, float32, float64
+from ..config import CHANGES, STATE
 from ..errors import ArgumentError, message
 from ..tensor import Tensor
 from . import state
-from .convert import converter
+from .convert import Conversions
 from .hooks import Hooks, state_hooks
-from .parameter import Buffer, Parameter, is_lazy
+from .parameter import Buffer, Parameter
 
 _TABLES = ("_parameters", "_buffers", "_modules")
 
@@ -52,7 +50,7 @@ class Table(dict[str, Any]):
         CHANGES()
 
 
-class Module(Hooks):
+class Module(Conversions, Hooks):
     """Base class of all layers and networks.
 
     Assign layers and parameters in ``__init__``, compute in ``forward``.
@@ -472,7 +470,7 @@ class Module(Hooks):
             state.raise_if_unfit(self, plan, strict)
         return keys
 
-    # --- modes, gradients, dtypes --------------------------------------------------------------------
+    # --- modes, gradients ----------------------------------------------------------------------------
 
     def train(self, mode: bool = True) -> Self:
         """Set training mode (dropout is active, and so on) here and in all sub-modules."""
@@ -506,75 +504,6 @@ class Module(Hooks):
             module.apply(fn)
         fn(self)
         return self
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Replace every parameter, gradient and buffer by ``fn`` of it. Parameters stay the same objects."""
-        with no_grad():
-            # A shared tensor is converted once: converting twice would split what is shared.
-            for param in self.parameters(recurse):
-                param.data = fn(param.data)
-                if param.grad is not None:
-                    param.grad = fn(param.grad)
-            done: dict[int, Tensor] = {}
-            for module in self.modules() if recurse else (self,):
-                for name, buffer in module._buffers.items():
-                    if buffer is None:
-                        continue
-                    if is_lazy(buffer):
-                        buffer.data = fn(buffer.data)
-                        continue
-                    if id(buffer) not in done:
-                        done[id(buffer)] = fn(buffer)
-                    module._buffers[name] = done[id(buffer)]
-        return self
-
-    def to(self, *args: Any, **kwargs: Any) -> Self:
-        """Change dtype or device: ``to(dtype)``, ``to(device)``, ``to(device, dtype)``, ``to(tensor)``.
-
-        A dtype must be floating-point and reaches only the floating-point parameters and buffers.
-        """
-        return self._apply(converter(args, kwargs))
-
-    def type(self, dst_type: Any) -> Self:
-        """Give all parameters and buffers, those of integers too, a dtype."""
-        return self._apply(lambda x: x.type(dst_type))
-
-    def to_empty(self, *, device: Any, recurse: bool = True) -> Self:
-        """Replace all parameters and buffers by tensors whose contents are unspecified (zeros here).
-
-        Args:
-            device: only the CPU.
-            recurse: whether also those of sub-modules.
-        """
-        return self._apply(lambda x: api.empty_like(x, device=device), recurse)
-
-    def float(self) -> Self:
-        """Make all floating-point parameters and buffers float32."""
-        return self.to(float32)
-
-    def double(self) -> Self:
-        """Make all floating-point parameters and buffers float64."""
-        return self.to(float64)
-
-    def half(self) -> Self:
-        """Make all floating-point parameters and buffers float16."""
-        return self.to(float16)
-
-    def bfloat16(self) -> Self:
-        """Make all floating-point parameters and buffers bfloat16."""
-        return self.to(bfloat16)
-
-    def share_memory(self) -> Self:
-        """The module itself: memory is not shared between processes."""
-        return self
-
-    def cpu(self) -> Self:
-        """Move everything to the CPU."""
-        return self.to(device="cpu")
-
-    def cuda(self, device: Any = "cuda") -> Self:
-        """Move everything to a GPU."""
-        return self.to(device=device)
 
     # --- text ----------------------------------------------------------------------------------------
 
