@@ -98,6 +98,8 @@ class Step:
 
     def _plan_delivery(self) -> None:
         """Sort out once how outputs get to where they belong."""
+        from .runtime.results import maker
+
         captured, p = self.captured, self.program
         self.copies = [
             (slot, p.outputs[at])
@@ -116,8 +118,9 @@ class Step:
         counts = collections.Counter(self.grad_values)
         alone = {i for i in p.sparing if counts[i] == 1 and i not in self.results}
         sinks = {i: sink for sink, i in self.grads if i in alone}
-        self.shapes: list[tuple[Any, Any, Sink | None, list[Any]]] = [
-            (p.avals[i].shape, p.avals[i].dtype, sinks.get(i), [None]) for i in p.made
+        made = [p.avals[i] for i in p.made]
+        self.shapes: list[tuple[Any, Any, Any, Sink | None, list[Any]]] = [
+            (maker(a.shape, a.dtype), a.shape, a.dtype, sinks.get(i), [None]) for i, a in zip(p.made, made, strict=True)
         ]
         self.single = captured.structure is tree.LEAF
 
@@ -160,8 +163,8 @@ class Step:
         with self.lock:
             self._refresh()
             outs = [
-                _empty(shape, dtype) if sink is None or sink.grad is not last[0] or _is_shared(last) else last[0]._value
-                for shape, dtype, sink, last in self.shapes
+                make(shape, dtype) if sink is None or sink.grad is not last[0] or _is_shared(last) else last[0]._value
+                for make, shape, dtype, sink, last in self.shapes
             ]
             if self.given_slots:
                 done = self.run(*arrays, *[s.get() for s in self.given_slots], *outs)
@@ -246,7 +249,7 @@ class Step:
             elif sink.grad is None or sink.grad._value is not value:
                 sink.grad = wrap(value)
                 if i in self.program.made:
-                    self.shapes[i - first_made][3][0] = sink.grad
+                    self.shapes[i - first_made][-1][0] = sink.grad
         leaves = [self.leaf(r, results, arrays) for r in self.captured.results]
         return leaves[0] if self.single else tree.unflatten(self.captured.structure, leaves)
 
@@ -309,9 +312,6 @@ def replaced(captured: Captured) -> list[tuple[int, int]]:
         for at, s in enumerate(captured.written, _result_count(captured))
         if isinstance(s, HeldSlot | EntrySlot) and identity(s) in old
     ]
-
-
-_empty = np.empty
 
 
 def _is_shared(last: list[Any]) -> bool:

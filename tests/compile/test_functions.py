@@ -293,3 +293,35 @@ def test_uint32_of_a_float_does_not_depend_on_where_it_stands(dtype):
     assert one == [705032704, 1294967296, 0, 0, 4294967295]
     for n in (2, 7, 40):
         assert x.repeat(n).to(wg.uint32).tolist() == one * n
+
+
+@pytest.mark.quick(cols=[300])
+@pytest.mark.parametrize("cols", [129, 300, 1024, 9001])
+def test_long_rows(cols):
+    """Rows that no registers hold: what several passes over them leave for each other."""
+    x = rand(5, cols)
+    x[1] = x[1] * 50
+    x[2, cols // 2] = np.nan
+    x[3, -1] = np.inf
+    x[4] = -np.inf
+
+    def f(x):
+        e = (x.tanh() * 3).exp() + 1
+        return F.softmax(x, 1), F.log_softmax(x, 1), F.layer_norm(x, (cols,)), e / e.sum(1, keepdim=True)
+
+    with np.errstate(invalid="ignore"):
+        check(f, x, tol=5e-6)
+
+
+@pytest.mark.parametrize("shape", [(3, 40), (3, 300), (300, 40)])
+def test_extremes_with_nan_anywhere(shape):
+    x = rand(*shape)
+    clean = x.numpy()
+    f = wg.compile(lambda x: (x.amax(1), x.amin(1), x.amax(0), x.amin(0), x.max()))
+    for where in range(0, x.numel(), max(x.numel() // 97, 1)):
+        at = np.unravel_index(where, shape)
+        x = clean.copy()
+        x[at] = np.nan
+        expected = x.max(1), x.min(1), x.max(0), x.min(0), x.max()
+        for found, wanted in zip(f(wg.tensor(x)), expected, strict=True):
+            np.testing.assert_array_equal(found.numpy(), wanted)

@@ -56,6 +56,7 @@ class Nest:
         self.extra: set[Affine] = set()
         self.inplace = inplace
         self.tiles = 1
+        self.scratch = 0  # bytes that a thread has to itself
         kinds = {KIND[n.aval.dtype] for n in (*group.nodes, *[x for n in group.nodes for x in n.inputs])}
         widest = 64 if kinds & {"f64"} or kinds <= {"i64", "u64"} else 32
         self.wide = target.vector_bytes * 8 // widest
@@ -71,7 +72,7 @@ class Nest:
         """The kernel as written."""
         work = sum(self.group.size for n in self.group.nodes)
         moved = sum(n.aval.nbytes for n in self.operands.nodes)
-        kernel = Kernel(named(self.operands.finish()), self.tiles, 0, work, moved)
+        kernel = Kernel(named(self.operands.finish()), self.tiles, self.scratch, work, moved)
         written = frozenset(self.operands.written)
         return Written(kernel, tuple(self.operands.nodes), written, tuple(self.e.lookups.all))
 
@@ -144,8 +145,11 @@ class Nest:
         return end
 
 
-def _nan_extreme(b: Builder, op: str, x: Value, acc: Value) -> Value:
-    better = x > acc if op == "max" else x < acc
+_BETTER: dict[str, Callable[[Value, Value], Value]] = {"amax": lambda x, y: x > y, "amin": lambda x, y: x < y}
+
+
+def _nan_extreme(b: Builder, name: str, x: Value, acc: Value) -> Value:
+    better = _BETTER[name](x, acc)
     if x.type.is_float:
         better = better | (x != x)
     return b.select(better, x, acc)
@@ -154,8 +158,8 @@ def _nan_extreme(b: Builder, op: str, x: Value, acc: Value) -> Value:
 _COMBINE: dict[str, Callable[[Builder, Value, Value], Value]] = {
     "sum": lambda b, x, acc: acc + x,
     "prod": lambda b, x, acc: acc * x,
-    "amax": lambda b, x, acc: _nan_extreme(b, "max", x, acc),
-    "amin": lambda b, x, acc: _nan_extreme(b, "min", x, acc),
+    "amax": lambda b, x, acc: _nan_extreme(b, "amax", x, acc),
+    "amin": lambda b, x, acc: _nan_extreme(b, "amin", x, acc),
     "any": lambda b, x, acc: acc | x,
     "all": lambda b, x, acc: acc & x,
 }
@@ -177,7 +181,11 @@ def neutral(name: str, kind: str) -> Any:
 
 
 class Accumulator:
-    """Vectors in which a reduction collects."""
+    """Vectors in which a reduction collects.
+
+    The largest of floating-point numbers is found without regard to NaN, which is looked for on the side: of two
+    vectors a processor sees with one instruction whether either has one.
+    """
 
     def __init__(self, b: Builder, n: Node, lanes: int, slots: int) -> None:
         self.b, self.name = b, n.op.name
@@ -185,6 +193,8 @@ class Accumulator:
         self.type = Type(self.kind, lanes)
         self.start = neutral(self.name, self.kind)
         self.slots: list[Var] = [b.var(self.start, self.type) for _ in range(slots)]
+        extreme = self.name in _BETTER and self.type.is_float
+        self.missing = [b.var(False, Type("i1", lanes)) for _ in range(slots)] if extreme else []
 
     def take(self, slot: int, x: Value, mask: Value | None) -> None:
         """Take in elements."""
@@ -192,19 +202,25 @@ class Accumulator:
         if mask is not None:
             x = self.b.select(mask, x, self.b.const(self.start, self.type))
         v = self.slots[slot]
-        v.set(_COMBINE[self.name](self.b, x, v.get()))
+        if self.missing:
+            missing = self.missing[slot]
+            missing.set(missing.get() | (x != x))
+            v.set(self.b.select(_BETTER[self.name](x, v.get()), x, v.get()))
+        else:
+            v.set(_COMBINE[self.name](self.b, x, v.get()))
 
-    def lanes(self) -> Value:
-        """All slots combined."""
-        values = [v.get() for v in self.slots]
-        while len(values) > 1:
-            pairs = zip(values[::2], values[1::2], strict=False)
-            values = [_COMBINE[self.name](self.b, y, x) for x, y in pairs] + values[len(values) // 2 * 2 :]
-        return values[0]
+    def result(self, slot: int) -> Value:
+        """What one slot has collected."""
+        found = self.slots[slot].get()
+        return self.b.select(self.missing[slot].get(), math.nan, found) if self.missing else found
 
     def total(self) -> Value:
         """All slots and lanes combined."""
-        x = self.lanes()
+        values = [self.result(slot) for slot in range(len(self.slots))]
+        while len(values) > 1:
+            pairs = zip(values[::2], values[1::2], strict=False)
+            values = [_COMBINE[self.name](self.b, y, x) for x, y in pairs] + values[len(values) // 2 * 2 :]
+        (x,) = values
         while x.lanes > 1:
             half = x.lanes // 2
             low = self.b.shuffle(x, x, range(half))

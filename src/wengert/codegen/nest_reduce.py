@@ -102,7 +102,7 @@ class Reduction(Nest):
             for k in range(slots):
                 with self.e.scope():
                     self.e.variables[block] = starts[k]
-                    self.store(n, self.out, acc.slots[k].get(), masks[k])
+                    self.store(n, self.out, acc.result(k), masks[k])
         self.e.vector_block, self.e.lanes = -1, 1
 
     def _along(self) -> None:

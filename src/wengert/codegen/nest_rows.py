@@ -10,6 +10,7 @@ from typing import Any
 from ..graph.node import Node
 from ..schedule.groups import full, row_atoms
 from ..schedule.index import Affine, Coords
+from ..schedule.kinds import KIND
 from ..schedule.roots import unflattened
 from .loop import I64, Value
 from .nest_parts import UNROLL, Accumulator, Nest
@@ -18,6 +19,9 @@ TILE = 16384  # elements of a tile: enough work for a call, and small enough to 
 TILES = 64  # tiles that are enough to share out
 HELD = 8  # vectors of a row that is kept in registers from pass to pass
 HELD_OPS = 400  # ops on them together
+STAGED = 1 << 15  # bytes of dear values of a row that wait in the first-level cache for the next pass
+DEAR = 6  # additions, from which on that is less work than to compute them again
+AHEAD = 1024  # bytes of a row, from which on the next one is fetched ahead
 ACROSS = 1024  # elements that are gone through down columns of vectors: what is the same in all rows stays in registers
 
 
@@ -110,6 +114,7 @@ class Rows(Nest):
         self.e.local = self._local
         last = max(self.times.values())
         self.slots = self._slots(inner, start, stop) if last else []
+        self.staged = self._staged() if last and inner and not self.slots and not self.in_registers else {}
         for time in range(last + 1):
             for n in nodes:
                 if self._is_row(n) and self.roots.role[n.seq] != "reduce" and self.times[n.seq] == time:
@@ -121,6 +126,53 @@ class Rows(Nest):
         count = -(-self.blocks.counts[inner[-1]] // self.wide) if len(inner) == 1 and stop is None else 0
         short = 0 < count <= HELD and count * self.group.ops <= HELD_OPS
         return [dict(self.e.memo) for _ in range(count)] if short else []
+
+    def _ahead(self) -> list[Node]:
+        """What the first pass reads of large memory: of the next row, while this one is gone over again.
+
+        What prefetches in hardware follows lines within a page, and each row may be on another.
+        """
+        if self.in_registers or self.slots or self.group.cols * self.group.nodes[0].aval.dtype.itemsize < AHEAD:
+            return []
+        found: dict[int, Node] = {}
+        for m in self.group.nodes:
+            sizes, reads = self.roots.reads[m.seq]
+            for x, flat in reads if self.times[m.seq] == 0 else ():
+                if x.seq not in self.group.seqs and flat == full(sizes) and x.aval.size == self.group.size:
+                    found[x.seq] = x
+        return [x for x in found.values() if x.aval.nbytes > self.target.l2]
+
+    def _fetch(self, ahead: Sequence[Node]) -> None:
+        """Ask for the next row's part of what is here of this one."""
+        for n in ahead:
+            self.b.prefetch(self.operands.pointer(n), self.e.index(self.full)[0] + self.group.cols)
+
+    def _staged(self) -> dict[int, Value]:
+        """Memory for dear values of a row that one pass computes and a later one wants as well."""
+        b, nodes, cols = self.b, self.group.nodes, self.group.cols
+        readers: dict[int, set[int]] = {}
+        for m in nodes:
+            for x, _ in self.roots.reads[m.seq][1]:
+                readers.setdefault(x.seq, set()).add(self.times[m.seq])
+        found: dict[int, Value] = {}
+        for n in nodes:
+            times, time = readers.get(n.seq, set()), self.times[n.seq]
+            dear = self.roots.weight.get(n.seq, 0) >= DEAR and not self._is_row(n) and n.seq not in self.stored
+            if not dear or time not in times or max(times) == time:
+                continue
+            size = -(-(cols + self.wide) * n.aval.dtype.itemsize // 64) * 64
+            if self.scratch + size <= STAGED:
+                found[n.seq] = b.retype(b.offset(b.scratch, self.scratch), KIND[n.aval.dtype])
+                self.scratch += size
+        return found
+
+    def _stage(self, time: int, mask: Value | None) -> None:
+        """Put what this pass computes where later ones look for it."""
+        for n in self.group.nodes:
+            if n.seq in self.staged and self.times[n.seq] == time:
+                x = self._local(n, self.full)
+                assert x is not None
+                self.b.store(self.staged[n.seq], self._within_row(), x, mask)
 
     def _over_slots(self, block: int, body: Callable[[int, Value | None], None]) -> None:
         """Run ``body`` for each vector of a row that is kept in registers."""
@@ -144,6 +196,11 @@ class Rows(Nest):
     def _row_index(self) -> Affine:
         return full(row_atoms(self.blocks.sizes, self.group.cols))
 
+    def _within_row(self) -> Value:
+        """The number of an element in its row."""
+        first = len(row_atoms(self.blocks.sizes, self.group.cols))
+        return self.e.index(Affine(0, tuple([t for t in self.full.terms if t[0] >= first])))[0]
+
     def _coords(self, n: Node) -> Coords:
         domain = self.roots.domain(n)
         if math.prod(domain) == self.group.size:
@@ -158,8 +215,11 @@ class Rows(Nest):
             return None
         key = ("root", n.seq)
         if key not in self.e.memo:
-            if self.time > self.times[n.seq] and n.seq in self.stored:
+            past = self.time > self.times[n.seq]
+            if past and n.seq in self.stored:
                 self.e.memo[key] = self.e.load(self.inplace.get(n.seq, n), flat, self.mask)
+            elif past and n.seq in self.staged:
+                self.e.memo[key] = self.b.load(self.staged[n.seq], self._within_row(), self.e.lanes)
             else:
                 self.e.memo[key] = self.e.expression(n, self._coords(n), self.mask)
         return self.e.memo[key]
@@ -173,7 +233,7 @@ class Rows(Nest):
                 continue
             if ready:
                 self._local(n, self.full)
-            elif self.time == self.times[n.seq] or n.seq not in self.stored:
+            elif self.time == self.times[n.seq] or not (n.seq in self.stored or n.seq in self.staged):
                 stack.append((n, True))
                 stack += [(x, False) for x, _ in self.roots.reads[n.seq][1]]
 
@@ -191,10 +251,12 @@ class Rows(Nest):
         count = self.blocks.counts[block]
         unroll = UNROLL if reduces and count >= 2 * UNROLL * self.wide and len(reduces) <= 4 else 1
         unroll = max(len(self.slots), unroll)
+        ahead = self._ahead() if time == 1 else []
         accumulators = {n.seq: Accumulator(self.b, n, self.wide, unroll) for n in reduces}
 
         def body(slot: int, mask: Value | None) -> None:
             self.mask = mask
+            self._fetch(ahead)
             self._settle([*reduces, *stores])
             for n in reduces:
                 accumulators[n.seq].take(slot, self.e.expression(n, self._coords(n), mask), mask)
@@ -202,6 +264,7 @@ class Rows(Nest):
             for n, x in zip(stores, found, strict=True):
                 assert x is not None
                 self.store(n, self.full, x, mask)
+            self._stage(time, mask)
 
         if self.slots:
             self._over_slots(block, body)

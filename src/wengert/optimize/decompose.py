@@ -226,6 +226,28 @@ def _is_outer(n: Node) -> bool:
     return both and len(n.shape) == 2 and {x.attrs["axes"] for x in n.inputs} == {(0,), (1,)}
 
 
+def _reduced(n: Node, name: str) -> Node | None:
+    """The reduction that a value repeats."""
+    while n.op is not None and n.op.name in ("expand", "reshape"):
+        n = n.inputs[0]
+    return n if n.op is not None and n.op.name == name else None
+
+
+def shares(rw: Rewriter, op: Any, xs: tuple[Node, ...], attrs: dict[str, Any], like: Node) -> Any:
+    """exp(x - max) / sum by one division a sum: that is at least 1, so no quotient is less exact than by one unit."""
+    e, spread = xs
+    total = _reduced(spread, "sum")
+    if total is None or total.inputs[0] is not e or e.op is None or e.op.name != "exp" or spread.op.name != "expand":
+        return None
+    below = e.inputs[0]
+    top = _reduced(below.inputs[1], "amax") if below.op is not None and below.op.name == "sub" else None
+    if top is None or top.inputs[0] is not below.inputs[0] or top.attrs["axes"] != total.attrs["axes"]:
+        return None
+    inner = spread.inputs[0]
+    inverse = _make(rw, "div", like, rw.number(1, inner.aval), inner)
+    return _make(rw, "mul", like, e, rw.make("expand", (inverse,), spread.attrs, like))
+
+
 def _table() -> dict[str, Sequence[Rule]]:
     table: dict[str, list[Rule]] = {name: list(found) for name, found in rules().items()}
     table["scatter_add"] += [picked_class, whole_rows, pooled, lanes]
@@ -234,6 +256,7 @@ def _table() -> dict[str, Sequence[Rule]]:
     table["unwindows"].append(tiled_windows)
     table["matmul"] += [flat_product, outer]
     table["add"].append(outer_added)
+    table["div"].append(shares)
     return dict(table)
 
 

@@ -24,6 +24,7 @@ from ..graph.trace import tracing
 from ..ops.heavy import HEAVY
 from .driver import ARENA, SCRATCH
 from .memory import Layout, held_graph, laid, seen
+from .results import maker
 
 if TYPE_CHECKING:
     from .program import Program
@@ -69,7 +70,8 @@ class Native:
     def __init__(self, program: Program, shares: bool = False) -> None:
         self.program, self.shares = program, shares
         self.inputs = program.avals[: program.first_made]
-        self.specs = [(a.shape, a.dtype) for a in program.avals[program.first_made :]]
+        made = program.avals[program.first_made :]
+        self.specs = [(maker(a.shape, a.dtype), a.shape, a.dtype) for a in made]
         self.run = program.caller(range(len(program.avals)))
         self.lock = threading.Lock()
 
@@ -84,7 +86,7 @@ class Native:
 
     def on(self, arrays: Sequence[Any]) -> tuple[Any, ...] | None:
         """The outputs; None unless all arrays are aligned, in row-major memory."""
-        outs = [np.empty(shape, dtype) for shape, dtype in self.specs]
+        outs = [make(shape, dtype) for make, shape, dtype in self.specs]
         with self.lock:
             if self.program.native:  # NumPy's steps look into the program's own memory
                 _SHARED.lend(self.program)

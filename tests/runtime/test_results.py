@@ -1,0 +1,121 @@
+"""Memory of large results: used again when nothing refers to it any more, and never before."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import threading
+
+import numpy as np
+import pytest
+
+import wengert as wg
+from wengert.runtime import results
+from wengert.runtime.memory import layout_of
+
+F32 = np.dtype(np.float32)
+SHAPE = (512, 300)
+
+
+@pytest.fixture(autouse=True)
+def emptied():
+    results.release()
+    yield
+    results.release()
+
+
+def make(shape=SHAPE, dtype=F32):
+    return results.maker(shape, dtype)(shape, dtype)
+
+
+def place(x):
+    return x.__array_interface__["data"][0]
+
+
+def test_is_an_ordinary_array():
+    x = make()
+    assert type(x) is np.ndarray and x.shape == SHAPE and x.dtype is F32
+    assert x.flags.c_contiguous and x.flags.writeable and x.flags.aligned and place(x) % 64 == 0
+    x[...] = 1
+    assert copy.deepcopy(x).sum() == pickle.loads(pickle.dumps(x)).sum() == x.size
+    middle = layout_of(x[:, 100:200])
+    assert middle is not None and middle.strides == (300, 1)  # kernels find a part of it where it lies
+
+
+@pytest.mark.parametrize(
+    "keep", [lambda x: x[3:, ::2], lambda x: memoryview(x), lambda x: x.view(np.int32).T, copy.copy]
+)
+def test_used_again_when_the_last_view_has_gone(keep):
+    x = make()
+    where = place(x)
+    kept = keep(x)
+    del x
+    if isinstance(kept, np.ndarray) and kept.base is None:  # a copy
+        assert place(make()) == where
+        return
+    assert place(make()) != where
+    results.release()
+    del kept
+    assert place(make()) == where
+
+
+def made_at(*args):
+    return place(make(*args))
+
+
+def test_of_that_size_only():
+    where = made_at()
+    other = make((512, 301))
+    assert place(other) != where
+    found = made_at((300, 512)), made_at((150, 512), np.dtype(np.float64))
+    assert found == (where, where)
+
+
+def test_small_ones_and_other_dtypes_are_plain():
+    for shape, dtype in (((8,), F32), (SHAPE, wg.ones(1, dtype=wg.bfloat16).numpy().dtype)):
+        assert results.maker(shape, dtype) is np.empty
+
+
+def test_bounded(monkeypatch):
+    size = make().nbytes
+    monkeypatch.setattr(results, "MOST", 3 * size + 3 * 4096)
+    alive = [make() for _ in range(6)]
+    del alive
+    assert sum(map(len, results._free.values())) == 3
+    last = make((512, 303))
+    del last  # what came up first has to go
+    assert sum(n * len(pieces) for n, pieces in results._free.items()) <= results.MOST
+    assert results.maker((4 * size,), F32) is np.empty
+
+
+def test_in_compiled_functions():
+    f = wg.compile(lambda x: x * 2 + 1)
+    x = wg.arange(200_000.0)
+    y = f(x)
+    where, view = place(y.numpy()), y[5:7]
+    del y
+    z = f(x + 1)
+    assert place(z.numpy()) != where and view.tolist() == [11.0, 13.0]
+    del view
+    assert place(f(x).numpy()) == where
+
+
+def test_in_threads():
+    """Each thread fills what it gets with its own number, and finds that number there later."""
+    wrong = []
+
+    def work(number):
+        held = []
+        for i in range(300):
+            x = make((256, 257 + i % 3))
+            x[...] = number
+            held = [*held[-3:], x]
+            if any((y != number).any() for y in held):
+                wrong.append(number)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert not wrong
