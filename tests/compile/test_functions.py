@@ -325,3 +325,47 @@ def test_extremes_with_nan_anywhere(shape):
         expected = x.max(1), x.min(1), x.max(0), x.min(0), x.max()
         for found, wanted in zip(f(wg.tensor(x)), expected, strict=True):
             np.testing.assert_array_equal(found.numpy(), wanted)
+
+
+@pytest.mark.quick(shape=[(100, 70)], dtype=["f4"])
+@pytest.mark.parametrize("dtype", ["f4", "f8", "i4", "i8", "u1", "f2"])
+@pytest.mark.parametrize(
+    ("shape", "order"),
+    [((2, 9, 8, 16), (0, 3, 1, 2)), ((100, 70), (1, 0)), ((33, 17), (1, 0)), ((5, 24, 31), (2, 1, 0)),
+     ((9, 16, 50), (0, 2, 1)), ((3, 4, 5, 21), (3, 0, 2, 1)), ((300, 8), (1, 0)), ((8, 300), (1, 0))],
+)  # fmt: skip
+def test_turned(shape, order, dtype):
+    """Read along one axis, written along another: alone, beside what is not turned, within a border, twice."""
+    rng = np.random.default_rng(0)
+    x, y = (rng.integers(0, 100, shape).astype(dtype) for _ in range(2))
+    there = x.transpose(order)
+
+    def f(x, y):
+        t = x.permute(order)
+        return t * 1, t * 2 + y.reshape(t.shape), F.pad(t, (1, 2)), t + x.flatten().reshape(t.shape), t.flip(0) + t
+
+    flat = y.reshape(there.shape), x.reshape(there.shape)
+    padded = np.pad(there, [(0, 0)] * (len(shape) - 1) + [(1, 2)])
+    twice = there * np.array(2).astype(dtype)
+    wanted = [there * 1, twice + flat[0], padded, there + flat[1], there[::-1] + there]
+    compiled = wg.compile(f)
+    for a, b in zip(compiled(wg.tensor(x), wg.tensor(y)), wanted, strict=True):
+        np.testing.assert_array_equal(a.numpy(), b)
+
+
+def test_turned_truth():
+    x, y = rand(50, 40) > 0, rand(40, 50) > 0
+    check(lambda x, y: (x.t() & y, x.t() == y, x.t().clone()), x, y)
+
+
+def test_turned_and_changed_in_place():
+    x = rand(40, 40)
+
+    def f(x):
+        x += x.t() * 2
+        return x.t() + 1
+
+    expected = x.numpy() + 2 * x.numpy().T
+    found = wg.compile(f)(x)
+    np.testing.assert_allclose(x.numpy(), expected, rtol=1e-6)
+    np.testing.assert_allclose(found.numpy(), expected.T + 1, rtol=1e-6)

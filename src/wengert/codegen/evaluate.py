@@ -118,6 +118,8 @@ class Evaluator:
         self.local: Callable[[Node, Affine], Value | None] = lambda n, flat: None
         self.lookups = Lookups(roots.sure)
         self.once: dict[Any, tuple[Any, Value]] = {}  # with the block of instructions that it stands in
+        self.loads: dict[tuple[int, Affine], tuple[Node, bool]] = {}  # and whether all of the block is there
+        self.turned: dict[tuple[int, Affine], Value] = {}  # what the kernel has brought into the order of lanes
 
     @contextmanager
     def scope(self) -> Generator[None]:
@@ -278,6 +280,10 @@ class Evaluator:
 
     def load(self, n: Node, flat: Affine, mask: Value | None) -> Value:
         """Elements of a buffer."""
+        key = n.seq, flat
+        if key in self.turned:
+            return self.turned[key]
+        self.loads[key] = n, self.loads.get(key, (n, True))[1] and (mask is None or mask is self.tail)
         p = self.operands.pointer(n)
         base, step = self.index(flat)
         mask = self._needed(n, flat, mask)

@@ -1,4 +1,4 @@
-"""Fused kernels: the loop nests of `rows` (`nest_rows`) and `reduce` groups (`nest_reduce`).
+"""Fused kernels: the loop nests of `rows` (`nest_rows`, `nest_turned`) and `reduce` groups (`nest_reduce`).
 
 A kernel is written twice: once to see which indices come up, so that neighbouring loops can be merged, and then with
 the merged loops.
@@ -6,6 +6,7 @@ the merged loops.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from ..graph.node import Node, frozen
@@ -17,6 +18,7 @@ from .kernel import Kernel
 from .nest_parts import Written
 from .nest_reduce import Reduction, reduce_atoms, reduction_walls
 from .nest_rows import Rows
+from .nest_turned import Turned, turned_block
 from .target import Target
 
 
@@ -100,7 +102,10 @@ def _write(
     single = [[a] for a in range(len(sizes))]
     first = make(group, roots, stored, target, Blocks(sizes, single), inplace, padded)
     first.emit()
-    runs = merged_runs(sizes, first.e.seen | first.extra, walls)
-    second = make(group, roots, stored, target, Blocks(sizes, runs), inplace, padded)
+    blocks = Blocks(sizes, merged_runs(sizes, first.e.seen | first.extra, walls))
+    across = turned_block(first, blocks)
+    if across >= 0:
+        make = functools.partial(Turned, across, first.e.loads)
+    second = make(group, roots, stored, target, blocks, inplace, padded)
     second.emit()
     return second.finish()

@@ -260,10 +260,7 @@ class Rows(Nest):
             self._settle([*reduces, *stores])
             for n in reduces:
                 accumulators[n.seq].take(slot, self.e.expression(n, self._coords(n), mask), mask)
-            found = [self._local(n, self.full) for n in stores]  # before any is stored: some may be, in place
-            for n, x in zip(stores, found, strict=True):
-                assert x is not None
-                self.store(n, self.full, x, mask)
+            self._write(stores, mask)
             self._stage(time, mask)
 
         if self.slots:
@@ -277,11 +274,14 @@ class Rows(Nest):
             if n.seq in self.stored:
                 self.store(n, self._row_index(), self.held[n.seq], None)
 
+    def _write(self, stores: Sequence[Node], mask: Value | None) -> None:
+        found = [self._local(n, self.full) for n in stores]  # before any is stored: some may be, in place
+        for n, x in zip(stores, found, strict=True):
+            assert x is not None
+            self.store(n, self.full, x, mask)
+
     def _single(self, stores: Sequence[Node]) -> None:
         """A domain of one element."""
         self.mask = None
         self._settle(stores)
-        found = [self._local(n, self.full) for n in stores]
-        for n, x in zip(stores, found, strict=True):
-            assert x is not None
-            self.store(n, self.full, x, None)
+        self._write(stores, None)
