@@ -6,8 +6,9 @@ import hashlib
 import math
 from typing import NamedTuple
 
+from .conv_copy import pad_rows
 from .conv_direct import direct, packed_size, packs_itself, pieces_of
-from .conv_pack import combine_sums, pack_weights, pad_rows
+from .conv_pack import combine_sums, pack_weights
 from .conv_plan import Axis, Part, Phase, Problem, block, combine, extent, padded, phases
 from .conv_weight import block_weight, finishes_itself, sums, weight_pieces, zero_weight
 from .kernel import Epilogue, Recipe, Step
@@ -92,13 +93,13 @@ def weight_gradient(spec: Convolution, target: Target) -> Recipe:
     steps: list[Step] = []
     if any(_is_far(p) for p in problems):
         copies = _stacked(problems)
-        steps.append(Step(pad_rows(name + "_x", problems, copies), ("x", "near_x")))
+        steps.append(Step(pad_rows(name + "_x", problems, copies, target), ("x", "near_x")))
         temps["near_x"] = (spec.kind, sum(extent(c) for c in copies))
         problems = copies
     if any(p.out_channel != 1 < p.outs for p in problems):
         results = [p.of_results for p in problems]
         copies = _stacked(results)
-        steps.append(Step(pad_rows(name + "_g", results, copies), ("g", "near_g")))
+        steps.append(Step(pad_rows(name + "_g", results, copies, target), ("g", "near_g")))
         temps["near_g"] = (spec.kind, sum(extent(c) for c in copies))
         problems = [p.with_results(c) for p, c in zip(problems, copies, strict=True)]
     x, g = "near_x" if "near_x" in temps else "x", "near_g" if "near_g" in temps else "g"
@@ -197,7 +198,7 @@ def _recipe(
     blocked_copies = [(c, block(c, target)) for c in copies]
     far = any(_is_far(p) for p in problems)
     if far or any(k[0] > _COPY_PAYS * q[0] for (_, k), (_, q) in zip(blocked, blocked_copies, strict=True)):
-        steps.append(Step(pad_rows(name + "_pad", problems, copies), (source, "padded")))
+        steps.append(Step(pad_rows(name + "_pad", problems, copies, target), (source, "padded")))
         temps["padded"] = (spec.kind, max(1, sum(extent(c) for c in copies)))
         blocked, source = blocked_copies, "padded"
     pieces = pieces_of([(p, k) for p, (_, k) in blocked if k is not None])

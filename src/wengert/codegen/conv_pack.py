@@ -5,14 +5,13 @@ In the usual memory (D, C, *K) neighbouring output channels lie far apart, so sq
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import NamedTuple
 
-from .conv_plan import ITEMSIZE, Axis, Problem, extent
+from .conv_plan import ITEMSIZE, Problem
 from .kernel import Kernel, kernel_builder
-from .loop import I1, I64, Builder, Type, Value, pointer
+from .loop import I64, Builder, Type, Value, pointer
 from .micro import first_lanes, transpose
 
 _TILES = 64
@@ -323,46 +322,3 @@ def _combine_squares(b: Builder, tile: _Tile, columns: _Columns) -> None:
                 b.store(b.out, weight + k * p.w_out, x, mask)
 
     _each_square(b, tile, columns, square)
-
-
-def pad_rows(name: str, problems: Sequence[Problem], copies: Sequence[Problem]) -> Kernel:
-    """The copies of x that `conv_plan.padded` means, zeros around: operands x, padded."""
-    kind = problems[0].kind
-    b = kernel_builder(name, {"x": pointer(kind), "padded": pointer(kind)})
-    start = 0
-    for problem, copy in zip(problems, copies, strict=True):
-        rows = math.prod(a.size for a in copy.axes[:-1])
-        first, last = b.binary("max", b.lo - start, 0), b.binary("min", b.hi - start, rows)
-        with b.loop(first, last) as row:
-            _pad_row(b, problem, copy, row)
-        start += rows
-    return Kernel(b.finish(), start, 0, 0, 2 * ITEMSIZE[kind] * sum(extent(c) for c in copies))
-
-
-_TOGETHER = 16  # channels that lie apart: as many lines of each side stay in the cache
-
-
-def _pad_row(b: Builder, problem: Problem, copy: Problem, row: Value) -> None:
-    """All channels of the positions of a row."""
-    x: Index = problem.x_base
-    inside = b.const(True, I1)
-    *outer, last = zip(problem.axes, copy.axes, strict=True)
-    indices = unravel(row, [wide.size for _, wide in outer])
-    for (axis, wide), i in zip(outer, indices, strict=True):
-        x, inside = _position(b, axis, wide, i, x, inside)
-    axis, wide = last
-    channels = problem.inputs // problem.groups
-    step = channels if problem.x_channel == 1 else _TOGETHER
-    with b.loop(0, problem.groups) as g, b.loop(0, channels, step, unroll=1) as first, b.loop(0, wide.size) as i:
-        start, there = _position(b, axis, wide, i, g * problem.x_group + x, inside)
-        to = (row * wide.size + i) * problem.inputs + g * problem.channels + copy.x_base
-        with b.loop(first, b.binary("min", first + step, channels)) as c:
-            b.store(b.padded, to + c, b.load(b.x, c * problem.x_channel + start, mask=there))
-
-
-def _position(b: Builder, axis: Axis, wide: Axis, i: Index, x: Index, inside: Value) -> tuple[Index, Value]:
-    """Where an index of the copy is in x, and whether it is."""
-    if wide.size != axis.size or wide.first != axis.first:
-        i = b.lift(i + axis.first, I64)
-        inside = inside & (i >= 0) & (i < axis.size)
-    return i * axis.x + x, inside
