@@ -210,7 +210,9 @@ class Step:
         if self.captured.draws:
             self._draw_keys()
         for h in self.donated:
-            if (h._node is not None or h._alias is not None) and is_pinned(h):
+            # As `is_pinned` says of a tensor without views.
+            free = h._node is None or _references(h._node) <= _NODE_REFERENCES
+            if (h._alias is not None or not free) and is_pinned(h):
                 move_to_copy(h)
 
     def _draw_keys(self) -> None:
@@ -338,7 +340,14 @@ def _calibrated() -> tuple[int, int]:
     return seen(last)
 
 
+def _node_references() -> int:
+    """What `sys.getrefcount` says of a node that only its tensor holds."""
+    h = Tensor(1.0).requires_grad_()
+    return _references(h._node)
+
+
 _GRAD_REFERENCES, _MEMORY_REFERENCES = _calibrated()
+_NODE_REFERENCES = _node_references()
 
 
 _MISSED = object()

@@ -332,7 +332,8 @@ def test_extremes_with_nan_anywhere(shape):
 @pytest.mark.parametrize(
     ("shape", "order"),
     [((2, 9, 8, 16), (0, 3, 1, 2)), ((100, 70), (1, 0)), ((33, 17), (1, 0)), ((5, 24, 31), (2, 1, 0)),
-     ((9, 16, 50), (0, 2, 1)), ((3, 4, 5, 21), (3, 0, 2, 1)), ((300, 8), (1, 0)), ((8, 300), (1, 0)), ((700, 300), (1, 0))],
+     ((9, 16, 50), (0, 2, 1)), ((3, 4, 5, 21), (3, 0, 2, 1)), ((300, 8), (1, 0)), ((8, 300), (1, 0)),
+     ((700, 300), (1, 0))],
 )  # fmt: skip
 def test_turned(shape, order, dtype):
     """Read along one axis, written along another: alone, beside what is not turned, within a border, twice."""

@@ -275,3 +275,46 @@ def first_call_in_place():
     assert all((t.detach().numpy() != v).any() for t, v in zip(tensors[:2], copies, strict=False))
     held.backward()
     np.testing.assert_array_equal(before[0], copies[0])
+
+
+def test_values_whose_old_ones_are_read_later_stay_where_they_are():
+    """A step that reads a weight after it has computed the new one writes that to the same memory, at the end."""
+    rng = np.random.default_rng(0)
+    w, b, n = (wg.tensor(rng.normal(size=s).astype(np.float32)) for s in ((40, 40), (1,), (7, 3)))
+    tensors, before = (w, b, n), [x.numpy().copy() for x in (w, b, n)]
+    views = [x.numpy() for x in tensors]
+
+    @wg.compile
+    def step(x):
+        new = w + x.sum() * b, b * 2 + w.sum(), n.cumsum(0) + b
+        out = (w @ w).sum() + (x * b).sum() + n.sum()
+        for old, value in zip(tensors, new, strict=True):
+            old.copy_(value)
+        return out, w.t() @ x
+
+    x = wg.ones(40, 1)
+    found = step(x)
+    old_w, old_b, old_n = before
+    wanted = old_w + 40 * old_b, old_b * 2 + old_w.sum(), old_n.cumsum(0) + old_b
+    for view, value, tensor in zip(views, wanted, tensors, strict=True):
+        np.testing.assert_allclose(view, value, rtol=2e-4, atol=1e-4)
+        assert tensor.numpy() is view or np.shares_memory(tensor.numpy(), view)
+    np.testing.assert_allclose(found[0].item(), (old_w @ old_w).sum() + 40 * old_b[0] + old_n.sum(), rtol=1e-3)
+    np.testing.assert_allclose(found[1].numpy(), wanted[0].T @ x.numpy(), rtol=1e-3, atol=1e-3)
+
+
+def test_a_bad_index_changes_nothing_that_is_written_at_the_end():
+    w = wg.ones(5, 4)
+
+    @wg.compile
+    def step(i):
+        out = (w[i] * 2).sum()
+        new = w * 3
+        total = (w @ w.t()).sum()
+        w.copy_(new)
+        return out + total
+
+    step(wg.tensor([0, 4]))
+    with pytest.raises(IndexError):
+        step(wg.tensor([0, 5]))
+    assert w.tolist() == [[3.0] * 4] * 5

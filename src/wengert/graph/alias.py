@@ -78,7 +78,7 @@ def _own_alias(x: Handle) -> Alias:
         alias = x._alias = Alias(None, ())
         if x._value is not None and type(x._value) is not np.ndarray:
             x._value = np.array(x._value)  # a NumPy scalar has no memory to share
-        if x._node is not None:
+        if x._node is not None and x._value is not None:  # a trace's node holds no memory
             alias.pins.append(weakref.ref(x._node))
     return alias
 

@@ -5,6 +5,7 @@ A start with a full cache does without all this, so nothing else at run time imp
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from ..codegen.block import STOP as STOPPING
 from ..codegen.block import Block, HostStep, Temp, Use, written_over
+from ..codegen.copies import copy_kernel
 from ..codegen.loop import Function
 from ..codegen.lower import module_text
 from ..codegen.plan import Launch, Place, entry, entry_name, needs_barrier, scratch_bytes
@@ -25,6 +27,7 @@ from ..optimize.decompose import settled
 from ..optimize.internal import INTERNAL
 from ..optimize.pipeline import optimise
 from ..schedule.index import strides_of
+from ..schedule.kinds import KIND
 from ..schedule.roots import View
 from . import crew
 from .blueprint import Array, Blueprint, Host, Looks
@@ -67,12 +70,25 @@ class Schedule:
 
     def _plan(self, replaced: Sequence[tuple[int, int]]) -> None:
         sure = looked_at(self.graph) if self.looks else frozenset()
-        self.block = Block(
-            self.graph, written_over(self.graph, replaced), self.target, sure=sure, reuses=True,
-            announce=self._begin,
-        )  # fmt: skip
+        written = written_over(self.graph, replaced)
+        self.block = Block(self.graph, written, self.target, sure=sure, reuses=True, announce=self._begin)
+        self.late = self._late(written)
+        self.over = self.block.inplace | self.late
         self._lay_out()
         self._collect()
+
+    def _late(self, written: dict[int, Node]) -> dict[int, Node]:
+        """Outputs whose old values somebody reads until later: copied over those at the end."""
+        outputs = collections.Counter(n.seq for n in self.graph.outputs)
+        found = {n.seq: n for n in self.graph.outputs if n.op is not None and outputs[n.seq] == 1}
+        return {
+            k: old for k, old in written.items()
+            if k in found and k not in self.block.inplace and old.seq not in outputs and _alike(found[k], old)
+        }  # fmt: skip
+
+    def _copy(self, n: Node, old: Node) -> Launch:
+        kernel = copy_kernel(KIND[n.aval.dtype], n.aval.size, self.target)
+        return Launch(kernel, (self._place(View(n, 0, ())), self._place(View(old, 0, ()))), (False, True))
 
     def _fit(self, replaced: Sequence[tuple[int, int]], budget: int) -> None:
         """Compute values again until a call needs no more than ``budget`` bytes."""
@@ -103,7 +119,7 @@ class Schedule:
         external = [*self.graph.inputs]
         seen = {n.seq for n in external}
         for n in self.graph.outputs:
-            if n.seq not in seen and n.seq not in self.block.inplace and n.op is not None:
+            if n.seq not in seen and n.seq not in self.over and n.op is not None:
                 seen.add(n.seq)
                 external.append(n)
         self.constants: dict[int, np.ndarray] = {}
@@ -114,7 +130,7 @@ class Schedule:
         for step in self.block.steps:
             for _, x in self.block.buffers(step):
                 self._constant(x)
-        self.layout = self.block.lay_out(self.slots)
+        self.layout = self.block.lay_out(self.slots, self.late)
 
     def _constant(self, n: Any) -> None:
         if not isinstance(n, Temp) and n.op is None and n.data is not None and n.seq not in self.slots:
@@ -146,6 +162,8 @@ class Schedule:
                 self.steps[-1] += [self._launch(use) for use in step]
             if i == self.block.last_look and self.lookups:
                 self.guard = len(self.steps) - 1, len(self.steps[-1])
+        ends = {n.seq: n for n in self.graph.outputs}
+        self.steps[-1] += [self._copy(ends[k], old) for k, old in self.late.items()]
         self.launches: list[Launch] = [x for s in self.steps if isinstance(s, list) for x in s]
         self.scratch = scratch_bytes(self.launches)
 
@@ -169,10 +187,10 @@ class Schedule:
         functions = {x.kernel.function.name: x.kernel.function for x in self.launches}
         number = {name: i for i, name in enumerate(functions)}
         shared = [x.kernel for x in self.launches if x.kernel.tiles > 1 or x.kernel.collective]
-        ends = [self.block.inplace.get(n.seq, n) for n in self.graph.outputs]
+        ends = [self.over.get(n.seq, n) for n in self.graph.outputs]
         return Blueprint(
             outputs=tuple([self.slots[n.seq] - FIRST for n in ends]),
-            replaced=tuple([i for i, n in enumerate(self.graph.outputs) if n.seq in self.block.inplace]),
+            replaced=tuple([i for i, n in enumerate(self.graph.outputs) if n.seq in self.over]),
             made=len(self.external) - len(self.graph.inputs),
             constants=tuple(self.constants.values()),
             names=tuple([entry_name(f) for f in functions.values()]),
@@ -240,6 +258,12 @@ class Schedule:
             return None
         own = Schedule(settled(self.checks.graph, None)).blueprint()
         return Looks(own, tuple(self.checks.places), named(self.checks.all, self.traced))
+
+
+def _alike(n: Node, old: Node) -> bool:
+    """Whether a kernel can copy one over the other."""
+    x, y = n.aval, old.aval
+    return type(x) is not tuple and (x.shape, x.dtype) == (y.shape, y.dtype) and x.size > 0 and x.dtype in KIND
 
 
 def _records(launches: Sequence[Launch], number: dict[str, int], guard: int | None) -> np.ndarray:
