@@ -148,9 +148,10 @@ def pack_block(b: Builder, panels: Panels, block: Value, memory: Value) -> None:
     _choose(b, _whole(b, panels, block, memory), _pack_rows, _pack_squares)
 
 
-def combine_block(b: Builder, panels: Panels, block: Value, memory: Value) -> None:
-    """Code that writes one panel, the only copy, from the beginning of ``memory`` to the parameter out."""
-    _choose(b, _whole(b, panels, block, memory), _combine_rows, _combine_squares)
+def combine_block(b: Builder, panels: Panels, block: Value, memory: Value, low: Value, high: Value) -> None:
+    """Code that writes channels ``low`` to ``high`` of a panel from ``memory``, its only copy, to the parameter out."""
+    tile = _whole(b, panels, block, memory)._replace(low=low, high=high)
+    _choose(b, tile, _combine_rows, _combine_squares)
 
 
 def _whole(b: Builder, panels: Panels, block: Value, memory: Value) -> _Tile:

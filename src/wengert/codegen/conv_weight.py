@@ -15,11 +15,11 @@ from .conv_pack import Index, Panels, combine_block, unravel
 from .conv_plan import ITEMSIZE, Axis, Problem, extent, lanes_of
 from .kernel import Kernel, kernel_builder
 from .loop import I64, Builder, Type, Value, Var, pointer
-from .micro import multiply_add
+from .micro import block_cycles, multiply_add
 from .target import Target
 
-_TILES = 64
-_ENOUGH_TILES = 16  # if there is nothing to gain by more
+_TILES = 32  # enough for many threads; each costs a little, since x and g are read again
+_LOOP = 30  # cycles that a row takes besides its steps: it ends with a branch that no processor foresees
 _FEWEST = 200  # positions that a block passes by
 _SMALL = 4  # with fewer input channels, a block holds all taps of the row
 
@@ -37,8 +37,7 @@ class WeightBlocking(NamedTuple):
 
     Blocks are of ``sizes`` (size, count) input channels, one after another; with ``reaches``, of all taps of the row
     too. Tiles are ``chunks`` of rows by output blocks, ``spread`` parts of the taps of the other axes, and ``parts``
-    of the input blocks. All blocks of a tile go over ``strip`` rows, which stay in the first-level cache, before the
-    next.
+    of the input blocks. All blocks of a tile go over ``strip`` rows, which stay in the cache, before the next.
     """
 
     sizes: tuple[tuple[int, int], ...]
@@ -51,8 +50,9 @@ class WeightBlocking(NamedTuple):
     strip: int
 
 
-def _cycles(rows: int, vectors: int) -> float:
-    return max(rows * vectors / 2, (rows + vectors) / 2 + 0.3, 4.5)
+def _cycles(rows: int, vectors: int, steps: int) -> float:
+    """Of a step of a block: its multiply-adds, loads or latency; the sums that come and go; the loop of all steps."""
+    return max(block_cycles(rows, vectors), 4.5) + (rows * vectors + 30) / 64 + _LOOP / steps
 
 
 def _split(n: int, pieces: int) -> tuple[tuple[int, int], ...]:
@@ -76,7 +76,7 @@ def block_weight(problem: Problem, target: Target) -> WeightBlocking:
             sizes = _split(problem.channels, pieces)
             if max(s for s, _ in sizes) * together > most:
                 continue
-            steps = [_cycles(s * together, vectors) + (s * together * vectors + 30) / 64 for s, _ in sizes]
+            steps = [_cycles(s * together, vectors, row.outs) for s, _ in sizes]
             cost = sum(step * n for step, (_, n) in zip(steps, sizes, strict=True)) * -(-vecs // vectors)
             cost *= 1 + 0.02 * len(sizes)
             best = min(best or (math.inf, 0, 0), (cost, vectors, pieces))
@@ -90,24 +90,30 @@ def block_weight(problem: Problem, target: Target) -> WeightBlocking:
 
 
 def _tiling(problem: Problem, target: Target, blocks: int, pieces: int) -> tuple[int, int, int]:
-    """Chunks that fit the cache; taps and input blocks apart only where there are too few tiles for many threads."""
+    """Few chunks, whose sums take little memory against x and g; then parts and taps apart, for many threads."""
     outer = math.prod(a.taps for a in problem.axes[:-1])
     rows = math.prod(a.outs for a in problem.axes[:-1])
     size = ITEMSIZE[problem.kind]
     outputs = rows * problem.axes[-1].outs * problem.groups * problem.outs
     moved = (extent(problem) + outputs) * size
     weights = problem.depth * problem.groups * problem.outs * size
-    # Chunks' sums have to be added up: they take little memory against x and g, unless those do not fit the cache.
-    chunks = max(
-        min(-(-moved // (target.l2 // 2)), moved // max(weights, 1)),
-        min(-(-_TILES // blocks), moved // max(8 * weights, 1)),
-    )
+    chunks = min(2 * _TILES // blocks, moved // max(8 * weights, 1))
+    # Every block reads all of a chunk, from a far cache if that is much, but ahead of time. Sums have to be waited for.
+    near = -(-moved // (target.l2 // 2))
+    if 8 * near * weights <= (blocks - 1) * moved:
+        chunks = max(chunks, near)
     chunks = max(1, min(rows, chunks))
-    if chunks == 1 and blocks >= _ENOUGH_TILES:
-        return 1, 1, 1
-    spread = outer if chunks * blocks < _TILES // 2 else 1
-    parts = max(1, min(pieces, _TILES // (blocks * spread * chunks)))
-    return chunks, spread, parts
+    wanted = -(-_TILES // (blocks * chunks))
+    if chunks == 1 and pieces >= wanted // 2:
+        return 1, 1, _even(pieces, wanted)  # so that tiles have whole sums
+    spread = outer if wanted > 1 else 1
+    return chunks, spread, _even(pieces, _TILES // (blocks * chunks * spread))
+
+
+def _even(n: int, pieces: int) -> int:
+    """Not more than so many pieces, of as many elements each as these have at most."""
+    most = -(-n // max(pieces, 1))
+    return -(-n // most)
 
 
 def _strip(problem: Problem, target: Target, width: int) -> int:
@@ -160,8 +166,8 @@ def weight_pieces(problems: Sequence[tuple[Problem, WeightBlocking]]) -> tuple[W
 
 
 def finishes_itself(pieces: Sequence[WeightPiece]) -> bool:
-    """Whether a tile has all sums of a block, and writes them to the gradient while they are in the cache."""
-    return all(p.blocking.chunks == 1 and p.tiles == p.panels.blocks >= _ENOUGH_TILES for p in pieces)
+    """Whether tiles have whole sums, and write them to the gradient while they are in the cache."""
+    return all(p.blocking.chunks == p.blocking.spread == 1 for p in pieces)
 
 
 def sums(name: str, pieces: Sequence[WeightPiece], target: Target) -> Kernel:
@@ -205,22 +211,35 @@ class _Sums:
         channel = b.lift(number * panels.width, I64)
         at = b.lift(0, I64) if self.finishes else (chunk * panels.blocks + block) * panels.size + panels.start
         low, high = chunk * self.rows // k.chunks, (chunk + 1) * self.rows // k.chunks
+        pieces = sum(count for _, count in k.sizes)
+        bounds = part * pieces // k.parts, (part + 1) * pieces // k.parts
         with b.loop(low, high, k.strip, unroll=1) as first:
             rows = _Rows(first, b.binary("min", first + k.strip, high), first > low)
             outer = self.piece.outer
             with b.loop(spread * outer // k.spread, (spread + 1) * outer // k.spread, unroll=1) as tap:
                 taps = unravel(tap, [a.taps for a in self.outer])
                 place = tap * (self.row.taps * p.channels * panels.width) + at
-                self.strip(_Where(b.lift(group, I64), channel, taps, place), part, rows)
+                self.strip(_Where(b.lift(group, I64), channel, taps, place), bounds, rows)
         if self.finishes:
-            combine_block(b, panels, block, self.sums)
+            combine_block(b, panels, block, self.sums, *(self.first_channel(i) for i in bounds))
 
-    def strip(self, where: _Where, part: Value, rows: _Rows) -> None:
-        """Rows that stay in the cache while all blocks pass by."""
+    def first_channel(self, number: Value) -> Value:
+        """Of an input block."""
+        b, start = self.b, 0
+        channel = b.lift(0, I64)
+        for size, count in self.k.sizes:
+            channel = channel + b.binary("min", b.binary("max", number - start, 0), count) * size
+            start += count
+        return channel
+
+    def strip(self, where: _Where, bounds: tuple[Value, Value], rows: _Rows) -> None:
+        """Rows that stay in the cache while the input blocks from and to pass by."""
         b, k = self.b, self.k
-        start = 0
+        start = before = 0
         for size, count in k.sizes:
-            with b.loop(part * count // k.parts, (part + 1) * count // k.parts) as i, ExitStack() as loops:
+            low, high = (b.binary("min", b.binary("max", i - before, 0), count) for i in bounds)
+            before += count
+            with b.loop(low, high) as i, ExitStack() as loops:
                 first = i * size + start
                 tap: Index = 0
                 if not k.reaches and self.row.taps > 1:
