@@ -10,7 +10,7 @@ from .conv_copy import pad_rows
 from .conv_direct import direct, packed_size, packs_itself, pieces_of
 from .conv_pack import combine_sums, pack_weights
 from .conv_plan import Axis, Part, Phase, Problem, block, combine, extent, padded, phases
-from .conv_weight import block_weight, finishes_itself, sums, weight_pieces, zero_weight
+from .conv_weight import block_weight, finishes_itself, shortened, sums, weight_pieces, zero_weight
 from .kernel import Epilogue, Recipe, Step
 from .target import Target
 
@@ -103,7 +103,7 @@ def weight_gradient(spec: Convolution, target: Target) -> Recipe:
         temps["near_g"] = (spec.kind, sum(extent(c) for c in copies))
         problems = [p.with_results(c) for p, c in zip(problems, copies, strict=True)]
     x, g = "near_x" if "near_x" in temps else "x", "near_g" if "near_g" in temps else "g"
-    pieces = weight_pieces([(p, block_weight(p, target)) for p in problems])
+    pieces = weight_pieces([(p, block_weight(p, target)) for p in map(shortened, problems)])
     if sum(p.taps for p in problems) < math.prod(spec.w_shape[2:]):
         steps.append(Step(zero_weight(name + "_zero", spec.kind, spec.w_shape, spec.w_strides), ("out",)))
     if not pieces:

@@ -19,7 +19,9 @@ from .micro import block_cycles, multiply_add
 from .target import Target
 
 _TILES = 32  # enough for many threads; each costs a little, since x and g are read again
-_LOOP = 30  # cycles that a row takes besides its steps: it ends with a branch that no processor foresees
+_LOOP = 26  # cycles that a row takes besides its steps: it ends with a branch that no processor foresees
+_LONGEST, _SHORTEST = 128, 32  # rows, where they may be cut
+_MASKED_BYTES = 64  # vectors as long have masks in registers of their own
 _FEWEST = 200  # positions that a block passes by
 _SMALL = 4  # with fewer input channels, a block holds all taps of the row
 
@@ -50,9 +52,25 @@ class WeightBlocking(NamedTuple):
     strip: int
 
 
+def shortened(problem: Problem) -> Problem:
+    """The same problem with a long row of single taps cut into short ones, which a cache holds."""
+    *outer, row = problem.axes
+    length = max(d for d in range(1, min(row.outs, _LONGEST) + 1) if row.outs % d == 0)
+    if not row.plain or row.outs == length or length < _SHORTEST:
+        return problem
+    n = row.outs // length
+    rows = row._replace(outs=n, size=n, x=row.x * length, out=row.out * length)
+    return problem._replace(axes=(*outer, rows, row._replace(outs=length, size=length)))
+
+
 def _cycles(rows: int, vectors: int, steps: int) -> float:
     """Of a step of a block: its multiply-adds, loads or latency; the sums that come and go; the loop of all steps."""
     return max(block_cycles(rows, vectors), 4.5) + (rows * vectors + 30) / 64 + _LOOP / steps
+
+
+def _empty_vectors(target: Target) -> float:
+    """How much slower blocks are that have vectors without any channel: processors without mask registers stumble."""
+    return 1.1 if target.vector_bytes >= _MASKED_BYTES else 2.0
 
 
 def _split(n: int, pieces: int) -> tuple[tuple[int, int], ...]:
@@ -78,7 +96,7 @@ def block_weight(problem: Problem, target: Target) -> WeightBlocking:
                 continue
             steps = [_cycles(s * together, vectors, row.outs) for s, _ in sizes]
             cost = sum(step * n for step, (_, n) in zip(steps, sizes, strict=True)) * -(-vecs // vectors)
-            cost *= 1 + 0.02 * len(sizes)
+            cost *= (1 + 0.02 * len(sizes)) * (_empty_vectors(target) if vecs % vectors else 1.0)
             best = min(best or (math.inf, 0, 0), (cost, vectors, pieces))
     assert best is not None
     _, vectors, pieces = best
@@ -97,11 +115,7 @@ def _tiling(problem: Problem, target: Target, blocks: int, pieces: int) -> tuple
     outputs = rows * problem.axes[-1].outs * problem.groups * problem.outs
     moved = (extent(problem) + outputs) * size
     weights = problem.depth * problem.groups * problem.outs * size
-    chunks = min(2 * _TILES // blocks, moved // max(8 * weights, 1))
-    # Every block reads all of a chunk, from a far cache if that is much, but ahead of time. Sums have to be waited for.
-    near = -(-moved // (target.l2 // 2))
-    if 8 * near * weights <= (blocks - 1) * moved:
-        chunks = max(chunks, near)
+    chunks = min(_TILES // blocks, moved // max(8 * weights, 1))
     chunks = max(1, min(rows, chunks))
     wanted = -(-_TILES // (blocks * chunks))
     if chunks == 1 and pieces >= wanted // 2:
