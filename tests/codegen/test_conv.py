@@ -12,10 +12,11 @@ import pytest
 
 from wengert.codegen import conv
 from wengert.codegen.conv import Convolution, convolve, input_gradient, weight_gradient
+from wengert.codegen.conv_weight import block_weight, shortened
 from wengert.codegen.kernel import Place
 from wengert.codegen.loop import F32, Builder, Type, Value, pointer
 from wengert.codegen.lower import module_text
-from wengert.codegen.target import Target, aarch64, avx512
+from wengert.codegen.target import Target, aarch64, avx2, avx512
 from wengert.ops.base import OPS
 from wengert.ops.conv import conv_attrs
 from wengert.runtime import llvm
@@ -176,6 +177,44 @@ def test_random(seed: int) -> None:
 def test_cuts_do_not_change_a_bit(name: str, which: Any) -> None:
     whole, cut = (CASES[name].compute(which, TARGETS[-1], cuts) for cuts in (1, 7))
     np.testing.assert_array_equal(whole, cut)
+
+
+def test_tiles_write_their_own_channels_of_the_gradient() -> None:
+    case = Case((1, 133, 5, 6), (128, 133, 3, 3), padding=((1, 1), (1, 1)))
+    for target in TARGETS:
+        recipe = weight_gradient(case.spec, target)
+        assert not recipe.temps, "whole sums need no memory between kernels"
+        assert recipe.steps[0].kernel.tiles >= 16, "enough for many threads"
+        case.check(weight_gradient, target)
+        whole, cut = (case.compute(weight_gradient, target, cuts) for cuts in (1, 7))
+        np.testing.assert_array_equal(whole, cut)
+
+
+def test_few_sums_for_large_gradients() -> None:
+    """The sums of chunks take an eighth of what is read, at most."""
+    x, w, ones = (8, 64, 56, 56), (64, 64, 3, 3), (1, 1)
+    strides = channels_last(x)
+    spec = Convolution("f32", x, w, ones, (ones, ones), ones, ones, 1, strides, channels_first(w), strides)
+    read = math.prod(spec.x_shape) + math.prod(spec.out_shape)
+    for target in TARGETS:
+        assert weight_gradient(spec, target).temps["sums"][1] <= read / 8
+
+
+@pytest.mark.parametrize("layout", [channels_first, channels_last])
+def test_long_rows_of_single_taps_are_cut(layout: Strides) -> None:
+    case = Case((2, 9, 24, 26), (18, 9, 1, 1), layout=layout)
+    (problem,) = (shortened(p) for p in conv._forward(case.spec, merge_batch=False))
+    assert [a.outs for a in problem.axes] == [2, 6, 104]
+    for target in TARGETS:
+        case.check(weight_gradient, target)
+
+
+def test_blocks_have_no_empty_vectors_where_masks_take_registers() -> None:
+    for outs in (24, 40, 104):
+        case = Case((2, 64, 9, 9), (outs, 64, 3, 3))
+        (problem,) = conv._forward(case.spec, merge_batch=False)
+        blocking = block_weight(problem, avx2())
+        assert outs % (blocking.vectors * blocking.lanes) == 0
 
 
 class BiasResidualRelu:
