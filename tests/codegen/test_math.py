@@ -47,7 +47,7 @@ FUNCTIONS: dict[str, Case] = {
     "log10": (math.log10, np.log10, mpmath.log10, 1.0, 1.0),
     "log1p": (math.log1p, np.log1p, mpmath.log1p, 1.55, 1.5),
     "tanh": (math.tanh, np.tanh, mpmath.tanh, 1.6, 1.6),
-    "sigmoid": (math.sigmoid, logistic, lambda x: 1 / (1 + mpmath.exp(-x)), 2.0, 1.9),
+    "sigmoid": (math.sigmoid, logistic, lambda x: 1 / (1 + mpmath.exp(-x)), 2.0, 2.5),
     "sinh": (math.sinh, np.sinh, mpmath.sinh, 1.7, 1.7),
     "cosh": (math.cosh, np.cosh, mpmath.cosh, 1.5, 1.5),
     "sin": (math_trig.sin, np.sin, mpmath.sin, 1.0, 1.0),
