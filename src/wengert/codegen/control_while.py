@@ -173,7 +173,8 @@ class Loop:
             w.barrier()
             self.tape = Tape(w, self.entry, self.cell, self.goes_on)
             w.barrier()
-            for body in (self.cond, *[p.body for p in self.passes]):
+            bodies = [self.cond, *[p.body for p in self.passes]]
+            for body in bodies[2:] if self.goes_on else bodies:
                 w.run(body, body.before, self._constants(body))
             self.stopped = w.b.var(False, I1)
             count = self.tape.count() if self.goes_on else self._first()
