@@ -321,3 +321,19 @@ def test_recurrent_networks_train_as_in_eager_mode(name):
     assert compiled.latest.program.native
     for (k, p), (_, q) in zip(a.state_dict().items(), b.state_dict().items(), strict=True):
         np.testing.assert_allclose(q.numpy(), p.numpy(), rtol=1e-4, atol=1e-5, err_msg=k)
+
+
+BODIES = {
+    "while_loop": lambda step, v: wg.while_loop(lambda w, i: i < 3, lambda w, i: (step(w), i + 1), (v, wg.tensor(0)))[0],
+    "scan": lambda step, v: wg.scan(lambda w, _: (step(w), None), v, None, length=3)[0],
+    "cond": lambda step, v: wg.cond(v.sum() > 0, step, lambda w: w, (v,)),
+}
+
+
+@pytest.mark.parametrize("kind", BODIES)
+def test_bodies_compute_anew_from_tensors_outside(kind):
+    m, v = rand(2, 2), wg.ones(2, dtype=F64)
+    compiled = wg.compile(lambda v: BODIES[kind](lambda w: (m.T * 2) @ w + m.exp()[0], v))
+    for _ in range(3):
+        close(compiled(v), BODIES[kind](lambda w: (m.T * 2) @ w + m.exp()[0], v), 1e-12)
+        m.mul_(0.5)
