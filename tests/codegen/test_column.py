@@ -47,7 +47,9 @@ def test_long_results_of_few_terms_come_one_after_the_other():
     def stores(m, k):
         (step,) = column_product(Column("f64", m, k, (1, m), 1), avx512()).steps
         (region,) = [v for v in step.kernel.function.body if v.op == "if"]
-        return [sum(v.op == "store" for v in loop.attr.bodies[0]) for loop in region.attr.bodies[0] if loop.op == "loop"]
+        return [
+            sum(v.op == "store" for v in loop.attr.bodies[0]) for loop in region.attr.bodies[0] if loop.op == "loop"
+        ]
 
     assert stores(64, 16) == [1]
     assert stores(64, 17) == stores(16, 16) == [0]  # the loop is over the terms

@@ -265,7 +265,7 @@ def silu(x: Value) -> Value:
 
 
 def _fraction(x: Value, times: float, exact: bool = False) -> tuple[Value, Value, Value, Value]:
-    """e ** (times * x) as 2**n p / q: ``p``, ``q``, and ``n`` as a float and as an integer; p and q are about 2 / times.
+    """e ** (times * x) as 2**n p / q: ``p``, ``q``, ``n`` as a float and as an integer; p and q are about 2 / times.
 
     For what divides anyway: its chain of operations is short. What a step of the reduction leaves out, the last places
     of ``r``, counts in the odd part alone where abs(x) is at most 25; ``exact`` if it may be more. ``times``: 1 or 2.
