@@ -7,12 +7,12 @@ import pytest
 
 from wengert.codegen import interpret
 from wengert.codegen.column import Column, column_product
-from wengert.codegen.target import host
+from wengert.codegen.target import avx512, host
 
 
 @pytest.mark.quick(m=[1, 17], gap=[3])
 @pytest.mark.parametrize("kind", ["f32", "f64"])
-@pytest.mark.parametrize(("m", "k"), [(1, 1), (3, 2), (14, 14), (16, 16), (17, 9), (100, 5)])
+@pytest.mark.parametrize(("m", "k"), [(1, 1), (3, 2), (14, 14), (16, 16), (17, 9), (100, 5), (64, 7)])
 @pytest.mark.parametrize("gap", [0, 3])
 def test_products_with_a_column(kind, m, k, gap):
     dtype = np.float32 if kind == "f32" else np.float64
@@ -27,7 +27,7 @@ def test_products_with_a_column(kind, m, k, gap):
 
 @pytest.mark.quick(m=[17], kind=["f32"])
 @pytest.mark.parametrize("kind", ["f32", "f64"])
-@pytest.mark.parametrize(("m", "k"), [(1, 1), (14, 14), (17, 9), (16, 64)])
+@pytest.mark.parametrize(("m", "k"), [(1, 1), (14, 14), (17, 9), (16, 64), (64, 16)])
 @pytest.mark.parametrize("across", [False, True])
 def test_packed_matrices(kind, m, k, across):
     dtype = np.float32 if kind == "f32" else np.float64
@@ -41,3 +41,15 @@ def test_packed_matrices(kind, m, k, across):
     for step in recipe.steps:
         interpret.run(step.kernel.function, *[given[o] for o in step.operands], np.zeros(1, np.uint8), 0, 1)
     np.testing.assert_allclose(given["c"][:m], a @ x, rtol=1e-5, atol=1e-5 if kind == "f32" else 1e-12)
+
+
+def test_long_results_of_few_terms_come_one_after_the_other():
+    def stores(m, k):
+        (step,) = column_product(Column("f64", m, k, (1, m), 1), avx512()).steps
+        (region,) = [v for v in step.kernel.function.body if v.op == "if"]
+        return [
+            sum(v.op == "store" for v in loop.attr.bodies[0]) for loop in region.attr.bodies[0] if loop.op == "loop"
+        ]
+
+    assert stores(64, 16) == [1]
+    assert stores(64, 17) == stores(16, 16) == [0]  # the loop is over the terms

@@ -7,6 +7,7 @@ import pytest
 
 import wengert as wg
 from wengert import nn
+from wengert.codegen.control import Writer
 
 F64 = wg.float64
 
@@ -138,10 +139,39 @@ def test_while_with_products_counts_and_flags():
     compiled = check(f, w, x, wg.tensor(5))
     gradient = wg.compile(wg.func.grad(lambda w, x, n: (f(w, x, n)[1] ** 2).sum(), (0, 1)))
     eager = wg.func.grad(lambda w, x, n: (f(w, x, n)[1] ** 2).sum(), (0, 1))
-    for n in (0, 1, 4, 63, 64, 65, 300):  # the tape grows while it runs
+    for n in (0, 1, 4, 2047, 2049, 4200):  # the tape grows while it runs
         close(compiled(w, x, wg.tensor(n)), f(w, x, wg.tensor(n)), 1e-12)
         close(gradient(w, x, wg.tensor(n)), eager(w, x, wg.tensor(n)), 1e-11)
     assert gradient.latest.program.native
+
+
+def test_loops_prepare_what_they_need_and_ask_by_what_they_do(monkeypatch):
+    def f(w, x):
+        start = (x, x[0])
+        return wg.while_loop(lambda x, y: (x * x).sum() > 0.01, lambda x, y: ((w @ x).tanh(), y + x.sum()), start)[
+            1
+        ].exp()
+
+    w, x = 0.1 * rand(24, 24), rand(24, seed=1)
+    gradient = wg.func.grad(f, 1)
+    compiled = wg.compile(gradient)
+    close(compiled(w, x), gradient(w, x), 1e-11)
+    loops = []
+    finish = Writer.finish
+    monkeypatch.setattr(Writer, "finish", lambda w: loops.append(w) or finish(w))
+    compiled.latest.scheduled()
+    first, second = loops
+    for loop in (first, second):  # packing the matrix, once before all steps, is no work of a step
+        packing = [u.kernel for u in loop.uses if "pack" in u.kernel.function.name]
+        assert packing
+        assert loop.work < sum(u.kernel.flops + u.kernel.bytes for u in loop.uses) - sum(k.bytes for k in packing) + 1
+
+    def packed(block):
+        inner = [packed(body) for v in block if v.op in ("if", "loop", "while") for body in v.attr.bodies]
+        return sum(v.op == "call" and v.attr.startswith("pack") for v in block) + sum(inner)
+
+    # The adjoint goes on from the tape: it multiplies with the transpose alone.
+    assert [packed(loop.b.body) for loop in loops] == [1, 1]
 
 
 @pytest.mark.slow
@@ -321,3 +351,21 @@ def test_recurrent_networks_train_as_in_eager_mode(name):
     assert compiled.latest.program.native
     for (k, p), (_, q) in zip(a.state_dict().items(), b.state_dict().items(), strict=True):
         np.testing.assert_allclose(q.numpy(), p.numpy(), rtol=1e-4, atol=1e-5, err_msg=k)
+
+
+BODIES = {
+    "while_loop": lambda step, v: wg.while_loop(lambda w, i: i < 3, lambda w, i: (step(w), i + 1), (v, wg.tensor(0)))[
+        0
+    ],
+    "scan": lambda step, v: wg.scan(lambda w, _: (step(w), None), v, None, length=3)[0],
+    "cond": lambda step, v: wg.cond(v.sum() > 0, step, lambda w: w, (v,)),
+}
+
+
+@pytest.mark.parametrize("kind", BODIES)
+def test_bodies_compute_anew_from_tensors_outside(kind):
+    m, v = rand(2, 2), wg.ones(2, dtype=F64)
+    compiled = wg.compile(lambda v: BODIES[kind](lambda w: (m.T * 2) @ w + m.exp()[0], v))
+    for _ in range(3):
+        close(compiled(v), BODIES[kind](lambda w: (m.T * 2) @ w + m.exp()[0], v), 1e-12)
+        m.mul_(0.5)

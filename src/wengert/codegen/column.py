@@ -1,7 +1,8 @@
 """Products of a small matrix with one vector, where the matrix lies so that vectors run along the result.
 
 In a loop they follow on each other, so what counts is how soon the result is there: a sum is cut into several, which
-go on at once.
+go on at once. Long results of few terms come one vector after the other, so that what follows begins with the first
+while the others are under way: processors look ahead by some two hundred such instructions.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from .target import Target
 
 TERMS = 4  # of a sum of a chain, at least
 SUMS = 8  # that go on at once, at least: two instructions begin in a cycle, and a result is there after four
+MANY = 4  # vectors of results from which on they come one after the other
 LARGEST = 4096  # elements of a matrix
 
 
@@ -51,7 +53,11 @@ def column_product(spec: Column, target: Target) -> Recipe:
     b = kernel_builder(_name("column", spec, target), {x: pointer(kind) for x in ("a", "x", "c")})
     vectors = -(-m // lanes)
     group = -(-vectors // -(-vectors // SUMS))
+    few = k <= target.vector_registers // 2  # so that each factor may stay in a register
     with b.when(b.lo < b.hi):
+        if few and vectors >= MANY and m % lanes == 0:
+            _in_turn(spec, target, (b.a, b.x, b.c), lanes)
+            vectors = 0
         for first in range(0, vectors, group):
             starts = [v * lanes for v in range(first, min(first + group, vectors))]
             _strip(spec, target, (b.a, b.x, b.c), starts, lanes)
@@ -101,8 +107,25 @@ def _strip(spec: Column, target: Target, memory: tuple[Value, Value, Value], sta
     for k in range(whole, spec.k):
         term(k, k - whole)
     for i, (s, mask) in enumerate(zip(starts, masks, strict=True)):
-        parts = [chain[i].get() for chain in sums]
-        while len(parts) > 1:
-            rest = parts[len(parts) // 2 * 2 :]
-            parts = [p + q for p, q in zip(parts[::2], parts[1::2], strict=False)] + rest
-        b.store(c, s, parts[0], None if spec.padded else mask)
+        b.store(c, s, _total([chain[i].get() for chain in sums]), None if spec.padded else mask)
+
+
+def _in_turn(spec: Column, target: Target, memory: tuple[Value, Value, Value], lanes: int) -> None:
+    """All results, a vector after the other."""
+    (a, x, c), b = memory, memory[0].b
+    factors = [b.splat(b.load(x, k * spec.x_stride), lanes) for k in range(spec.k)]
+    chains = max(min(SUMS // 2, spec.k // TERMS), 1)
+    with b.loop(0, spec.m, lanes, unroll=2) as s:
+        parts = [b.const(0, Type(spec.kind, lanes))] * chains
+        for k, factor in enumerate(factors):
+            column = b.load(a, s + k * spec.a_strides[1], lanes)
+            parts[k % chains] = multiply_add(b, column, factor, parts[k % chains], target.has_fma)
+        b.store(c, s, _total(parts))
+
+
+def _total(parts: list[Value]) -> Value:
+    """The sum, as a tree."""
+    while len(parts) > 1:
+        rest = parts[len(parts) // 2 * 2 :]
+        parts = [p + q for p, q in zip(parts[::2], parts[1::2], strict=False)] + rest
+    return parts[0]

@@ -106,7 +106,7 @@ class Writer:
         self.held = False  # whether bodies are written out, with values in registers
         self.copies: dict[Value, Value] = {}  # memory beside arrays
         self.polls = False
-        self.often = 1  # iterations between two questions whether an interrupt has come
+        self.work = 0  # of an iteration: additions and bytes moved
         self.scratch = 0
         self.lookups: list[Wanted] = []
         self.first: Value | None = None
@@ -148,13 +148,13 @@ class Writer:
             self.first = self.b.load(status(self.b), BASE)
         self.endless = any(u.kernel.endless for u in self.uses)
         self.polls = any(u.kernel.polls for u in self.uses)
-        self.often = _power_of_two(POLLED // (1 + sum(u.kernel.flops + u.kernel.bytes for u in self.uses)))
         return out
 
     def body(self, block: Block, external: Sequence[Node], invariant: Sequence[Node]) -> Body:
         """Place a scheduled graph's buffers; ``external`` nodes get pointers, ``invariant`` ones never change."""
         given = {x.seq for x in external}
         before, uses, lasting = _split(block, given, {x.seq for x in invariant})
+        self.work = max(self.work, sum(u.kernel.flops + u.kernel.bytes for u in uses))
         if self.held:
             kinds = {k: _kind_and_count(x) for k, x in block.made(given).items()}
             apart = [k for k, (_, n) in kinds.items() if k in lasting or n > WIDEST]  # in order: names tell content
@@ -255,6 +255,11 @@ class Writer:
 
         known = self.params.get((id(STOP), 0))
         return self.temp("stop", STOP) if known is None else known
+
+    @property
+    def often(self) -> int:
+        """Iterations between two questions whether an interrupt has come, once bodies are placed."""
+        return _power_of_two(POLLED // (1 + self.work))
 
     def poll(self) -> Value:
         """Whether an interrupt has come, the same for all threads, which all ask: one i1."""

@@ -21,7 +21,8 @@ from .lookups import status
 from .loop import I1, I64, Value
 from .status import CODE
 
-FIRST = 64  # entries to begin with
+FIRST = 64  # entries to begin with, at least
+BEGUN = 1 << 18  # bytes to begin with: what is not touched costs nothing, while growing copies
 CELL = 64  # bytes that say where a tape is
 
 
@@ -88,9 +89,10 @@ class Tape:
         self.words, self.pointers = b.retype(memory, "i64"), b.retype(memory, "ptr")
         self.room = b.var(0, I64)
         if entry and not there:
+            first = max(FIRST, BEGUN // entry)
             with w.leading():
-                self._take(b.const(FIRST * entry, I64))
-            self.room.set(FIRST)
+                self._take(b.const(first * entry, I64))
+            self.room.set(first)
 
     def _take(self, size: Value) -> None:
         """Memory, by one thread. Addresses are integers here, so that they can be rounded."""
@@ -171,7 +173,8 @@ class Loop:
             w.barrier()
             self.tape = Tape(w, self.entry, self.cell, self.goes_on)
             w.barrier()
-            for body in (self.cond, *[p.body for p in self.passes]):
+            bodies = [self.cond, *[p.body for p in self.passes]]
+            for body in bodies[2:] if self.goes_on else bodies:
                 w.run(body, body.before, self._constants(body))
             self.stopped = w.b.var(False, I1)
             count = self.tape.count() if self.goes_on else self._first()

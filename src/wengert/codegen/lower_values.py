@@ -84,13 +84,41 @@ class Values(Printer):
         return self.intrinsic(f"llvm.fma.{suffix(v.type)}", t, [t] * 3, [self.name(x) for x in v.args])
 
     def op_ldexp(self, v: Value) -> str:
-        x, n = v.args
-        if self.scalef and v.lanes * BITS[v.type.kind] == 512:
-            t, mask = llvm_type(v.type), f"i{v.lanes}"
-            name = f"llvm.x86.avx512.mask.scalef.p{'s' if v.type.kind == 'f32' else 'd'}.512"
-            args = [self.name(x), self.name(n), self.name(x), "-1", "4"]  # all lanes, the rounding that is set
-            return self.intrinsic(name, t, [t, t, t, mask, "i32"], args)
-        return self._ldexp_by_bits(v)
+        bits = v.lanes * BITS[v.type.kind]
+        if not self.scalef or bits < 128:
+            return self._ldexp_by_bits(v)
+        lanes = min(bits, 512) // BITS[v.type.kind]
+        parts = [self._scalef(v, at, lanes) for at in range(0, v.lanes, lanes)]
+        return self._joined(parts, Type(v.type.kind, lanes))
+
+    def _scalef(self, v: Value, at: int, lanes: int) -> str:
+        """One instruction, which rounds once: ``lanes`` elements from ``at`` on, a vector register of them."""
+        t = Type(v.type.kind, lanes)
+        x, n = (self._part(a, at, lanes) for a in v.args)
+        mask, width = f"i{max(lanes, 8)}", lanes * BITS[t.kind]
+        name = f"llvm.x86.avx512.mask.scalef.p{'s' if t.kind == 'f32' else 'd'}.{width}"
+        rounding = ([], []) if width < 512 else (["i32"], ["4"])  # as it is set
+        text = llvm_type(t)
+        return self.intrinsic(name, text, [text, text, text, mask, *rounding[0]], [x, n, x, "-1", *rounding[1]])
+
+    def _part(self, x: Value, at: int, lanes: int) -> str:
+        """Some lanes of a vector."""
+        if lanes == x.lanes:
+            return self.name(x)
+        places = ", ".join(f"i32 {i}" for i in range(at, at + lanes))
+        return self.let(f"shufflevector {self.typed(x)}, {llvm_type(x.type)} poison, <{lanes} x i32> <{places}>")
+
+    def _joined(self, parts: list[str], t: Type) -> str:
+        """Vectors of one type one behind the other; as many as a power of two."""
+        while len(parts) > 1:
+            text, count = llvm_type(t), 2 * t.lanes
+            places = ", ".join(f"i32 {i}" for i in range(count))
+            parts = [
+                self.let(f"shufflevector {text} {x}, {text} {y}, <{count} x i32> <{places}>")
+                for x, y in zip(parts[::2], parts[1::2], strict=True)
+            ]
+            t = Type(t.kind, count)
+        return parts[0]
 
     def _ldexp_by_bits(self, v: Value) -> str:
         """Two multiplications by powers of two, made from their exponents: the second rounds."""

@@ -219,10 +219,15 @@ def expm1(x: Value) -> Value:
 
 @widened
 def sigmoid(x: Value) -> Value:
-    """1 / (1 + exp(-x)), also where it is denormal; below 2 units."""
+    """1 / (1 + exp(-x)), also where it is denormal; below 2 units in float32, 2.5 in float64."""
     b = x.b
     low, _ = FORMATS[x.type.kind].exp_range
-    r, n, _ = _reduce(at_least(low, -absolute(x)))
+    y = at_least(low, -absolute(x))
+    if x.type.kind == "f64":
+        p, q, n, _ = _fraction(y, 1.0, exact=True)
+        z = b.ldexp(p, n)
+        return b.select(x >= 0.0, q, z) / (q + z)
+    r, n, _ = _reduce(y)
     z = b.ldexp(expm1_near(r) + 1.0, n)
     d = z + 1.0
     out = b.select(x >= 0.0, 1.0, z) / d
@@ -259,20 +264,25 @@ def silu(x: Value) -> Value:
     return gated(x, r, n)
 
 
-def _fraction(x: Value) -> tuple[Value, Value, Value]:
-    """e ** 2x as 2**n p / q: ``p``, ``q`` and ``n``, where abs(x) is at most 25; p + q is about 2.
+def _fraction(x: Value, times: float, exact: bool = False) -> tuple[Value, Value, Value, Value]:
+    """e ** (times * x) as 2**n p / q: ``p``, ``q``, ``n`` as a float and as an integer; p and q are about 2 / times.
 
     For what divides anyway: its chain of operations is short. What a step of the reduction leaves out, the last places
-    of ``r``, counts in the odd part alone. Source: Moshier, "Methods and Programs for Mathematical Functions", 1989.
+    of ``r``, counts in the odd part alone where abs(x) is at most 25; ``exact`` if it may be more. ``times``: 1 or 2.
+    Source: Moshier, "Methods and Programs for Mathematical Functions", 1989.
     """
-    b, f = x.b, FORMATS[x.type.kind]
-    m, n = multiple(x, 2.0 * f.log2e[0])
-    r = b.fma(m, -0.5 * f.ln2[0], x)
+    b, f, u = x.b, FORMATS[x.type.kind], times / 2
+    m, n = multiple(x, times * f.log2e[0])
+    r = b.fma(m, -f.ln2[0] / times, x)
+    rest = b.fma(m, -f.ln2[1] / times, r)
+    r = rest if exact else r
     z = r * r
-    rest = b.fma(m, -0.5 * f.ln2[1], r)
-    odd = b.fma(r * z, polynomial(z, f.odd), rest) if f.odd else rest
-    even = b.fma(z * z, polynomial(z, f.even[:-1]), b.fma(z, f.even[-1], 1.0))
-    return even + odd, even - odd, n
+    # The coefficients are those for times = 2, scaled by powers of two.
+    odds = [c * u ** (2 * k) for k, c in zip(range(len(f.odd), 0, -1), f.odd, strict=True)]
+    evens = [c * u ** (2 * k - 1) for k, c in zip(range(len(f.even), 0, -1), f.even, strict=True)]
+    odd = b.fma(r * z, polynomial(z, odds), rest) if odds else rest
+    even = b.fma(z * z, polynomial(z, evens[:-1]), b.fma(z, evens[-1], 1.0 / u))
+    return even + odd, even - odd, m, n
 
 
 @widened
@@ -283,7 +293,7 @@ def tanh(x: Value) -> Value:
     """
     b, a, f = x.b, absolute(x), FORMATS[x.type.kind]
     z = x * x
-    p, q, n = _fraction(at_most(0.375 * (f.digits + 2), a))  # where n is large, the last places are lost in 1
+    p, q, _, n = _fraction(at_most(0.375 * (f.digits + 2), a), 2.0)  # where n is large, the last places are lost in 1
     near = a < 0.6
     over = b.select(near, a * z * polynomial(z, f.tanh[0]), q + q)
     under = b.select(near, polynomial(z, f.tanh[1]), b.fma(power_of_two(n), p, q))

@@ -92,10 +92,9 @@ class NumberSlot(NamedTuple):
 class Capture(Trace):
     """A trace whose ops are all recorded, also those on tensors with known values."""
 
-    captures_all = True
-
     def __init__(self, dynamic: Callable[[str, Any], bool]) -> None:
         super().__init__()
+        self.captures_all = True
         self.dynamic = dynamic  # whether an option of an optimizer may change from call to call
         self.seen: dict[int, tuple[Handle, Node]] = {}
         self.arguments: dict[int, int] = {}  # numbers of the symbols that stand for arguments, by id

@@ -19,14 +19,14 @@ from .node import Node, next_seq, register_nodes
 class Trace:
     """A trace under way: nodes made before it are captured, not part of it.
 
-    ``captures_all``: ops on tensors with known values are part of the trace too (`Capture`).
+    ``captures_all``: ops on tensors with known values are part of the trace too (`Capture`, and traces within it: what
+    a loop's body computes from tensors outside may be something else in the next call).
     """
-
-    captures_all = False
 
     def __init__(self) -> None:
         self.start = next_seq()
         self.outer = STATE.trace
+        self.captures_all: bool = self.outer is not None and self.outer.captures_all
         self.key_source: Callable[[Any], Any] | None = (STATE if self.outer is None else self.outer).key_source
         self.leaves: list[tuple[Handle, Node]] = []
         self.writes: list[tuple[Handle, Any, Node | None]] = []  # tensors changed in place, with what they were
