@@ -16,7 +16,7 @@ PACKAGE_DIR = os.path.dirname(os.path.abspath(__file__)) + os.sep
 # The package's own code objects and those of others, by id because hashing a code object is slow; the codes
 # are kept so that an id cannot be used again for another one.
 INTERNAL: set[int] = set()
-_users: set[int] = set()
+USERS: set[int] = set()
 _codes: list[object] = []
 
 
@@ -66,7 +66,7 @@ class MissingExtra(WengertError, ImportError):
 
 def is_users(code: CodeType) -> bool:
     """Whether a code object is not the package's own."""
-    if id(code) in _users:
+    if id(code) in USERS:
         return True
     if id(code) in INTERNAL:
         return False
@@ -74,7 +74,7 @@ def is_users(code: CodeType) -> bool:
     inside = (name.startswith(PACKAGE_DIR) and not name.endswith("demo.py")) or name.startswith("<wengert")
     inside = inside or name == contextlib.__file__  # stands between a `with` and the function that it enters
     _codes.append(code)
-    (INTERNAL if inside else _users).add(id(code))
+    (INTERNAL if inside else USERS).add(id(code))
     return not inside
 
 

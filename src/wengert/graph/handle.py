@@ -14,7 +14,7 @@ import numpy as np
 
 from .. import dtypes as dt
 from ..config import STATE, Detour, Mode, quietly
-from ..errors import INTERNAL, AnomalyError, TraceError, WengertError, is_users, message
+from ..errors import INTERNAL, USERS, AnomalyError, TraceError, WengertError, is_users, message
 from .aval import Aval, aval_of, describe
 from .node import NO_ATTRS, Node, item_node, next_seq
 
@@ -142,10 +142,10 @@ def make_node(
     node.lasti = 0
     node.seq = next_seq()
     frame = _getframe(depth)
-    internal = INTERNAL
     while frame is not None:
         code = frame.f_code
-        if id(code) not in internal and is_users(code):
+        key = id(code)
+        if key in USERS or (key not in INTERNAL and is_users(code)):
             node.code = code
             node.lasti = frame.f_lasti
             break

@@ -180,14 +180,19 @@ def full_tuple(g: Sequence[Any], out: Sequence[Any]) -> list[Any]:
     return [zeros_like(o) if gi is None else gi for gi, o in zip(g, out, strict=True)]
 
 
+SHORT = 64  # elements
 _NO_STEPS = [(0,) * n for n in range(65)]
 
 
 def expanded(x: Any, shape: tuple[int, ...], axes: tuple[int, ...]) -> Any:
-    """An array repeated along new axes, without a copy."""
+    """An array repeated along new axes, without a copy; a number as a short array of it."""
     if x.ndim:
         steps = iter(x.strides)
         strides: Any = [0 if i in axes else next(steps) for i in range(len(shape))]
+    elif len(shape) == 1 and shape[0] <= SHORT:  # sooner made than a view
+        out = np.empty(shape, x.dtype)
+        out.fill(x)
+        return out
     else:
         strides = _NO_STEPS[len(shape)]
     try:  # a tenth of the time of np.broadcast_to; read-only memory stays read-only

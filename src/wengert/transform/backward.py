@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import dtypes as dt
-from ..config import STATE, quietly, set_grad_enabled
+from ..config import STATE, set_grad_enabled
 from ..errors import ArgumentError, GraphError, ShapeError, message
 from ..graph.handle import Handle, lift, node_of, wrap
 from ..graph.node import Node
@@ -88,8 +88,17 @@ def backward(
     if grad_tensors is None and inputs is None and not create_graph and isinstance(tensors, Handle):
         node, value = tensors._node, tensors._value
         if value is not None and value.size == 1 and node is not None and node.requires_grad:
-            if not STATE.mode.watchers and value.dtype.kind != "c":
-                quietly(deliver_arrays, node, seed_for(tensors), not retain_graph)
+            mode = STATE.mode
+            if not mode.watchers and value.dtype.kind != "c":
+                run = mode.sweep
+                if run is None:  # `quietly`, written out
+                    deliver_arrays(node, seed_for(tensors), not retain_graph)
+                    return
+                mode.sweep = None
+                try:
+                    run(deliver_arrays, node, seed_for(tensors), not retain_graph)
+                finally:
+                    mode.sweep = run
                 return
     outs = _sequence(tensors)
     _check_outputs("backward", outs)
