@@ -13,7 +13,7 @@ from ..errors import DTypeError, message
 from ..graph.aval import Aval, describe
 from ..graph.handle import Handle
 from ..graph.pattern import Pattern
-from .base import OPS, Elementwise, Linear, Op, Sample, dtype_of, to_front
+from .base import OPS, Elementwise, Linear, Op, Sample, dtype_of, one, to_front
 from .testpoints import complexes, floats, real
 
 
@@ -345,7 +345,7 @@ class Tanh(Elementwise):
     name = "tanh"
     traits = frozenset({"monotone", "odd", "preserves_zero"})
     ufunc = staticmethod(np.tanh)
-    partials = (lambda out, x: 1.0 - out * out,)
+    partials = (lambda out, x: one(out) - out * out,)
 
     def scalar(self, s: Any, x: Any) -> Any:
         return s.tanh(x)

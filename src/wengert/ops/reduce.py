@@ -56,8 +56,8 @@ class Sum(Reduce):
     def jvp(self, ts: Any, out: Any, xs: Any, **attrs: Any) -> Any:
         return self(ts[0], **attrs)
 
-    def vjp(self, g: Any, out: Any, xs: Any, need: Any, **attrs: Any) -> Any:
-        return (self.spread(g, xs[0], attrs["axes"]),)
+    def vjp(self, g: Any, out: Any, xs: Any, need: Any, axes: tuple[int, ...]) -> Any:
+        return (self.spread(g, xs[0], axes),)
 
     def samples(self) -> Iterable[Sample]:
         yield from reduce_samples()
