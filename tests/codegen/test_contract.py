@@ -356,3 +356,11 @@ def test_other_processors_are_targets_too() -> None:
     recipe = matmul(plain("f32", 61, 83, 131, "b"), aarch64())
     code = llvm.compile_ir(module_text([s.kernel.function for s in recipe.steps]), aarch64(), "test")
     assert code[:4] == b"\x7fELF" and int.from_bytes(code[18:20], "little") == 183  # EM_AARCH64
+
+
+def test_memory_far_apart_is_read_once_where_one_block_has_all_rows():
+    """A gradient of weights with 16 columns, over rows of more than a page: packing would read and write all of it."""
+    p = Product("f32", (), 1433, 16, 2708, ((), 1, 1433), ((), 16, 1), ((), 1, 1433))
+    decided = plan(p, avx512())
+    assert decided.block.rows == 16 and not decided.pack_y
+    assert plan(p, avx2()).pack_y  # there it takes several sweeps

@@ -171,6 +171,9 @@ def _plan(q: Problem, target: Target, mapped_a: bool, mapped_b: bool) -> Plan:
     if _is_dot(q, lanes):
         return _dot_plan(q, target, lanes)
     block = register_block(target, lanes, max(q.i, 1), max(q.j, 1))
+    away = q.y.k * size >= _PAGE and q.j * q.k * size > target.l2
+    if away and q.y.w == 1 and 0 < q.i < target.vector_registers - 1:
+        block = Block(q.i, (target.vector_registers - 1) // (q.i + 1), lanes)  # memory is read once, straight on
     # bfloat16 is widened while it is packed: on Emerald Rapids vdpbf16ps gave 107 GFLOP/s, FMA in float32 213.
     converted = q.product.kind != q.product.sum_kind
     mapped = {"a": mapped_a or converted, "b": mapped_b or converted}
@@ -179,8 +182,6 @@ def _plan(q: Problem, target: Target, mapped_a: bool, mapped_b: bool) -> Plan:
     batch = math.prod(q.batch)
     chunk = _chunk(q, batch)
     far = 0 if y_packed else q.y.k * size
-    if far >= _PAGE and q.j * q.k * size > target.l2 and q.i < target.vector_registers - 1:
-        block = Block(q.i, (target.vector_registers - 1) // (q.i + 1), lanes)  # memory is read once, straight on
     once = far >= _PAGE and q.i <= block.rows
     kc = _STREAMS if once and chunk > 2 * _STREAMS else _depth(chunk, target, size, far)
     # If y stays in the cache, a tile has all columns, and packs its own rows of x where they are used.
