@@ -144,6 +144,13 @@ class Plan(NamedTuple):
         return -(-self.problem.j // self.columns)
 
     @property
+    def streams(self) -> bool:
+        """Whether memory is read once, each step of k on another page: no processor foresees what comes next."""
+        q = self.problem
+        far = q.y.k * BITS[q.product.kind] // 8 >= _PAGE
+        return far and q.y.w == 1 and q.i <= self.block.rows and not (self.pack_y or self.dot)
+
+    @property
     def chunks(self) -> int:
         """How many tiles along k."""
         return max(-(-self.problem.k // self.chunk), 1)
@@ -183,7 +190,8 @@ def _plan(q: Problem, target: Target, mapped_a: bool, mapped_b: bool) -> Plan:
     chunk = _chunk(q, batch)
     far = 0 if y_packed else q.y.k * size
     once = far >= _PAGE and q.i <= block.rows
-    kc = _STREAMS if once and chunk > 2 * _STREAMS else _depth(chunk, target, size, far)
+    streams = _STREAMS // 4 if far % _CONFLICT == 0 else _STREAMS
+    kc = streams if once and chunk > 2 * streams else _depth(chunk, target, size, far)
     # If y stays in the cache, a tile has all columns, and packs its own rows of x where they are used.
     whole = x_packed and q.j * q.k * size <= target.l2 // 2
     rows, columns = _tile(q, block, target, kc, size, batch * max(-(-q.k // chunk), 1), whole)
@@ -269,7 +277,7 @@ def _chunk(q: Problem, batch: int) -> int:
     return -(-q.k // max(chunks, 1))
 
 
-_STREAMS = 32  # rows of y to read side by side, where each is read once: what prefetching hardware can follow
+_STREAMS = 128  # rows of y to read side by side, where each is read once; their next lines fit the first-level cache
 _STRETCH = 384  # columns of y that are read side by side there
 _SIDES = 320  # rows and columns of a tile that is large enough
 

@@ -13,6 +13,7 @@ from .micro import Accumulators, first_lanes, transpose
 from .pack import Source, pack_panels
 from .target import Target
 
+_AHEAD = 128  # bytes that come next in each row of memory that is read once, while those of the others are in use
 _PACK_BYTES = 1024  # packed together at least, since memory is read by lines and pages
 _PACK_TILES = 64  # enough for any number of threads
 _PACK_STEPS = 128  # of k for one of them, at least
@@ -429,7 +430,11 @@ class Tile:
         p = b.offset(p, begin * side.w + k0 * side.k)
         convert = w.convert(side, self.batch)
 
+        ahead = max(_AHEAD // w.size, width) if w.plan.streams and side is w.q.y else 0
+
         def read(k: Value, at: int, lanes: int, mask: Value | None) -> Value:
+            if ahead:
+                b.prefetch(p, k * side.k + at * side.w + ahead)
             x = b.load(p, k * side.k + at * side.w, lanes, mask)
             return convert(x, begin + at, k0 + k, "w", mask)
 
