@@ -1,7 +1,7 @@
 """Memory of large results, kept when the last array over it has gone, for the next result of that size.
 
 Fresh memory comes from the system a page at a time, and each page is cleared first: a softmax over 256 MiB then takes
-twice as long. What is kept is bounded by ``WENGERT_KEEP_BYTES`` (512 MiB; 0 keeps none).
+1.7 times as long. What is kept is bounded by ``WENGERT_KEEP_BYTES`` (512 MiB; 0 keeps none).
 """
 
 from __future__ import annotations
