@@ -248,7 +248,8 @@ class Tensor(Handle):
 
     @grad.setter
     def grad(self, value: Any) -> None:
-        sink = _sink_behind(self._node)
+        node = self._node
+        sink = None if node is None else node.sink or _sink_behind(node)
         trace = STATE.mode.trace
         if trace is not None and sink is not None:
             trace.saw_grad(sink, False)

@@ -15,7 +15,7 @@ from typing import Any, overload
 from .. import dtypes as dt
 from ..config import STATE
 from ..graph.graph import Graph
-from ..graph.handle import Handle, apply
+from ..graph.handle import Handle, apply, node_of
 from ..graph.trace import trace
 from ..ops.base import OPS
 from ..ops.call import Plan
@@ -48,14 +48,12 @@ def _formula(f: Callable[..., Any], pieces: Callable[..., Any] | None) -> Callab
     @functools.wraps(f)
     def call(*args: Any, **kwargs: Any) -> Any:
         state = STATE.mode
-        tensors: list[Any] = []
         values: list[Any] = []
         nodes: list[Any] = []
         key: list[Any] = [dt._default, state.grad]
         for a in (*args, *kwargs.values()) if kwargs else args:
             if isinstance(a, Handle):
                 v, n = a._value, a._node
-                tensors.append(a)
                 values.append(v)
                 nodes.append(n)
                 if v is None:
@@ -69,11 +67,18 @@ def _formula(f: Callable[..., Any], pieces: Callable[..., Any] | None) -> Callab
             plan = plans[tuple(key)]
             found = state.run(plan.forward, *values)
         except Exception:  # new, or somebody watches, or it failed: the general way knows what to do
-            return kept.apply(call, args, kwargs, tensors, tuple(key))
-        return plan.handles(found, tensors, nodes)
+            return kept.apply(call, args, kwargs, _tensors(args, kwargs), tuple(key))
+        if plan.backward is not None and None in nodes:
+            nodes = [node_of(t) for t in _tensors(args, kwargs)]
+        return plan.handles(found, nodes)
 
     call.is_formula = True  # type: ignore[attr-defined]
     return call
+
+
+def _tensors(args: Any, kwargs: dict[str, Any]) -> list[Any]:
+    """The tensors among arguments, in order."""
+    return [a for a in (*args, *kwargs.values()) if isinstance(a, Handle)]
 
 
 class _Kept:

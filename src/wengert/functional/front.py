@@ -69,10 +69,17 @@ def cast(x: Any, target: dt.dtype) -> Any:
 
 def promote(name: str, xs: Sequence[Any], floating: bool = False) -> list[Any]:
     """Bring operands to one dtype; ``floating`` turns integers into the default dtype."""
-    avals = [x.aval for x in xs if isinstance(x, Handle)]
-    if len(avals) == len(xs) and xs:  # the common case: all have it
-        dtype = avals[0].dtype
-        if all([a.dtype is dtype for a in avals]) and (not floating or dtype in dt.INEXACT_NP):
+    common: Any = None
+    for x in xs:
+        if not isinstance(x, Handle):
+            break
+        dtype = (x._value if x._value is not None else x.aval).dtype
+        if common is None:
+            common = dtype
+        elif dtype is not common:
+            break
+    else:  # the common case: all have it
+        if common is not None and (not floating or common in dt.INEXACT_NP):
             return list(xs)
     for x in xs:
         if not isinstance(x, OPERANDS):

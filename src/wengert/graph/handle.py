@@ -14,7 +14,7 @@ import numpy as np
 
 from .. import dtypes as dt
 from ..config import STATE, Detour, Mode, quietly
-from ..errors import INTERNAL, USERS, AnomalyError, TraceError, WengertError, is_users, message
+from ..errors import INTERNAL, USERS, AnomalyError, TraceError, WengertError, message, user_frame
 from .aval import Aval, aval_of, describe
 from .node import NO_ATTRS, Node, item_node, next_seq
 
@@ -60,13 +60,13 @@ class Handle:
 
 _tuple = tuple.__new__
 
-# The class of new handles; tensor.py sets it to Tensor. (A list cell, so that importing it is safe.)
-_class: list[type] = [Handle]
+_class: type = Handle  # of new handles; tensor.py sets it to Tensor
 
 
 def set_handle_class(cls: type) -> None:
     """Let ops return this class."""
-    _class[0] = cls
+    global _class
+    _class = cls
 
 
 _new = object.__new__  # past Tensor's own constructor, which copies data
@@ -74,7 +74,7 @@ _new = object.__new__  # past Tensor's own constructor, which copies data
 
 def wrap(value: Any, node: Node | None = None) -> Any:
     """A new handle."""
-    out = _new(_class[0])
+    out = _new(_class)
     out._value = value
     out._node = node
     out._alias = None
@@ -138,18 +138,21 @@ def make_node(
     node.data = data
     node.requires_grad = requires_grad
     node.scope = (mode or STATE.mode).scope
-    node._aval = node.code = node.sink = node.saved = None
-    node.lasti = 0
+    node._aval = node.sink = node.saved = None
     node.seq = next_seq()
-    frame = _getframe(depth)
-    while frame is not None:
+    frame: Any = _getframe(depth)
+    try:
+        while id(frame.f_code) in INTERNAL:
+            frame = frame.f_back
         code = frame.f_code
-        key = id(code)
-        if key in USERS or (key not in INTERNAL and is_users(code)):
-            node.code = code
-            node.lasti = frame.f_lasti
-            break
-        frame = frame.f_back
+        if id(code) not in USERS:  # seen for the first time
+            frame = user_frame(frame)
+            code = frame.f_code
+        node.code = code
+        node.lasti = frame.f_lasti
+    except AttributeError:  # there is no user's frame
+        node.code = None
+        node.lasti = 0
     return node
 
 

@@ -170,12 +170,15 @@ def dtype_of(x: Any) -> Any:
     return x.aval.dtype if isinstance(x, Handle) else x.dtype
 
 
+_ARRAY, _empty = np.ndarray, np.empty
+_FUNCTION = type(op_named)
 _ONES = {d: np.ones((), d) for d in (dt.NP_FLOAT32, dt.NP_FLOAT64)}
+_known_one = _ONES.get
 
 
 def one(x: Any) -> Any:
     """A 1 to compute with ``x``: NumPy takes an array of that dtype in half of the time of Python's number."""
-    return _ONES.get(x.dtype, 1.0) if type(x) is np.ndarray else 1.0
+    return _known_one(x.dtype, 1.0) if x.__class__ is _ARRAY else 1.0
 
 
 def zeros_like(x: Any) -> Any:
@@ -198,7 +201,7 @@ def expanded(x: Any, shape: tuple[int, ...], axes: tuple[int, ...]) -> Any:
         steps = iter(x.strides)
         strides: Any = [0 if i in axes else next(steps) for i in range(len(shape))]
     elif len(shape) == 1 and shape[0] <= SHORT:  # sooner made than a view
-        out = np.empty(shape, x.dtype)
+        out = _empty(shape, x.dtype)
         out.fill(x)
         return out
     else:
@@ -238,6 +241,9 @@ class Elementwise(Op):
     partials: tuple[Any, ...] = ()
     out_dtype: np.dtype[Any] | None = None
     holomorphic = True
+
+    def __init__(self) -> None:
+        self.vjp = _short_vjp(self)
 
     def scalar(self, s: Any, *xs: Any) -> Any:
         raise NotImplementedError(self.name)
@@ -290,16 +296,7 @@ class Elementwise(Op):
         )
 
     def vjp(self, g: Any, out: Any, xs: Any, need: Sequence[bool], **attrs: Any) -> Sequence[Any]:
-        partials = self.partials
-        n = len(partials)
-        if n == 1:
-            return (scale(g, partials[0], True, out, xs, attrs),)
-        if n == 2:
-            return (
-                scale(g, partials[0], True, out, xs, attrs) if need[0] else None,
-                scale(g, partials[1], True, out, xs, attrs) if need[1] else None,
-            )
-        return [scale(g, p, True, out, xs, attrs) if n else None for n, p in zip(need, partials)]
+        return [scale(g, p, True, out, xs, attrs) if n else None for n, p in zip(need, self.partials)]
 
     def batch(self, size: int, xs: Any, dims: Sequence[int | None], **attrs: Any) -> tuple[Any, Any]:
         return self(*[to_front(x, d, size) for x, d in zip(xs, dims, strict=True)], **attrs), 0
@@ -345,6 +342,40 @@ def scale(g: Any, partial: Any, adjoint: bool, out: Any, xs: Any, attrs: dict[st
     if kind == "b":
         return OPS["where"](p, g, zeros_like(g))
     return g * (conj(p) if adjoint else p)
+
+
+def _short_vjp(op: Elementwise) -> Callable[..., Any]:
+    """`Elementwise.vjp` of an op, with a way of its own for short arrays, of which small sweeps are made.
+
+    All calls but those of the partials are written out there, none has starred arguments: half of the time.
+    """
+    general, partials = op.vjp, op.partials
+    arity = len(partials)
+    if arity not in (1, 2) or not all(type(p) is _FUNCTION and p.__code__.co_argcount == arity + 1 for p in partials):
+        return general  # also where partials want attributes
+    dx, dy = partials[0], partials[-1]
+
+    def unary(g: Any, out: Any, xs: Any, need: Any) -> Sequence[Any]:
+        if g.__class__ is _ARRAY and g.size < HEAVY:
+            p = dx(out, xs[0])
+            if p.__class__ is _ARRAY and p.dtype.kind == "f":
+                return (g * p,)
+        return general(g, out, xs, need)
+
+    def binary(g: Any, out: Any, xs: Any, need: Any) -> Sequence[Any]:
+        if g.__class__ is not _ARRAY or g.size >= HEAVY:
+            return general(g, out, xs, need)
+        x, y = xs
+        gx = gy = None
+        if need[0]:
+            p = dx(out, x, y)
+            gx = g * p if p.__class__ is _ARRAY and p.dtype.kind == "f" else scale(g, dx, True, out, xs, NO_ATTRS)
+        if need[1]:
+            p = dy(out, x, y)
+            gy = g * p if p.__class__ is _ARRAY and p.dtype.kind == "f" else scale(g, dy, True, out, xs, NO_ATTRS)
+        return gx, gy
+
+    return unary if len(partials) == 1 else binary
 
 
 @cache

@@ -148,13 +148,11 @@ class Plan:
             return partial(backward, *found[1:])
         return lambda g, need: backward(*found[n:], *full_tuple(g, found[:n]))
 
-    def handles(self, found: Any, tensors: Sequence[Any], nodes: Sequence[Any]) -> Any:
-        """Results as handles, recorded where there is a ``backward``; ``nodes``: those of the operands, if any."""
+    def handles(self, found: Any, nodes: Sequence[Any]) -> Any:
+        """Results as handles, recorded where there is a ``backward``; ``nodes``: then, those of the operands."""
         if self.backward is None:
             return wrap(found) if self.single else tuple([wrap(v) for v in found])
         value = found[0] if self.single else found[: self.n]
-        if None in nodes:
-            nodes = [node_of(t) for t in tensors]
         node = make_node(_CALL, tuple(nodes), self.attrs, value, True, 3)
         node.saved = self.pullback(found)
         return wrap(value, node) if self.single else results(node, value)

@@ -11,7 +11,7 @@ import numpy as np
 from .. import dtypes as dt
 from ..errors import ArgumentError, message
 from ..graph.aval import Aval
-from .base import OPS, Op, Reduce, Sample, dtype_of, shape_of, to_front
+from .base import OPS, Op, Reduce, Sample, dtype_of, expanded, shape_of, to_front
 from .testpoints import complexes, floats, noncontiguous
 
 
@@ -57,7 +57,10 @@ class Sum(Reduce):
         return self(ts[0], **attrs)
 
     def vjp(self, g: Any, out: Any, xs: Any, need: Any, axes: tuple[int, ...]) -> Any:
-        return (self.spread(g, xs[0], axes),)
+        x = xs[0]
+        if axes and type(x) is np.ndarray:  # `spread`, written out
+            return (expanded(g, x.shape, axes),)
+        return (self.spread(g, x, axes),)
 
     def samples(self) -> Iterable[Sample]:
         yield from reduce_samples()

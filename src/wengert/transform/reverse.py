@@ -34,21 +34,18 @@ def collect(roots: Sequence[Node]) -> list[Node]:
 
 def _walk(roots: Sequence[Node]) -> tuple[list[Node], list[Node]]:
     """The results of ops and the leaves that carry a gradient to the roots, each latest first."""
-    found: set[int] = set()
+    found: set[Node] = set()
     order: list[Node] = []
     leaves: list[Node] = []
-    left = [roots]  # which grows on the way
-    for nodes in left:
-        for x in nodes:
-            if x.requires_grad:
-                seq = x.seq
-                if seq not in found:
-                    found.add(seq)
-                    if x.op is None:
-                        leaves.append(x)
-                    else:
-                        order.append(x)
-                        left.append(x.inputs or _inputs(x))
+    for x in roots:
+        if x.requires_grad and x not in found:
+            found.add(x)
+            (leaves if x.op is None else order).append(x)
+    for n in order:  # which grows on the way
+        for x in n.inputs or _inputs(n):
+            if x.requires_grad and x not in found:
+                found.add(x)
+                (leaves if x.op is None else order).append(x)
     if len(order) > 1:
         order.sort(key=_made, reverse=True)
     if len(leaves) > 1:
@@ -73,12 +70,12 @@ def _inputs(n: Node) -> tuple[Node, ...]:
 _made = attrgetter("seq")
 
 
-def dependents(order: Sequence[Node], wrt: Sequence[Node]) -> set[int]:
+def dependents(order: Sequence[Node], wrt: Sequence[Node]) -> set[Node]:
     """Which of the nodes (latest first) depend on one of ``wrt``."""
-    needed = {n.seq for n in wrt}
+    needed = set(wrt)
     for n in reversed(order):
-        if n.seq not in needed and any(x.requires_grad and x.seq in needed for x in n.inputs):
-            needed.add(n.seq)
+        if n not in needed and any(x.requires_grad and x in needed for x in n.inputs):
+            needed.add(n)
     return needed
 
 
@@ -98,32 +95,26 @@ def reverse(
     """
     order = collect(roots)
     needed = None if wrt is None else dependents(order, wrt)
-    adjoints: dict[int, Any] = {}
+    adjoints: dict[Node, Any] = {}
     for root, seed in zip(roots, seeds, strict=True):
         if root.requires_grad:
-            _add(adjoints, root, seed)
-    wanted: dict[int, Any] = {n.seq: None for n in wrt or ()}
+            adjoints[root] = adjoints[root] + seed if root in adjoints else seed
+    wanted: dict[Node, Any] = dict.fromkeys(wrt or ())
     for n in order:
-        g = adjoints.pop(n.seq, None)
-        if g is None or (needed is not None and n.seq not in needed):
+        g = adjoints.pop(n, None)
+        if g is None or (needed is not None and n not in needed):
             continue
         if n.sink is not None:
             g = _deliver(n, n.sink, g, raw, needed is None)
-        if n.seq in wanted:
-            wanted[n.seq] = in_dtype_of(n, g) if raw else g
+        if n in wanted:
+            wanted[n] = in_dtype_of(n, g) if raw else g
         if keep is not None and type(g) is not list:
             keep[n] = g
         if n.op is not None:
             _pass_on(n, g, adjoints, needed, raw)
             if free:
                 _release(n)
-    return [wanted[n.seq] for n in wrt or ()]
-
-
-def _add(adjoints: dict[int, Any], n: Node, g: Any) -> None:
-    """Sum partial adjoints."""
-    old = adjoints.get(n.seq)
-    adjoints[n.seq] = g if old is None else old + g
+    return [wanted[n] for n in wrt or ()]
 
 
 def _release(n: Node) -> None:
@@ -131,17 +122,17 @@ def _release(n: Node) -> None:
     n.inputs = n.data = n.saved = None
 
 
-def _pass_on(n: Node, g: Any, adjoints: dict[int, Any], needed: set[int] | None, raw: bool) -> None:
+def _pass_on(n: Node, g: Any, adjoints: dict[Node, Any], needed: set[Node] | None, raw: bool) -> None:
     """Ask a node for the adjoints of its inputs and add them up."""
     if n.op is ITEM:
         _into_slot(adjoints, n, g, needed)
         return
     inputs = n.inputs
-    need = [x.requires_grad and (needed is None or x.seq in needed) for x in inputs]
+    need = [x.requires_grad and (needed is None or x in needed) for x in inputs]
     found = _pull_arrays(n, g, inputs, need) if raw else _pull_handles(n, g, need)
     for x, wants, gx in zip(inputs, need, found, strict=True):
         if wants and gx is not None:
-            _add(adjoints, x, gx)
+            adjoints[x] = adjoints[x] + gx if x in adjoints else gx
 
 
 _ONE = (True,)
@@ -152,11 +143,11 @@ def deliver_arrays(root: Node, seed: Any, free: bool) -> None:  # noqa: C901  (f
 
     The same walk with the choices taken out: half of the time of a small step is this loop.
     """
-    adjoints = {root.seq: seed}
-    take, known = adjoints.pop, adjoints.get
+    adjoints = {root: seed}
+    take = adjoints.pop
     order, leaves = _walk((root,))
     for n in order:
-        g = take(n.seq, None)
+        g = take(n, None)
         if g is None:
             continue
         if n.sink is not None:
@@ -166,23 +157,19 @@ def deliver_arrays(root: Node, seed: Any, free: bool) -> None:  # noqa: C901  (f
             _into_slot(adjoints, n, g, None)
         elif len(inputs) == 1:
             x = inputs[0]
-            if op.add_adjoint is not None and _add_part(adjoints, x.seq, n, g):
+            if op.add_adjoint is not None and _add_part(adjoints, x, n, g):
                 gx = None
+            elif pull is not None:
+                gx = pull(g, _ONE)[0]
+            elif n.attrs:
+                gx = op.vjp(g, n.data, (x.data,), _ONE, **n.attrs)[0]
             else:
-                if pull is not None:
-                    found = pull(g, _ONE)
-                elif n.attrs:
-                    found = op.vjp(g, n.data, (x.data,), _ONE, **n.attrs)
-                else:
-                    found = op.vjp(g, n.data, (x.data,), _ONE)
-                gx = found[0]
+                gx = op.vjp(g, n.data, (x.data,), _ONE)[0]
             if gx is not None:
-                old = known(x.seq)
-                if old is None or old.size < HEAVY:
-                    adjoints[x.seq] = gx if old is None else old + gx
+                if x in adjoints:
+                    _add(adjoints, x, gx)
                 else:
-                    old = None
-                    _add_large(adjoints, x.seq, gx)
+                    adjoints[x] = gx
         else:
             if len(inputs) == 2:  # spelled out: a comprehension is a call of its own before Python 3.12
                 x, y = inputs
@@ -191,21 +178,25 @@ def deliver_arrays(root: Node, seed: Any, free: bool) -> None:  # noqa: C901  (f
             else:
                 need = [x.requires_grad for x in inputs]
                 values = [x.data for x in inputs] if pull is None else None
-            found = op.vjp(g, n.data, values, need, **n.attrs) if pull is None else pull(g, need)
-            for x, wants, gx in zip(inputs, need, found):
-                if wants and gx is not None:
-                    old = known(x.seq)
-                    if old is None or old.size < HEAVY:
-                        adjoints[x.seq] = gx if old is None else old + gx
+            if pull is not None:
+                found = pull(g, need)
+            elif n.attrs:
+                found = op.vjp(g, n.data, values, need, **n.attrs)
+            else:
+                found = op.vjp(g, n.data, values, need)
+            for x, gx in zip(inputs, found):
+                if gx is not None:
+                    if x in adjoints:
+                        _add(adjoints, x, gx)
                     else:
-                        old = None
-                        _add_large(adjoints, x.seq, gx)
-        found = gx = old = values = pull = None  # what nothing else holds is added to in place
+                        adjoints[x] = gx
+            found = values = None
+        gx = pull = None  # what nothing else holds is added to in place
         if free:
             n.inputs = n.data = n.saved = None
     g = None  # a leaf's gradient is its own if nothing here holds it any more
     for n in leaves:
-        g = take(n.seq, None)
+        g = take(n, None)
         sink = n.sink
         if g is None or sink is None:
             continue
@@ -217,22 +208,22 @@ def deliver_arrays(root: Node, seed: Any, free: bool) -> None:  # noqa: C901  (f
             _deliver(n, sink, g, True, True, unshared)
 
 
-def _add_large(adjoints: dict[int, Any], seq: int, g: Any) -> None:
-    """Add to a large adjoint; in its memory, if nothing else holds that."""
-    old = adjoints.pop(seq)
-    alike = type(g) is np.ndarray and g.dtype is old.dtype and g.shape == old.shape
-    adjoints[seq] = np.add(old, g, out=old) if alike and _is_held_once(old) else old + g
+def _add(adjoints: dict[Node, Any], x: Node, g: Any) -> None:
+    """Add to an adjoint that is there; in its memory, if it is large and nothing else holds that."""
+    old = adjoints.pop(x)
+    alike = old.size >= HEAVY and type(g) is np.ndarray and g.dtype is old.dtype and g.shape == old.shape
+    adjoints[x] = np.add(old, g, out=old) if alike and _is_held_once(old) else old + g
 
 
-def _add_part(adjoints: dict[int, Any], seq: int, n: Node, g: Any) -> bool:
+def _add_part(adjoints: dict[Node, Any], x: Node, n: Node, g: Any) -> bool:
     """Add the adjoint of a part in place, if there is a large one that nothing else holds; whether that was so."""
-    total = adjoints.pop(seq, None)
+    total = adjoints.pop(x, None)
     if total is None:
         return False
     found = total.size >= HEAVY and total.dtype is g.dtype and _is_held_once(total)
     if found:
         n.op.add_adjoint(total, g, **n.attrs)
-    adjoints[seq] = total
+    adjoints[x] = total
     return found
 
 
@@ -267,13 +258,13 @@ def _alone() -> int:
 _ALONE = _alone()
 
 
-def _into_slot(adjoints: dict[int, Any], n: Node, g: Any, needed: set[int] | None) -> None:
+def _into_slot(adjoints: dict[Node, Any], n: Node, g: Any, needed: set[Node] | None) -> None:
     """The adjoint of one result of several is collected at the op's node."""
     parent = n.inputs[0]
-    if needed is None or parent.seq in needed:
-        slots = adjoints.get(parent.seq)
+    if needed is None or parent in needed:
+        slots = adjoints.get(parent)
         if slots is None:
-            slots = adjoints[parent.seq] = [None] * len(parent.aval)
+            slots = adjoints[parent] = [None] * len(parent.aval)
         i = n.attrs["index"]
         slots[i] = g if slots[i] is None else slots[i] + g
 
@@ -371,8 +362,7 @@ def _owns_memory(g: Any) -> bool:
     """Whether an array is whole, in order and may be written."""
     if type(g) is not np.ndarray or g.base is not None:
         return False
-    flags = g.flags
-    return flags.c_contiguous and flags.writeable
+    return g.flags.carray
 
 
 def _add_grad(old: Any, g: Any, raw: bool) -> Any:
