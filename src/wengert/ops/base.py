@@ -345,13 +345,10 @@ def scale(g: Any, partial: Any, adjoint: bool, out: Any, xs: Any, attrs: dict[st
 
 
 def _short_vjp(op: Elementwise) -> Callable[..., Any]:
-    """`Elementwise.vjp` of an op, with a way of its own for short arrays, of which small sweeps are made.
-
-    All calls but those of the partials are written out there, none has starred arguments: half of the time.
-    """
+    """`Elementwise.vjp`, with all calls but those of the partials written out for short arrays: half of the time."""
     general, partials = op.vjp, op.partials
-    arity = len(partials)
-    if arity not in (1, 2) or not all(type(p) is _FUNCTION and p.__code__.co_argcount == arity + 1 for p in partials):
+    n = len(partials)
+    if n not in (1, 2) or not all(type(p) is _FUNCTION and p.__code__.co_argcount == n + 1 for p in partials):
         return general  # also where partials want attributes
     dx, dy = partials[0], partials[-1]
 
@@ -375,7 +372,7 @@ def _short_vjp(op: Elementwise) -> Callable[..., Any]:
             gy = g * p if p.__class__ is _ARRAY and p.dtype.kind == "f" else scale(g, dy, True, out, xs, NO_ATTRS)
         return gx, gy
 
-    return unary if len(partials) == 1 else binary
+    return unary if n == 1 else binary
 
 
 @cache

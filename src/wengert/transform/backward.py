@@ -10,7 +10,8 @@ from ..config import STATE, set_grad_enabled
 from ..errors import ArgumentError, GraphError, ShapeError, message
 from ..graph.handle import Handle, lift, node_of, wrap
 from ..graph.node import Node
-from .reverse import _add_grad, deliver_arrays, run_reverse, seed_for
+from .deliver import deliver_arrays
+from .reverse import _add_grad, run_reverse, seed_for
 
 
 def _sequence(x: Any) -> list[Any]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 from operator import attrgetter
-from sys import getrefcount
 from typing import Any
 
 import numpy as np
@@ -21,18 +20,17 @@ from ..errors import AnomalyError, GraphError, message
 from ..graph.alias import origin_of, owned_base
 from ..graph.handle import Handle, has_nan, node_of, of_node, wrap
 from ..graph.node import ITEM, Node, Sink
-from ..ops.heavy import HEAVY
 
 
 def collect(roots: Sequence[Node]) -> list[Node]:
     """The nodes that carry a gradient from leaves to the roots, latest first."""
-    order, leaves = _walk(roots)
+    order, leaves = walk(roots)
     order += leaves
     order.sort(key=_made, reverse=True)
     return order
 
 
-def _walk(roots: Sequence[Node]) -> tuple[list[Node], list[Node]]:
+def walk(roots: Sequence[Node]) -> tuple[list[Node], list[Node]]:
     """The results of ops and the leaves that carry a gradient to the roots, each latest first."""
     found: set[Node] = set()
     order: list[Node] = []
@@ -105,7 +103,7 @@ def reverse(
         if g is None or (needed is not None and n not in needed):
             continue
         if n.sink is not None:
-            g = _deliver(n, n.sink, g, raw, needed is None)
+            g = deliver(n, n.sink, g, raw, needed is None)
         if n in wanted:
             wanted[n] = in_dtype_of(n, g) if raw else g
         if keep is not None and type(g) is not list:
@@ -125,7 +123,7 @@ def _release(n: Node) -> None:
 def _pass_on(n: Node, g: Any, adjoints: dict[Node, Any], needed: set[Node] | None, raw: bool) -> None:
     """Ask a node for the adjoints of its inputs and add them up."""
     if n.op is ITEM:
-        _into_slot(adjoints, n, g, needed)
+        into_slot(adjoints, n, g, needed)
         return
     inputs = n.inputs
     need = [x.requires_grad and (needed is None or x in needed) for x in inputs]
@@ -135,130 +133,7 @@ def _pass_on(n: Node, g: Any, adjoints: dict[Node, Any], needed: set[Node] | Non
             adjoints[x] = adjoints[x] + gx if x in adjoints else gx
 
 
-_ONE = (True,)
-
-
-def deliver_arrays(root: Node, seed: Any, free: bool) -> None:  # noqa: C901  (flat, because it is the hottest loop)
-    """`reverse` for the commonest case, ``loss.backward()``: one root, bare arrays, into the sinks.
-
-    The same walk with the choices taken out: half of the time of a small step is this loop.
-    """
-    adjoints = {root: seed}
-    take = adjoints.pop
-    order, leaves = _walk((root,))
-    for n in order:
-        g = take(n, None)
-        if g is None:
-            continue
-        if n.sink is not None:
-            g = _deliver(n, n.sink, g, True, True)
-        op, inputs, pull = n.op, n.inputs, n.saved
-        if op is ITEM:
-            _into_slot(adjoints, n, g, None)
-        elif len(inputs) == 1:
-            x = inputs[0]
-            if op.add_adjoint is not None and _add_part(adjoints, x, n, g):
-                gx = None
-            elif pull is not None:
-                gx = pull(g, _ONE)[0]
-            elif n.attrs:
-                gx = op.vjp(g, n.data, (x.data,), _ONE, **n.attrs)[0]
-            else:
-                gx = op.vjp(g, n.data, (x.data,), _ONE)[0]
-            if gx is not None:
-                if x in adjoints:
-                    _add(adjoints, x, gx)
-                else:
-                    adjoints[x] = gx
-        else:
-            if len(inputs) == 2:  # spelled out: a comprehension is a call of its own before Python 3.12
-                x, y = inputs
-                need: Any = (x.requires_grad, y.requires_grad)
-                values: Any = (x.data, y.data) if pull is None else None
-            else:
-                need = [x.requires_grad for x in inputs]
-                values = [x.data for x in inputs] if pull is None else None
-            if pull is not None:
-                found = pull(g, need)
-            elif n.attrs:
-                found = op.vjp(g, n.data, values, need, **n.attrs)
-            else:
-                found = op.vjp(g, n.data, values, need)
-            for x, gx in zip(inputs, found):
-                if gx is not None:
-                    if x in adjoints:
-                        _add(adjoints, x, gx)
-                    else:
-                        adjoints[x] = gx
-            found = values = None
-        gx = pull = None  # what nothing else holds is added to in place
-        if free:
-            n.inputs = n.data = n.saved = None
-    g = None  # a leaf's gradient is its own if nothing here holds it any more
-    for n in leaves:
-        g = take(n, None)
-        sink = n.sink
-        if g is None or sink is None:
-            continue
-        unshared = getrefcount(g) == _ALONE
-        plain = unshared and sink.grad is None and sink.retain and not (sink.hooks or sink.after)
-        if plain and g.dtype is n.data.dtype and _owns_memory(g):
-            sink.grad = wrap(g)
-        else:
-            _deliver(n, sink, g, True, True, unshared)
-
-
-def _add(adjoints: dict[Node, Any], x: Node, g: Any) -> None:
-    """Add to an adjoint that is there; in its memory, if it is large and nothing else holds that."""
-    old = adjoints.pop(x)
-    alike = old.size >= HEAVY and type(g) is np.ndarray and g.dtype is old.dtype and g.shape == old.shape
-    adjoints[x] = np.add(old, g, out=old) if alike and _is_held_once(old) else old + g
-
-
-def _add_part(adjoints: dict[Node, Any], x: Node, n: Node, g: Any) -> bool:
-    """Add the adjoint of a part in place, if there is a large one that nothing else holds; whether that was so."""
-    total = adjoints.pop(x, None)
-    if total is None:
-        return False
-    found = total.size >= HEAVY and total.dtype is g.dtype and _is_held_once(total)
-    if found:
-        n.op.add_adjoint(total, g, **n.attrs)
-    adjoints[x] = total
-    return found
-
-
-def _is_held_once(x: Any) -> bool:
-    """Whether only a local variable of the caller's holds an array, and the array alone its memory."""
-    if type(x) is not np.ndarray or not x.flags.writeable or getrefcount(x) != _HELD[0]:
-        return False
-    owner = x.base
-    return owner is None or (type(owner) is np.ndarray and owner.base is None and getrefcount(owner) == _HELD[1])
-
-
-def _held_once() -> tuple[int, int]:
-    """What `getrefcount` says in `_is_held_once` of such an array, and of its memory, in this version of Python."""
-
-    def count(x: Any) -> tuple[int, int]:
-        owner = x.base
-        return getrefcount(x), getrefcount(owner)
-
-    array = np.empty((1, 2)).T
-    return count(array)
-
-
-_HELD = _held_once()
-
-
-def _alone() -> int:
-    """What `getrefcount` says of an array that one local variable holds, in this version of Python."""
-    array = np.empty(1)
-    return getrefcount(array)
-
-
-_ALONE = _alone()
-
-
-def _into_slot(adjoints: dict[Node, Any], n: Node, g: Any, needed: set[Node] | None) -> None:
+def into_slot(adjoints: dict[Node, Any], n: Node, g: Any, needed: set[Node] | None) -> None:
     """The adjoint of one result of several is collected at the op's node."""
     parent = n.inputs[0]
     if needed is None or parent in needed:
@@ -326,7 +201,7 @@ def in_dtype_of(n: Node, g: Any) -> Any:
     return g.astype(n.dtype)
 
 
-def _deliver(n: Node, sink: Sink, g: Any, raw: bool, accumulate: bool, unshared: bool = False) -> Any:
+def deliver(n: Node, sink: Sink, g: Any, raw: bool, accumulate: bool, unshared: bool = False) -> Any:
     """Run the hooks of a node and add its adjoint to ``.grad``; one that nothing else holds becomes ``.grad``."""
     if raw and g.dtype is not n.data.dtype:
         g = in_dtype_of(n, g)
@@ -340,7 +215,7 @@ def _deliver(n: Node, sink: Sink, g: Any, raw: bool, accumulate: bool, unshared:
     if sink.retain and accumulate:
         if not raw and STATE.trace is not None:
             STATE.trace.saw_grad(sink, True)
-        if unshared and sink.grad is None and not sink.hooks and _owns_memory(g):
+        if unshared and sink.grad is None and not sink.hooks and owns_memory(g):
             sink.grad = wrap(g)
         else:
             sink.grad = _add_grad(sink.grad, g, raw)
@@ -358,7 +233,7 @@ def _checked(n: Node, changed: Any) -> Any:
     return changed
 
 
-def _owns_memory(g: Any) -> bool:
+def owns_memory(g: Any) -> bool:
     """Whether an array is whole, in order and may be written."""
     if type(g) is not np.ndarray or g.base is not None:
         return False
