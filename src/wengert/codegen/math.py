@@ -183,10 +183,10 @@ def exp(x: Value) -> Value:
     """e ** x."""
     b = x.b
     low, high = FORMATS[x.type.kind].exp_range
-    # Processors take a hundred cycles to round a result away, and a softmax's mask makes many of them: choose 0.
-    gone = x < low
-    r, n, _ = _reduce(b.select(gone, 0.0, at_most(high, x)))
-    return b.select(gone, 0.0, b.ldexp(expm1_near(r) + 1.0, n))
+    r, n, _ = _reduce(at_most(high, x))
+    # Processors take a hundred cycles to round a result away, and a softmax's mask makes many of them: choose 0. Said
+    # this way round, the choice is part of the instruction that scales, which then leaves such lanes out.
+    return b.select(~(x < low), b.ldexp(expm1_near(r) + 1.0, n), 0.0)
 
 
 @widened
