@@ -292,6 +292,26 @@ def test_access_outside_is_an_error(index: int, how: str) -> None:
             run(b.finish(), np.zeros(4, np.float32), index)
 
 
+@TARGETS
+def test_vectors_written_past_the_caches(target: Target) -> None:
+    b = Builder("past", x=pointer("f32"), y=pointer("f32"))
+    with b.when((b.address(b.y) % 64) == 0):
+        b.stream(b.y, 16, b.load(b.x, 3, lanes=16) * 2.0, 64)
+        b.fence()
+    f = b.finish()
+    memory = np.zeros(64, np.float32)
+    start = -memory.ctypes.data % 64 // 4
+    x, y = np.arange(19, dtype=np.float32), memory[start : start + 32]
+    for call in (lambda *xs: run(f, *xs), native(f, target)):
+        y[:] = 0.0
+        call(x, y)
+        np.testing.assert_array_equal(y[16:], 2.0 * x[3:])
+    b = Builder("wrong", y=pointer("f32"))
+    b.stream(b.y, 1, b.const(1.0, Type("f32", 16)), 64)
+    with pytest.raises(WengertError, match=r"y is not aligned to 64 bytes"):
+        run(b.finish(), y)
+
+
 def test_what_is_undefined_is_an_error() -> None:
     b = Builder("wrong", x=pointer("i32"))
     b.binary("div", b.load(b.x, 0), b.load(b.x, 1))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from .loop import I64, Value
 
-_MEMORY = frozenset({"load", "store", "prefetch", "offset", "anchor"})  # operands: pointer, index, ...
+_MEMORY = frozenset({"load", "store", "stream", "prefetch", "offset", "anchor"})  # operands: pointer, index, ...
 _INTEGER = frozenset({"add", "sub", "mul", "min", "max", "shl"})
 _BRANCHES = ("if", "check")
 _LOOPS = ("loop", "while")

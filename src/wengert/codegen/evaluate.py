@@ -335,6 +335,15 @@ class Evaluator:
             self.memo[key] = self.b.reduce("or", mask)
         return self.memo[key]
 
+    def stream(self, n: Node, flat: Affine, x: Value) -> bool:
+        """`store` past the caches in memory that begins at a whole vector; False if vectors may lie across that."""
+        base, step = self.index(flat)
+        others = [c for block, c in self.blocks.terms(flat) if block != self.vector_block]
+        if step != 1 or any(c % self.lanes for c in (flat.const, *others)):
+            return False
+        self.b.stream(self.operands.pointer(n), base, x, self.lanes * n.aval.dtype.itemsize)
+        return True
+
     def store(self, n: Node, flat: Affine, x: Value, mask: Value | None) -> None:
         """Write elements of a buffer."""
         base, step = self.index(flat)

@@ -70,7 +70,7 @@ def _collect(body: list[Value], inside: set[Value], written: set[Value]) -> None
     """All instructions of a body, those of inner ones too, and the pointers that it writes to."""
     for v in body:
         inside.add(v)
-        if v.op in ("store", "scatter"):
+        if v.op in ("store", "stream", "scatter"):
             written.add(_origin(v.args[0]))
         elif v.op in ("call", "inline", "external"):
             written.update(_origin(x) for x in v.args if x.type is not None and x.type.kind == "ptr")

@@ -260,6 +260,15 @@ class Interpreter:
         p, index, x, *mask = self.operands(v)
         self._write(p, index + np.arange(len(x)), x, mask[0] if mask else None, v.attr)
 
+    op_stream = op_store
+
+    def op_fence(self, v: Value) -> None:
+        """Nothing: there is one thread."""
+
+    def op_address(self, v: Value) -> Any:
+        (p,) = self.operands(v)
+        return np.array([p.memory.ctypes.data + p.start], np.int64)
+
     def op_scatter(self, v: Value) -> None:
         p, index, x, *mask = self.operands(v)
         self._write(p, index, x, mask[0] if mask else None)

@@ -413,6 +413,19 @@ class Builder:
         args = (p, self.lift(index, I64), x) if mask is None else (p, self.lift(index, I64), x, mask)
         self.emit("store", args, None, align)
 
+    def stream(self, p: Value, index: Any, x: Value, align: int) -> None:
+        """`store` past the caches, of whole vectors that they could not keep; a `fence` must follow in the end."""
+        assert x.type.kind == p.type.element, f"{x.type} into {p.type}"
+        self.emit("stream", (p, self.lift(index, I64), x), None, align)
+
+    def fence(self) -> None:
+        """Let other threads see what was written before."""
+        self.emit("fence", (), None)
+
+    def address(self, p: Value) -> Value:
+        """Where a pointer points, as a number."""
+        return self.emit("address", (p,), I64)
+
     def gather(self, p: Value, index: Value, mask: Value | None = None) -> Value:
         """One element for each lane of ``index`` (i64)."""
         args = (p, index) if mask is None else (p, index, mask)

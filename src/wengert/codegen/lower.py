@@ -94,6 +94,17 @@ class Lowering(Values):
         self.declarations.add(f"declare void @llvm.masked.store.{stem}.p0({vector}, ptr, {bits})")
         self.line(f"call void @llvm.masked.store.{stem}.p0({vector} {text}, ptr align {align} {where}, {bits} {keep})")
 
+    def op_stream(self, v: Value) -> None:
+        p, index, x = v.args
+        where, (memory, text) = self.address(p, index), self._as_memory(x)
+        self.line(f"store {llvm_type(memory)} {text}, ptr {where}, align {v.attr}, !nontemporal !{{i32 1}}")
+
+    def op_fence(self, v: Value) -> None:
+        self.line("fence seq_cst")
+
+    def op_address(self, v: Value) -> str:
+        return self.let(f"ptrtoint ptr {self.name(v.args[0])} to i64")
+
     def _as_memory(self, x: Value) -> tuple[Type, str]:
         """A value as it is stored."""
         memory = memory_type(x.type)

@@ -22,11 +22,14 @@ HELD_OPS = 400  # ops on them together
 STAGED = 1 << 15  # bytes of dear values of a row that wait in the first-level cache for the next pass
 DEAR = 6  # additions, from which on that is less work than to compute them again
 AHEAD = 1024  # bytes of a row, from which on the next one is fetched ahead
+LARGE = 2  # times the third-level cache: results of that size are written past it
 ACROSS = 1024  # elements that are gone through down columns of vectors: what is the same in all rows stays in registers
 
 
 class Rows(Nest):
     """Roots over the same elements, and reductions of whole rows, in as many passes over a row as they depend on."""
+
+    streamed: set[int] = set()  # the roots that are written past the caches
 
     def emit(self) -> None:
         runs = self.blocks.runs
@@ -40,7 +43,37 @@ class Rows(Nest):
         self.across = self.in_registers and cols <= 1 and len(inner) == 2 and self.group.size <= ACROSS
         self.full = full(sizes)
         self.extra.add(self.full)
-        if cols > 1 or not inner:
+        large = self._large()
+        if not large:
+            self._loops(rows, inner)
+            return
+        pointers = [self.operands.pointer(n) for n in large]
+        places = [self.b.address(p) % self.target.vector_bytes for p in pointers]
+        self.streamed = {n.seq for n in large}
+        with self.b.when(sum(places[1:], places[0]) == 0), self.e.scope():
+            self._loops(rows, inner)
+            self.b.fence()
+        self.streamed, self.scratch = set(), 0
+        with self.b.otherwise(), self.e.scope():
+            self._loops(rows, inner)
+
+    def _large(self) -> list[Node]:
+        """The roots that the caches cannot keep until they are read: they need not go through them.
+
+        What is written over something else is not among them, for it is in the caches already.
+        """
+        last, least = max(self.times.values()), LARGE * self.target.l3
+        return [
+            n
+            for n in self.group.nodes
+            if n.seq in self.stored and n.seq not in self.inplace and self.times[n.seq] == last
+            if not self._is_row(n) and n.aval.nbytes >= least
+            if self.wide * n.aval.dtype.itemsize == self.target.vector_bytes
+        ]  # fmt: skip
+
+    def _loops(self, rows: Sequence[int], inner: Sequence[int]) -> None:
+        """The loops over tiles."""
+        if self.group.cols > 1 or not inner:
             self._row_tiles(rows, inner)
         elif len(inner) == 1:
             self._chunks(inner[0])
@@ -279,6 +312,14 @@ class Rows(Nest):
         for n, x in zip(stores, found, strict=True):
             assert x is not None
             self.store(n, self.full, x, mask)
+
+    def store(self, n: Node, flat: Affine, x: Value, mask: Value | None) -> None:
+        """Write a root's elements."""
+        streams = n.seq in self.streamed and mask is None and self.e.lanes == self.wide
+        if streams and self.e.stream(n, flat, x):
+            self.operands.written.add(n.seq)
+        else:
+            super().store(n, flat, x, mask)
 
     def _single(self, stores: Sequence[Node]) -> None:
         """A domain of one element."""
