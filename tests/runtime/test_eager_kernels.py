@@ -47,6 +47,42 @@ def with_gradients(f: Callable[..., Any], *xs: Any, seed: Any = None) -> list[An
 
 
 @case
+def single_ops() -> list[Any]:
+    """What NumPy does in one pass, but not in the best time."""
+    out: list[Any] = []
+    for dtype in (wg.float32, wg.float64):
+        x = randn(40, 900, dtype=dtype, grad=False) * 3
+        x[0, 0], x[1, 1], x[2, 2], x[3] = float("nan"), float("inf"), -float("inf"), -0.0
+        out += [
+            x.relu(),
+            x.clamp(-1, 1),
+            x.clamp(min=0.5),
+            x.clamp(max=0.5),
+            x.amax(1),
+            x.amin((0, 1)),
+            x.max(),
+            x.min(),
+        ]
+        y = x.nan_to_num(0, 1, -1)
+        out += [y.sum(), y.sum(1), y.mean(-1, keepdim=True), y.mean(), y.T.sum(0), y.reshape(40, 30, 30).sum((0, 2))]
+        out += with_gradients(lambda y: y.relu().sum(1), y.requires_grad_())
+    return out
+
+
+@case
+def turned_copies() -> list[Any]:
+    out: list[Any] = []
+    for dtype in (wg.float32, wg.int64, wg.uint8, wg.bool, wg.bfloat16):
+        x = (randn(7, 90, 70, grad=False) * 5).to(dtype)
+        y = x.transpose(0, 2)
+        out += [
+            z.float() for z in (y.contiguous(), y.reshape(-1), y.reshape(70, 30, 21), y.reshape(70, 630).contiguous())
+        ]
+    x = randn(300, 200)
+    return out + with_gradients(lambda x: x.T.reshape(-1), x)
+
+
+@case
 def formulas() -> list[Any]:
     x, w, b = randn(64, 512), randn(128, 512), randn(128)
     out = with_gradients(lambda x, w, b: F.gelu(F.linear(x, w, b)), x, w, b)
@@ -339,9 +375,20 @@ def test_convolutions_leave_results_as_the_next_one_reads_them(runs: list[str]) 
     y = layers(x)
     if eager.ENABLED:
         assert y.stride() == (16 * 32 * 32, 1, 32 * 16, 16)
-        assert runs == ["conv", "conv"]
+        assert runs == ["conv", "relu", "conv"]
     assert y.view(8, -1).shape == (8, 16 * 32 * 32)
     assert y.is_contiguous()
+
+
+def test_turned_copies_are_copies_in_order_and_views_stay_views() -> None:
+    x = wg.zeros(256, 512)
+    flat, whole, seen = x.T.reshape(-1), x.T.contiguous(), x.T.reshape(512, 16, 16)
+    assert flat.is_contiguous() and whole.is_contiguous()
+    assert (flat.stride(), whole.stride(), seen.stride()) == ((1,), (256, 1), (1, 8192, 512))
+    flat[0] = whole[0, 0] = 1.0
+    assert x[0, 0] == 0
+    seen[0, 0, 0] = 2.0
+    assert x[0, 0] == 2 and whole[0, 0] == 1
 
 
 if __name__ == "__main__":

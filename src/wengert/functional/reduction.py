@@ -15,6 +15,7 @@ from ..config import STATE
 from ..errors import ArgumentError, DTypeError, message
 from ..graph.handle import Handle, apply, make_node, wrap
 from ..ops.base import OPS
+from ..ops.heavy import HEAVY
 from . import return_types
 from .dims import (
     elements,
@@ -44,7 +45,7 @@ def _of_all(op: Any, reduce: Any, input: Any) -> Any:
     try:
         mode = STATE.mode
         v = input._value
-        if v.dtype not in _FAST:
+        if v.dtype not in _FAST or v.size >= HEAVY:
             return None
         value = mode.run(reduce, v, None)
     except Exception:  # the general path does it again, and names what is wrong

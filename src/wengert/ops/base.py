@@ -19,7 +19,8 @@ from ..graph.aval import Aval, describe
 from ..graph.handle import Handle, apply, lift
 from ..graph.node import ITEM, NO_ATTRS
 from ..graph.pattern import Pattern, dense, reduced_index
-from .heavy import HEAVY, fused
+from .arrays import FAST, expanded
+from .heavy import HEAVY, computed, fused
 from .scalar import NUMPY
 
 OPS: dict[str, Any] = {}  # name -> Op; Any, so that a family may use more of an op than the contract
@@ -170,15 +171,8 @@ def dtype_of(x: Any) -> Any:
     return x.aval.dtype if isinstance(x, Handle) else x.dtype
 
 
-_ARRAY, _empty = np.ndarray, np.empty
+_ARRAY = np.ndarray
 _FUNCTION = type(op_named)
-_ONES = {d: np.ones((), d) for d in (dt.NP_FLOAT32, dt.NP_FLOAT64)}
-_known_one = _ONES.get
-
-
-def one(x: Any) -> Any:
-    """A 1 to compute with ``x``: NumPy takes an array of that dtype in half of the time of Python's number."""
-    return _known_one(x.dtype, 1.0) if x.__class__ is _ARRAY else 1.0
 
 
 def zeros_like(x: Any) -> Any:
@@ -189,27 +183,6 @@ def zeros_like(x: Any) -> Any:
 def full_tuple(g: Sequence[Any], out: Sequence[Any]) -> list[Any]:
     """Adjoints of several results with zeros where none arrived."""
     return [zeros_like(o) if gi is None else gi for gi, o in zip(g, out, strict=True)]
-
-
-SHORT = 64  # elements
-_NO_STEPS = [(0,) * n for n in range(65)]
-
-
-def expanded(x: Any, shape: tuple[int, ...], axes: tuple[int, ...]) -> Any:
-    """An array repeated along new axes, without a copy; a number as a short array of it."""
-    if x.ndim:
-        steps = iter(x.strides)
-        strides: Any = [0 if i in axes else next(steps) for i in range(len(shape))]
-    elif len(shape) == 1 and shape[0] <= SHORT:  # sooner made than a view
-        out = _empty(shape, x.dtype)
-        out.fill(x)
-        return out
-    else:
-        strides = _NO_STEPS[len(shape)]
-    try:  # a tenth of the time of np.broadcast_to; read-only memory stays read-only
-        return np.ndarray(shape, x.dtype, x, 0, strides)
-    except (ValueError, TypeError, BufferError):  # bfloat16, empty or strided memory
-        return np.broadcast_to(np.expand_dims(x, axes), shape)
 
 
 # -- kinds ---------------------------------------------------------------------------------
@@ -425,6 +398,7 @@ class Reduce(Op):
     """
 
     out_dtype: np.dtype[Any] | None = None
+    by_kernels = False  # whether generated kernels reduce large rows in less time than NumPy
 
     def reduce(self, x: Any, axes: tuple[int, ...]) -> Any:
         raise NotImplementedError(self.name)
@@ -437,8 +411,12 @@ class Reduce(Op):
         return Aval(tuple(n for i, n in enumerate(x.shape) if i not in axes), self.out_dtype or x.dtype)
 
     def numpy(self, *xs: Any, **attrs: Any) -> Any:
-        x = xs[0]
-        out = self.reduce(x, attrs["axes"])
+        x, axes = xs[0], attrs["axes"]
+        if self.by_kernels and x.size >= HEAVY and x.dtype in FAST and x.ndim - 1 in axes:  # NumPy is good at the rest
+            found = computed(self, xs, attrs)
+            if found is not None:
+                return found
+        out = self.reduce(x, axes)
         dtype = self.out_dtype or x.dtype
         return out if out.dtype is dtype else out.astype(dtype)
 
@@ -496,6 +474,6 @@ def items(node_value: Any) -> tuple[Any, ...]:
 
 __all__ = [
     "ITEM", "OPS", "Aval", "Draw", "Elementwise", "Linear", "Op", "Opaque", "Reduce", "Sample", "conj", "dtype_of",
-    "expanded", "full_tuple", "items", "op_named", "require_inexact", "select", "shape_of", "to_front", "total",
+    "full_tuple", "items", "op_named", "require_inexact", "select", "shape_of", "to_front", "total",
     "zeros_like",
 ]  # fmt: skip

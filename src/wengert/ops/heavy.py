@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,28 @@ STEPS = 1 << 22  # elements that a loop computes, from which on kernels pay
 DISPATCH = 512  # elements in the time that NumPy takes to begin
 
 
-def computed(f: Callable[..., Any], arrays: Sequence[Any], attrs: dict[str, Any]) -> Any:
-    """The one result of an op, or of a function of ops, by kernels; None if NumPy should compute it."""
+def computed(f: Callable[..., Any], arrays: Sequence[Any], attrs: dict[str, Any], views: bool = True) -> Any:
+    """The one result of an op, or of a function of ops, by kernels; None if NumPy should compute it.
+
+    ``views``: it may lie in memory in any order, else in row-major order.
+    """
+    return _compute()(f, [Aval(x.shape, x.dtype) for x in arrays], arrays, attrs, views=views)
+
+
+@cache
+def _compute() -> Callable[..., Any]:
+    """`eager.compute`, which is not imported before it is wanted; nor each time, which takes half a microsecond."""
     from ..runtime.eager import compute
 
-    return compute(f, [Aval(x.shape, x.dtype) for x in arrays], arrays, attrs)
+    return compute
+
+
+def is_turned(x: Any) -> bool:
+    """Whether an array is large, and neighbours in memory are not neighbours along its last axis."""
+    if x.size < HEAVY or x.flags.c_contiguous:
+        return False
+    steps = [abs(step) for n, step in zip(x.shape, x.strides, strict=True) if n > 1]
+    return steps[-1] > min(steps) > 0
 
 
 def large(f: Callable[..., Any], arrays: Sequence[Any], attrs: dict[str, Any]) -> Any:
@@ -33,12 +51,12 @@ def fused(f: Callable[..., Any], xs: Sequence[Any], attrs: dict[str, Any], least
 
     Half precision is left to NumPy: kernels round after each op.
     """
-    from ..runtime.eager import compute
-
     if xs[0].dtype in dt.HALF_NP:
         return None
-    shape = np.broadcast_shapes(*[x.shape for x in xs])
-    return compute(f, [Aval(shape, x.dtype) for x in xs], xs, attrs, least)
+    shape = xs[0].shape
+    if any([x.shape != shape for x in xs]):
+        shape = np.broadcast_shapes(*[x.shape for x in xs])
+    return _compute()(f, [Aval(shape, x.dtype) for x in xs], xs, attrs, least)
 
 
 def loop(op: Any, body: Graph, arrays: Sequence[Any], attrs: dict[str, Any]) -> Graph | None:

@@ -11,7 +11,8 @@ import numpy as np
 from .. import dtypes as dt
 from ..errors import ArgumentError, message
 from ..graph.aval import Aval
-from .base import OPS, Op, Reduce, Sample, dtype_of, expanded, shape_of, to_front
+from .arrays import expanded
+from .base import OPS, Op, Reduce, Sample, dtype_of, shape_of, to_front
 from .testpoints import complexes, floats, noncontiguous
 
 
@@ -45,6 +46,7 @@ class Sum(Reduce):
     """Sum over axes; half precision is summed in float32."""
 
     name = "sum"
+    by_kernels = True
 
     def kernel(self, avals: Sequence[Aval], attrs: dict[str, Any]) -> Callable[..., Any]:
         return plain_reduction(np.add.reduce, avals[0], attrs["axes"]) or super().kernel(avals, attrs)
@@ -72,6 +74,7 @@ class Mean(Reduce):
     """Mean over axes; NaN over none. Half precision is summed and divided in float32."""
 
     name = "mean"
+    by_kernels = True
 
     def kernel(self, avals: Sequence[Aval], attrs: dict[str, Any]) -> Callable[..., Any]:
         x, axes = avals[0], attrs["axes"]
@@ -151,6 +154,7 @@ class Extreme(Reduce):
     """Largest or smallest value; ties share the adjoint equally, NaN wins."""
 
     ufunc: Any
+    by_kernels = True
 
     def kernel(self, avals: Sequence[Aval], attrs: dict[str, Any]) -> Callable[..., Any]:
         return plain_reduction(self.ufunc.reduce, avals[0], attrs["axes"]) or super().kernel(avals, attrs)

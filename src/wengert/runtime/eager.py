@@ -106,11 +106,12 @@ class Native:
 class Kernels:
     """A graph as a function of arrays, run by kernels; by NumPy if it has ops that only NumPy computes.
 
-    For each way in which its arguments lie in memory it has a program. ``shares`` is that of `Native`.
+    For each way in which its arguments lie in memory it has a program. ``shares`` is that of `Native`. ``views``:
+    results may be seen from memory in another order.
     """
 
-    def __init__(self, graph: Graph, shares: bool = False) -> None:
-        self.graph, self.shares = graph, shares
+    def __init__(self, graph: Graph, shares: bool = False, views: bool = True) -> None:
+        self.graph, self.shares, self.views = graph, shares, views
         self.known: dict[tuple[Layout, ...], _Lying] = {}
         self.latest: _Lying | None = None
         self.usable = True
@@ -145,7 +146,7 @@ class Kernels:
         if layouts not in self.known:
             from .program import compiled
 
-            program = compiled(held_graph(self.graph, layouts), views=True)
+            program = compiled(held_graph(self.graph, layouts), views=self.views)
             self.usable = program.native
             if not program.native:
                 return None
@@ -159,16 +160,21 @@ class _Lying:
     def __init__(self, name: str, layouts: Sequence[Layout], native: Native) -> None:
         self.name, self.native = name, native
         self.layouts = [None if lay.is_plain else lay for lay in layouts]
-        self.movements = native.program.movements
+        self.plain = all(lay is None for lay in self.layouts)
+        moved = any(m != (None, None) for m in native.program.movements)
+        self.movements = native.program.movements if moved else []  # none: results lie in row-major order
 
     def __call__(self, arrays: Sequence[Any]) -> tuple[Any, ...] | None:
         """The outputs; None if the arrays lie otherwise."""
-        try:
-            held = [x if lay is None else lay.held(x) for x, lay in zip(arrays, self.layouts, strict=True)]
-        except ValueError:  # an array that is still to be repeated has fewer axes
-            return None
-        found = self.native.on(held)
-        return None if found is None else tuple([seen(x, m) for x, m in zip(found, self.movements, strict=True)])
+        if not self.plain:
+            try:
+                arrays = [x if lay is None else lay.held(x) for x, lay in zip(arrays, self.layouts, strict=True)]
+            except ValueError:  # an array that is still to be repeated has fewer axes
+                return None
+        found = self.native.on(arrays)
+        if found is None or not self.movements:
+            return found
+        return tuple([seen(x, m) for x, m in zip(found, self.movements, strict=True)])
 
 
 # -- single ops and loops ------------------------------------------------------------------------
@@ -190,27 +196,28 @@ class _Function(NamedTuple):
 
 
 def compute(
-    f: Callable[..., Any], avals: Sequence[Aval], arrays: Sequence[Any], attrs: dict[str, Any], least: int = 1
-) -> Any:
+    f: Callable[..., Any], avals: Sequence[Aval], arrays: Sequence[Any], attrs: dict[str, Any], least: int = 1,
+    views: bool = True,
+) -> Any:  # fmt: skip
     """The result of an op, or of a function of at least so many, on large arrays; None if NumPy should compute it."""
     if not ENABLED:
         return None
-    key = (f, *avals, *attrs.items())
+    key = (f, views, *avals, *attrs.items())
     found = _ops.get(key)
     if found is None:
-        found = _ops[key] = _function(single(f, avals, attrs), least)
+        found = _ops[key] = _function(single(f, avals, attrs), least, views)
         if len(_ops) > KEPT:
             _ops.popitem(last=False)
     out = found.kernels.on([arrays[i] for i in found.reads])
     return None if out is None else out[0]
 
 
-def _function(graph: Graph, least: int) -> _Function:
+def _function(graph: Graph, least: int, views: bool) -> _Function:
     from ..schedule.kinds import cost
 
     read = {x.seq for n in graph.nodes for x in n.inputs}
     reads = tuple([i for i, n in enumerate(graph.inputs) if n.seq in read])
-    kernels = Kernels(Graph(tuple([graph.inputs[i] for i in reads]), graph.outputs, graph.name))
+    kernels = Kernels(Graph(tuple([graph.inputs[i] for i in reads]), graph.outputs, graph.name), views=views)
     kernels.usable = len(graph) >= least and (
         least == 1 or all(cost(n) <= DEAR for n in graph.nodes if n.op is not None)
     )
