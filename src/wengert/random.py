@@ -40,17 +40,18 @@ def _rounds(block: Any, seed: int, offset: int) -> Any:
     return np.stack([c0, c1, c2, c3], -1).astype(np.uint32)
 
 
-def philox(seed: int, offset: int, n: int) -> Any:
-    """The first ``n`` 32-bit words of the stream of a key.
+def philox(seed: int, offset: int, n: int, first: int = 0) -> Any:
+    """``n`` 32-bit words of the stream of a key, from word ``first`` on.
 
     >>> philox(0, 0, 4)
     array([1713891541, 3781805453, 3159862348, 2600524760], dtype=uint32)
     """
-    out = np.empty((-(-n // 4), 4), np.uint32)
+    block, skipped = divmod(first, 4)
+    out = np.empty((-(-(skipped + n) // 4), 4), np.uint32)
     for start in range(0, len(out), _CHUNK):
         stop = min(start + _CHUNK, len(out))
-        out[start:stop] = _rounds(np.arange(start, stop, dtype=np.uint64), seed, offset)
-    return out.reshape(-1)[:n]
+        out[start:stop] = _rounds(np.arange(block + start, block + stop, dtype=np.uint64), seed, offset)
+    return out.reshape(-1)[skipped : skipped + n]
 
 
 class Generator:

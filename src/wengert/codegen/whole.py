@@ -14,7 +14,7 @@ from ..schedule.roots import Roots, View
 from .column import LARGEST, Column, column_product
 from .contract import Product, matmul
 from .conv import Convolution, convolve, weight_gradient
-from .draws import draws
+from .draws import draw_rows, draws
 from .epilogue import Fused
 from .held import Held
 from .kernel import Recipe
@@ -173,12 +173,35 @@ def _random(n: Node, views: list[View], target: Target) -> Lowered | None:
     return Lowered(recipe, {"key": views[0], "out": own(n)})
 
 
+def _even_stride(shape: Sequence[int], strides: Sequence[int]) -> int | None:
+    """How far neighbours are apart in row-major order, if it is the same everywhere."""
+    found, inner = 0, 1
+    for n, s in zip(reversed(shape), reversed(strides), strict=True):
+        if n > 1 and inner == 1:
+            found = s
+        elif n > 1 and s != found * inner:
+            return None
+        inner *= n
+    return found
+
+
+def _random_rows(n: Node, views: list[View], target: Target) -> Lowered | None:
+    key, starts = views
+    kind, own_key, matrices = KIND[n.aval.dtype], n.inputs[0].aval.size, n.inputs[1].aval.size
+    step = _even_stride(n.inputs[1].shape, starts.strides)
+    if own_key != 2 or kind not in ("f32", "f64") or not n.aval.size or step is None:
+        return None
+    attrs = n.attrs
+    recipe = draw_rows(kind, matrices, attrs["shape"], attrs["first"], attrs["stride"], step, target)
+    return Lowered(recipe, {"key": key, "starts": starts, "out": own(n)})
+
+
 Lowerer = Callable[..., "Lowered | None"]
 
 LOWERERS: dict[str, Lowerer] = {
     "matmul": _matmul, "conv": _conv, "add_rows": _add_rows, "max_pool": _max_pool, "window_argmax": _window_argmax,
     "max_pool_gradient": _max_pool_gradient, "random_bits": _random, "random_uniform": _random,
-    "random_normal": _random,
+    "random_normal": _random, "random_rows": _random_rows,
 }  # fmt: skip
 
 

@@ -16,12 +16,14 @@ from ..ops.piecewise import Block
 from .blas import linear
 from .conv import permute, reshape
 from .dims import spread
-from .dropout import dropout
+from .dropout import check_probability, dropout, thinned
 from .formula import formula
 from .front import broadcast_shape, cast, expand_to
+from .random import next_key
 from .windows import constant
 
 _MATMUL, _WHERE, _FILL = OPS["matmul"], OPS["where"], OPS["fill"]
+_UNIFORM = dt.NP_FLOAT32  # what dropout draws
 
 
 def _swap(x: Any) -> Any:
@@ -67,7 +69,10 @@ _CAUSAL_ROWS, _CAUSAL_BLOCKS = 32, 8  # of a block, at least; blocks, at most
 _SCORES = 1 << 18  # bytes of scores in a block: a fraction of a second-level cache
 
 
-def _by_rows(query: Any, key: Any, value: Any, mask: Any, causal: bool, scale: float) -> list[Block]:
+def _by_rows(
+    query: Any, key: Any, value: Any, mask: Any, causal: bool, scale: float, drawn: Any = None, starts: Any = None,
+    p: float = 0.0,
+) -> list[Block]:  # fmt: skip
     """Attention by blocks of rows; where it is causal, a block does not look at columns beyond its last row."""
     rows, columns = query.aval.shape[-2], key.aval.shape[-2]
     count = -(-rows * columns * query.aval.dtype.itemsize // _SCORES)
@@ -82,7 +87,11 @@ def _by_rows(query: Any, key: Any, value: Any, mask: Any, causal: bool, scale: f
         def run(*xs: Any) -> Any:
             q, k, v = _part(xs[0], start, stop), _part(xs[1], 0, seen), _part(xs[2], 0, seen)
             m = None if mask is None else _part(xs[3], start, stop)
-            return _attend(q, k, v, m, causal, scale, 0.0, start)
+            uniform = None
+            if drawn is not None:  # the numbers that these rows have when all are drawn at once
+                attrs = {"shape": (stop - start, seen), "first": start * columns, "stride": columns, "dtype": _UNIFORM}
+                uniform = apply(OPS["random_rows"], (xs[-2], xs[-1]), attrs)
+            return _attend(q, k, v, m, causal, scale, uniform, p, start)
 
         return Block(start, stop, run)
 
@@ -98,17 +107,38 @@ def _part(x: Any, start: int, stop: int) -> Any:
 
 
 @formula(pieces=_by_rows)
-def attention(query: Any, key: Any, value: Any, mask: Any, causal: bool, scale: float) -> Any:
-    """softmax(scale · query · keyᵀ + mask) · value."""
-    return _attend(query, key, value, mask, causal, scale, 0.0)
+def attention(
+    query: Any, key: Any, value: Any, mask: Any, causal: bool, scale: float, drawn: Any = None, starts: Any = None,
+    p: float = 0.0,
+) -> Any:  # fmt: skip
+    """softmax(scale · query · keyᵀ + mask) · value.
+
+    ``drawn``: the key (1, 2) of a draw of the weights' shape, by which they are dropped with probability ``p``;
+    ``starts`` (..., 1, 1): the number of the first element that each matrix of weights has in it.
+    """
+    uniform = None
+    if drawn is not None:
+        shape = (*starts.aval.shape[:-2], query.aval.shape[-2], key.aval.shape[-2])
+        uniform = apply(OPS["random_uniform"], (reshape(drawn, (2,)),), {"shape": shape, "dtype": _UNIFORM})
+    return _attend(query, key, value, mask, causal, scale, uniform, p)
 
 
-def _attend(query: Any, key: Any, value: Any, mask: Any, causal: bool, scale: float, p: float, first: int = 0) -> Any:
+def _attend(
+    query: Any, key: Any, value: Any, mask: Any, causal: bool, scale: float, uniform: Any, p: float, first: int = 0
+) -> Any:
     source = dt.of(query.aval.dtype)
     if query.aval.dtype in dt.HALF_NP:
         query, key, value = (cast(t, dt.float32) for t in (query, key, value))
     weights = _weights(query, key, mask, causal, scale, first)
-    return cast(apply(_MATMUL, (dropout(weights, p) if p else weights, value)), source)
+    if uniform is not None:
+        weights = thinned(weights, uniform, p)
+    return cast(apply(_MATMUL, (weights, value)), source)
+
+
+def _starts(query: Any, key: Any) -> Any:
+    """The number of the first weight of each matrix, of all weights in a row."""
+    lead, step = query.aval.shape[:-2], query.aval.shape[-2] * key.aval.shape[-2]
+    return wrap((np.arange(math.prod(lead), dtype=np.int64) * step).reshape(*lead, 1, 1))
 
 
 def _repeat_heads(x: Any, heads: int) -> Any:
@@ -188,7 +218,11 @@ def scaled_dot_product_attention(
     if scale is None:
         scale = 1.0 / math.sqrt(query.aval.shape[-1]) if query.aval.shape[-1] else 1.0
     if dropout_p:
-        return _attend(query, key, value, attn_mask, bool(is_causal), float(scale), float(dropout_p))
+        check_probability("scaled_dot_product_attention", dropout_p)
+        drawn, starts = reshape(next_key(), (1, 2)), _starts(query, key)
+        return attention(
+            query, key, value, attn_mask, bool(is_causal), float(scale), drawn, starts, float(dropout_p)
+        )  # fmt: skip
     return attention(query, key, value, attn_mask, bool(is_causal), float(scale))
 
 

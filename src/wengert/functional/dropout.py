@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from .. import dtypes as dt
 from ..errors import ArgumentError, message
 from .front import cast
 from .random import rand
@@ -12,24 +13,30 @@ from .random import rand
 _ALPHA = -1.7580993408473766  # -lambda * alpha of SELU: what a dropped unit is set to
 
 
-def _check(name: str, p: float) -> None:
+def check_probability(name: str, p: float) -> None:
     if not 0.0 <= p <= 1.0:
         raise ArgumentError(message(name, "the probability must lie in [0, 1]", str(p)))
 
 
 def _keep(input: Any, p: float, shape: tuple[int, ...]) -> Any:
     """1 where a unit is kept."""
-    from .. import dtypes as dt
-
     return cast(rand(shape, dtype=dt.float32) >= p, dt.of(input.aval.dtype))
 
 
+def thinned(input: Any, uniform: Any, p: float) -> Any:
+    """What dropout makes of an input, given numbers in [0, 1): zero where these are less than ``p``, else scaled."""
+    return _scaled(input, cast(uniform >= p, dt.of(input.aval.dtype)), p)
+
+
+def _scaled(input: Any, mask: Any, p: float) -> Any:
+    return input * (mask * (1.0 / (1.0 - p)) if p < 1.0 else mask * 0.0)
+
+
 def _drop(name: str, input: Any, p: float, training: bool, shape: tuple[int, ...], inplace: bool) -> Any:
-    _check(name, p)
+    check_probability(name, p)
     if not training or p == 0.0:
         return input
-    mask = _keep(input, p, shape)
-    out = input * (mask * (1.0 / (1.0 - p)) if p < 1.0 else mask * 0.0)
+    out = _scaled(input, _keep(input, p, shape), p)
     return input.copy_(out) if inplace else out
 
 
@@ -65,7 +72,7 @@ def dropout3d(input: Any, p: float = 0.5, training: bool = True, inplace: bool =
 
 
 def _alpha_drop(name: str, input: Any, p: float, training: bool, shape: tuple[int, ...], inplace: bool) -> Any:
-    _check(name, p)
+    check_probability(name, p)
     if not training or p == 0.0:
         return input
     if p == 1.0:

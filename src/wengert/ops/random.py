@@ -14,9 +14,9 @@ import numpy as np
 
 from .. import dtypes as dt
 from ..errors import ShapeError, message
-from ..graph.aval import Aval
+from ..graph.aval import Aval, describe
 from ..random import philox
-from .base import OPS, Draw, Sample, to_front
+from .base import OPS, Draw, Sample, shape_of, to_front
 from .heavy import HEAVY, computed
 
 KEY = np.array([7, 3], np.uint64)
@@ -84,6 +84,61 @@ class RandomUniform(Random):
         return _unit(seed, offset, n, dtype)
 
 
+class RandomRows(Draw):
+    """Parts of the draw ``random_uniform``: of each element of the leading dimensions a matrix of ``shape``.
+
+    Of a key [..., 1, 2] and ``starts`` [..., 1, 1]. A matrix begins with element ``start + first`` of the draw, and
+    its rows lie ``stride`` elements apart.
+    """
+
+    name = "random_rows"
+
+    def infer(self, *avals: Aval, **attrs: Any) -> Aval:
+        key, starts = avals
+        if key.ndim < 2 or key.shape[-2:] != (1, 2) or starts.shape[-2:] != (1, 1):
+            raise ShapeError(message(self.name, "needs a key [..., 1, 2] and starts [..., 1, 1]", describe(avals)))
+        lead = np.broadcast_shapes(key.shape[:-2], starts.shape[:-2])
+        return Aval((*lead, *attrs["shape"]), attrs["dtype"])
+
+    def numpy(self, *xs: Any, **attrs: Any) -> Any:
+        key, starts = xs
+        (rows, columns), stride, dtype = attrs["shape"], attrs["stride"], attrs["dtype"]
+        lead = np.broadcast_shapes(key.shape[:-2], starts.shape[:-2])
+        keys, places = np.broadcast_to(key[..., 0, :], (*lead, 2)), np.broadcast_to(starts[..., 0, 0], lead)
+        out = np.empty((*lead, rows, columns), dtype)
+        for i in np.ndindex(*lead) if out.size else ():
+            seed, offset = keys[i]
+            n = (rows - 1) * stride + columns
+            found = _unit(int(seed), int(offset), n, dtype, int(places[i]) + attrs["first"])
+            out[i] = np.lib.stride_tricks.as_strided(found, (rows, columns), (stride * found.itemsize, found.itemsize))
+        return out
+
+    def vjp(self, g: Any, out: Any, xs: Any, need: Any, **attrs: Any) -> Any:
+        return [None, None]
+
+    def jvp(self, ts: Any, out: Any, xs: Any, **attrs: Any) -> Any:
+        return None
+
+    def batch(self, size: int, xs: Any, dims: Any, **attrs: Any) -> tuple[Any, Any]:
+        rank = max(len(shape_of(x)) - (d is not None) for x, d in zip(xs, dims, strict=True))
+        given: list[Any] = []
+        for x, d in zip(xs, dims, strict=True):
+            moved = x if d is None else to_front(x, d, size)
+            shape = shape_of(moved)
+            own, batch = (shape, ()) if d is None else (shape[1:], (size,))
+            given.append(OPS["reshape"](moved, shape=(*batch, *[1] * (rank - len(own)), *own)))
+        return self(*given, **attrs), 0
+
+    def samples(self) -> Iterable[Sample]:
+        starts = np.arange(6, dtype=np.int64).reshape(2, 3, 1, 1) * 35
+        for dtype in (np.float32, np.float64, np.float16):
+            attrs = {"shape": (4, 5), "stride": 7, "first": 14, "dtype": np.dtype(dtype)}
+            yield Sample(KEY.reshape(1, 2), starts, attrs=attrs)
+            yield Sample(KEY.reshape(1, 2), starts[0, 0] + 1, attrs={**attrs, "shape": (1, 7)}, label="one matrix")
+            yield Sample(np.stack([KEY, KEY + 1]).reshape(2, 1, 1, 2), starts, attrs=attrs, label="keys")
+            yield Sample(KEY.reshape(1, 2), starts, attrs={**attrs, "shape": (0, 5)}, label="empty")
+
+
 class RandomNormal(Random):
     """Standard normal, by Box and Muller: elements 2j and 2j+1 share a pair of uniforms."""
 
@@ -103,16 +158,16 @@ class RandomNormal(Random):
         return pairs.reshape(-1)[:n].astype(dtype, copy=False)
 
 
-def _words(seed: int, offset: int, n: int, itemsize: int) -> Any:
+def _words(seed: int, offset: int, n: int, itemsize: int, first: int = 0) -> Any:
     if itemsize == 8:
-        pairs = philox(seed, offset, 2 * n).astype(np.uint64).reshape(-1, 2)
+        pairs = philox(seed, offset, 2 * n, 2 * first).astype(np.uint64).reshape(-1, 2)
         return pairs[:, 0] << np.uint64(32) | pairs[:, 1]
-    return philox(seed, offset, n)
+    return philox(seed, offset, n, first)
 
 
-def _unit(seed: int, offset: int, n: int, dtype: np.dtype[Any]) -> Any:
-    """Uniform numbers in [0, 1) with as many bits as the significand of the dtype holds."""
+def _unit(seed: int, offset: int, n: int, dtype: np.dtype[Any], first: int = 0) -> Any:
+    """Uniform numbers in [0, 1) with as many bits as the significand of the dtype holds, from number ``first`` on."""
     digits = 53 if dtype.itemsize == 8 else {np.dtype(np.float32): 24, np.dtype(np.float16): 11}.get(dtype, 8)
-    words = _words(seed, offset, n, 8 if digits == 53 else 4)
+    words = _words(seed, offset, n, 8 if digits == 53 else 4, first)
     top = words >> words.dtype.type(words.dtype.itemsize * 8 - digits)
     return (top.astype(np.float64 if digits == 53 else np.float32) * 2.0**-digits).astype(dtype, copy=False)

@@ -122,7 +122,8 @@ class Roots:
         if view is None:
             return False
         (rows, columns), (across, along) = n.shape[-2:], view.strides[-2:]
-        return (along == 1 and across >= columns) or (across == 1 and along >= rows)
+        rowwise = along == 1 and (rows == 1 or across >= columns)
+        return rowwise or (across == 1 and (columns == 1 or along >= rows)) or rows == columns == 1
 
     def view(self, n: Node) -> View | None:
         """A value as strided memory of a root; None if it is none."""
