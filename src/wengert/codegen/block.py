@@ -241,7 +241,7 @@ def _stored(p: Scheduled) -> set[int]:
     out = {n.seq for n in p.graph.outputs}
     for g in p.groups:
         for n in g.nodes:
-            if g.kind == "reduce" or (g.kind == "whole" and not g.fused):
+            if g.kind in ("reduce", "running") or (g.kind == "whole" and not g.fused):
                 out.add(n.seq)
             if p.roots.role[n.seq] == "whole":
                 views = [p.roots.view(x) for x in n.inputs]

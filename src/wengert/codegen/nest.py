@@ -1,4 +1,4 @@
-"""Fused kernels: the loop nests of `rows` (`nest_rows`, `nest_turned`) and `reduce` groups (`nest_reduce`).
+"""Fused kernels: the loop nests of `rows` (`nest_rows`, `nest_turned`), `reduce` (`nest_reduce`) and `running` groups.
 
 A kernel is written twice: once to see which indices come up, so that neighbouring loops can be merged, and then with
 the merged loops.
@@ -18,6 +18,7 @@ from .kernel import Kernel
 from .nest_parts import Written
 from .nest_reduce import Reduction, reduce_atoms, reduction_walls
 from .nest_rows import Rows
+from .nest_running import Running
 from .nest_turned import Turned, turned_block
 from .target import Target
 
@@ -97,7 +98,7 @@ def _write(
         walls = {len(row_atoms(sizes, group.cols))} if group.cols > 1 else set()
     else:
         sizes = reduce_atoms(roots, group)
-        make = Reduction
+        make = Running if group.kind == "running" else Reduction
         walls = reduction_walls(sizes, group)
     single = [[a] for a in range(len(sizes))]
     first = make(group, roots, stored, target, Blocks(sizes, single), inplace, padded)

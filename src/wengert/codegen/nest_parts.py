@@ -148,7 +148,8 @@ class Nest:
 _BETTER: dict[str, Callable[[Value, Value], Value]] = {"amax": lambda x, y: x > y, "amin": lambda x, y: x < y}
 
 
-def _nan_extreme(b: Builder, name: str, x: Value, acc: Value) -> Value:
+def nan_extreme(b: Builder, name: str, x: Value, acc: Value) -> Value:
+    """The larger or smaller of two, as ``name`` says; NaN if one is."""
     better = _BETTER[name](x, acc)
     if x.type.is_float:
         better = better | (x != x)
@@ -158,8 +159,8 @@ def _nan_extreme(b: Builder, name: str, x: Value, acc: Value) -> Value:
 _COMBINE: dict[str, Callable[[Builder, Value, Value], Value]] = {
     "sum": lambda b, x, acc: acc + x,
     "prod": lambda b, x, acc: acc * x,
-    "amax": lambda b, x, acc: _nan_extreme(b, "amax", x, acc),
-    "amin": lambda b, x, acc: _nan_extreme(b, "amin", x, acc),
+    "amax": lambda b, x, acc: nan_extreme(b, "amax", x, acc),
+    "amin": lambda b, x, acc: nan_extreme(b, "amin", x, acc),
     "any": lambda b, x, acc: acc | x,
     "all": lambda b, x, acc: acc & x,
 }

@@ -15,6 +15,7 @@ from .. import dtypes as dt
 from ..errors import ShapeError, message
 from ..graph.aval import Aval, describe
 from .base import OPS, Linear, Opaque, Sample, conj, shape_of, to_front, total
+from .heavy import large
 from .reduce import ZEROS, widened
 from .sort import Selection
 from .testpoints import complexes, floats, noncontiguous
@@ -60,7 +61,8 @@ class Cumsum(Linear):
         return avals[0]
 
     def numpy(self, *xs: Any, **attrs: Any) -> Any:
-        return accumulate(np.add, xs[0], attrs["axis"], attrs["reverse"])
+        found = large(self, xs, attrs)
+        return accumulate(np.add, xs[0], attrs["axis"], attrs["reverse"]) if found is None else found
 
     def transpose(self, g: Any, i: int, *xs: Any, **attrs: Any) -> Any:
         return self(g, axis=attrs["axis"], reverse=not attrs["reverse"])
@@ -104,6 +106,9 @@ class LinearRecurrence(Opaque):
         return avals[0]
 
     def numpy(self, *xs: Any, **attrs: Any) -> Any:
+        found = large(self, xs, attrs)
+        if found is not None:
+            return found
         axis, reverse, dtype = attrs["axis"], attrs["reverse"], xs[0].dtype
         a, b = (np.moveaxis(widened(x), axis, 0) for x in xs)
         if reverse:
@@ -171,7 +176,8 @@ class Cumprod(Opaque):
         return avals[0]
 
     def numpy(self, *xs: Any, **attrs: Any) -> Any:
-        return accumulate(np.multiply, xs[0], attrs["axis"], attrs["reverse"])
+        found = large(self, xs, attrs)
+        return accumulate(np.multiply, xs[0], attrs["axis"], attrs["reverse"]) if found is None else found
 
     def jvp(self, ts: Any, out: Any, xs: Any, **attrs: Any) -> Any:
         before = shifted(out, attrs["axis"], 1, attrs["reverse"])

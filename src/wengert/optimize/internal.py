@@ -71,6 +71,24 @@ class Each(Op):
         return tuple(outs)
 
 
+class RunningExtreme(Op):
+    """The largest, or smallest, so far along ``axis``: what `cummax` and `cummin` give first."""
+
+    result = 0
+
+    def infer(self, *avals: Aval, **attrs: Any) -> Aval:
+        return OPS["cummax"].infer(avals[0], axis=attrs["axis"])[self.result]
+
+    def numpy(self, *xs: Any, **attrs: Any) -> Any:
+        return OPS["cummax" if attrs["largest"] else "cummin"].numpy(xs[0], axis=attrs["axis"])[self.result]
+
+
+class RunningPlace(RunningExtreme):
+    """Where along ``axis`` that stands: what they give second."""
+
+    result = 1
+
+
 class MultiplyAdd(Elementwise):
     """``x * y + z``, which kernels round once; as in a product of matrices, that is for them to choose."""
 
@@ -97,5 +115,7 @@ INTERNAL: dict[str, Any] = {
         _named(MaxPoolGradient(), "max_pool_gradient"),
         _named(Each(), "each"),
         _named(MultiplyAdd(), "multiply_add"),
+        _named(RunningExtreme(), "running_extreme"),
+        _named(RunningPlace(), "running_place"),
     )
 }

@@ -167,6 +167,28 @@ def _renumbered(axis: int, gone: list[int]) -> int:
     return axis - sum(g < axis for g in gone)
 
 
+def running(rw: Rewriter, op: Any, xs: tuple[Node, ...], attrs: dict[str, Any], like: Node) -> Any:
+    """Along an axis of size 1 nothing runs. Half precision runs in float32."""
+    if xs[-1].shape[attrs["axis"]] == 1:
+        return xs[-1]
+    dtype = xs[-1].aval.dtype
+    if dtype not in dt.HALF_NP:
+        return None
+    wide = tuple([rw.make("cast", (x,), {"dtype": dt.NP_FLOAT32}, like) for x in xs])
+    return rw.make("cast", (rw.make(op.name, wide, attrs, like),), {"dtype": dtype}, like)
+
+
+def running_extreme(rw: Rewriter, op: Any, xs: tuple[Node, ...], attrs: dict[str, Any], like: Node) -> Any:
+    """The extremes so far and their places are two ops."""
+    (x,), own, dtype = xs, {"axis": attrs["axis"], "largest": op.name == "cummax"}, xs[0].aval.dtype
+    if x.shape[attrs["axis"]] == 1:
+        return x, rw.number(0, x.aval.with_dtype(dt.NP_INT64))
+    simple = dt.NP_FLOAT32 if dtype in dt.HALF_NP else np.dtype(np.uint8) if dtype == dt.NP_BOOL else dtype
+    x = rw.make("cast", (x,), {"dtype": simple}, like)
+    place = rw.make("running_place", (x,), own, like)
+    return rw.make("cast", (rw.make("running_extreme", (x,), own, like),), {"dtype": dtype}, like), place
+
+
 # -- elementwise ---------------------------------------------------------------------------------
 
 
@@ -264,7 +286,8 @@ def _table() -> dict[str, list[Rule]]:
         "custom": [results_of_custom], "fill": [fill], "permute": [permute], "reshape": [reshape],
         "expand": [expand], "slice": [slice_], "set_slice": [set_slice], "mean": [mean], "sum": [sum_],
         "cast": [cast], "pow": [power], "where": [where], "call": [each],
-        "in_range": [in_range],
+        "in_range": [in_range], "cumsum": [running], "cumprod": [running], "logcumsumexp": [running],
+        "linear_recurrence": [running], "cummax": [running_extreme], "cummin": [running_extreme],
     }  # fmt: skip
     from ..ops.base import Draw, Elementwise, Reduce
 

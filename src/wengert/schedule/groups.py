@@ -7,6 +7,7 @@ in a way that one pass allows; so there are never cycles. Kinds of groups:
   Reductions are over whole rows. A root may read another's element of the same row and column, or a value of
   its row.
 * ``reduce``: reductions over other axes, all over the same axes of the same shape.
+* ``running``: ops that run along the same axis of the same shape, in one direction.
 * ``whole``: an op that has kernels of its own, or that NumPy computes; the results of a loop belong to its group.
   What follows a product or a convolution element by element joins it, as its epilogue.
 """
@@ -167,6 +168,10 @@ class Grouping:
             group = Group("reduce", size)
             group.shape, group.axes = n.inputs[0].shape, n.attrs["axes"]
             return group
+        if role == "running":
+            group = Group("running", size)
+            group.shape, group.axes = n.shape, (n.attrs["axis"],)
+            return group
         return Group("rows", size)
 
     def _choose(self, n: Node, role: str, first: int) -> int:
@@ -206,6 +211,11 @@ class Grouping:
         if group.kind == "reduce":
             same = role == "reduce" and (n.inputs[0].shape, n.attrs["axes"]) == (group.shape, group.axes)
             return same and not any(x.seq in group.seqs for x, _ in self.roots.reads[n.seq][1])
+        if group.kind == "running":
+            return role == "running" and self._runs_with(n, group)
+        if role == "running":
+            self.why = "runs along an axis"
+            return False
         if group.kind != "rows":
             self.why = f"reads a result of {group.nodes[0].name} as a whole"
             return False
@@ -222,6 +232,13 @@ class Grouping:
             self.why = "reads what is computed at other elements"
             return False
         return self._divides([*group.nodes, n], group.size, cols)
+
+    def _runs_with(self, n: Node, group: Group) -> bool:
+        """Whether an op runs along the axis that a group runs along, and needs none of its results."""
+        first = group.nodes[0]
+        same = (n.shape, n.attrs["axis"]) == (group.shape, *group.axes)
+        same = same and n.attrs.get("reverse", False) == first.attrs.get("reverse", False)
+        return same and not any(x.seq in group.seqs for x, _ in self.roots.reads[n.seq][1])
 
     def _aligned(self, n: Node, group: Group, cols: int) -> bool:
         """Whether all that a root reads of a group lies in the same row and column, or is a value of the row."""

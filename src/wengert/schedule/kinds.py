@@ -23,12 +23,15 @@ KIND = {
 # Reductions that kernels compute; how partial results are combined stands in codegen/nest_parts.py.
 REDUCTIONS = frozenset({"sum", "prod", "amax", "amin", "any", "all"})
 
+# Ops that run along an axis, of whose operands each element is read once.
+RUNNING = frozenset({"cumsum", "cumprod", "logcumsumexp", "linear_recurrence", "running_extreme", "running_place"})
+
 # Ops whose elements are elements of their inputs, chosen by comparing coordinates or by an index that is looked up.
 _PICKING = frozenset({"cast", "where", "pad", "unslice", "set_slice", "cat", "take_rows", "gather"})
 
 
 def role(n: Node) -> str:
-    """``leaf``, ``move``, ``point``, ``reduce``, or ``whole`` for ops that kernels of their own, or NumPy, compute."""
+    """``leaf``, ``move``, ``point``, ``reduce``, ``running``, or ``whole``: ops with own kernels, or NumPy's."""
     if n.op is None:
         return "leaf"
     if n.op is ITEM:
@@ -43,6 +46,8 @@ def role(n: Node) -> str:
         return "point" if can_emit(n.op, [x.aval.dtype for x in n.inputs], n.attrs) else "whole"
     if isinstance(n.op, Reduce) and n.op.name in REDUCTIONS:
         return "reduce" if all(n.inputs[0].shape) and n.inputs[0].aval.dtype not in dt.HALF_NP else "whole"
+    if n.op.name in RUNNING:
+        return "whole" if n.inputs[0].aval.dtype in (*dt.HALF_NP, dt.NP_BOOL) else "running"
     if n.op.name in _PICKING and _picks_simply(n):
         return "point"
     return "whole"

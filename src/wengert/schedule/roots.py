@@ -83,7 +83,7 @@ class Roots:
             for x in n.inputs:
                 self.users.setdefault(x.seq, []).append(n)
         for n in order:
-            if self.role[n.seq] in ("reduce", "whole"):
+            if self.role[n.seq] in ("reduce", "running", "whole"):
                 self.kept.add(n.seq)
             if self.role[n.seq] == "whole":
                 for x in n.inputs:
@@ -211,7 +211,7 @@ class Roots:
         while known != len(self.kept):
             known = len(self.kept)
             for n in self.graph.nodes:
-                if n.seq in self.kept and self.role[n.seq] in ("point", "reduce", "move"):
+                if n.seq in self.kept and self.role[n.seq] in ("point", "reduce", "running", "move"):
                     self.reads[n.seq] = self._reads_of(n)
         self.settled = True
 

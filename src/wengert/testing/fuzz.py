@@ -101,6 +101,20 @@ def _softmax(d: Draw, shapes: list[tuple[int, ...]]) -> tuple[Step, tuple[int, .
     return (lambda v: v[i].softmax(axis)), shapes[i]
 
 
+def _run(d: Draw, shapes: list[tuple[int, ...]]) -> tuple[Step, tuple[int, ...]] | None:
+    i = _pick(d, shapes)
+    if not shapes[i]:
+        return None
+    axis = d.rng.randrange(len(shapes[i]))
+    n = shapes[i][axis]
+    f: Callable[[Any], Any] = d.rng.choice([
+        lambda x: x.cumsum(axis) * (1 / n), lambda x: x.flip(axis).cumsum(axis) * (1 / n),
+        lambda x: x.cummax(axis).values, lambda x: x.cummin(axis).values, lambda x: (x * 0.5).sin().cumprod(axis),
+        lambda x: x.logcumsumexp(axis),
+    ])  # fmt: skip
+    return (lambda v: f(v[i])), shapes[i]
+
+
 def _permute(d: Draw, shapes: list[tuple[int, ...]]) -> tuple[Step, tuple[int, ...]]:
     i = _pick(d, shapes)
     order = d.rng.sample(range(len(shapes[i])), len(shapes[i]))
@@ -263,6 +277,7 @@ def _convolve(d: Draw, shapes: list[tuple[int, ...]]) -> tuple[Step, tuple[int, 
 MAKERS: tuple[Callable[..., Any], ...] = (
     _unary, _unary, _unary, _binary, _binary, _binary, _reduce, _reduce, _softmax, _permute, _reshape, _slice, _cat,
     _pad, _matmul, _take, _gather, _scatter, _normalise, _classify, _write, _whole_numbers, _convolve,
+    _run,
 )  # fmt: skip
 
 
