@@ -17,7 +17,7 @@ from ..schedule.index import Affine, Coords, Looked, flat_index
 from ..schedule.kinds import KIND, Part, cost, is_number
 from ..schedule.roots import Roots
 from .hoist import hoist
-from .lookups import Lookups, in_range
+from .lookups import Lookups, in_range, note_zero
 from .loop import I64, Builder, Function, Type, Value, pointer
 from .scalars import emit
 
@@ -204,6 +204,11 @@ class Evaluator:
         values = [self.value(p.source, p.coords, mask) for p in found]
         if n.op.name == "in_range":
             return self._checked(n, values[0], mask)
+        lookup = lookup_of(n)
+        if lookup is not None and lookup.size < 0:
+            number = self.lookups.number(lookup)
+            if number is not None:
+                note_zero(self.b, values[1], number, mask)
         return self.apply(n, values)
 
     def _checked(self, n: Node, x: Value, mask: Value | None) -> Value:

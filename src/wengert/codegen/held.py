@@ -74,8 +74,10 @@ def is_large(n: Node) -> bool:
 
 def _instructions(n: Node, largest: int) -> float | None:
     """About how many instructions an op is; None if it does not fit."""
-    kind = role(n)
-    if type(n.aval) is tuple or n.aval.size > largest or lookup_of(n) is not None:  # what lies beyond is no index
+    kind, found = role(n), lookup_of(n)
+    if type(n.aval) is tuple or n.aval.size > largest:
+        return None
+    if found is not None and not (found.size < 0 and found.is_sure(frozenset())):  # what lies beyond is no index
         return None
     if n.op.name == "matmul":
         return _product(n)

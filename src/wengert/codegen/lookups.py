@@ -1,7 +1,7 @@
-"""Indices that kernels look up, and what happens to those that lie out of range.
+"""Indices that kernels look up, and what happens to those that lie out of range; divisors, which must not be zero.
 
-A kernel that meets a bad index notes in the status of its thread (see `status`) which of the program's lookups it was,
-and goes on with index 0. Nothing of the caller's is written before the driver has found that no thread noted anything
+A kernel that meets a bad index, or divides a whole number by zero, notes in the status of its thread (see `status`) which of the program's lookups it was,
+and goes on with index 0, or result 0. Nothing of the caller's is written before the driver has found that no thread noted anything
 (see `runtime.driver`).
 
 Which lookup it was is a number, counted over all kernels of a program: kernels know their own lookups by number, and
@@ -50,6 +50,11 @@ def in_range(b: Builder, index: Value, lookup: Lookup, number: int | None, mask:
 def note_outside(b: Builder, index: Value, low: int, size: int, number: int, mask: Value | None) -> None:
     """Note the first of a thread's indices that is less than ``low``, or not less than ``size``."""
     _note(b, index, (index >= low) & (index < size), number, mask)
+
+
+def note_zero(b: Builder, divisor: Value, number: int, mask: Value | None) -> None:
+    """Note a divisor that is zero."""
+    _note(b, b.cast(divisor, "i64"), divisor != 0, number, mask)
 
 
 def _note(b: Builder, index: Value, fine: Value, number: int, mask: Value | None) -> None:

@@ -119,7 +119,7 @@ def _add_rows(n: Node, views: list[View], target: Target, sure: bool) -> Lowered
         return None
     count, rows = n.inputs[1].aval.size, n.attrs["n"]
     recipe = add_rows(kind, index_kind, count, rows, n.aval.size // rows, target, sure)
-    check = Wanted(n, n.inputs[1], Lookup(n.inputs[1], rows, -rows))
+    check = Wanted(n, Lookup(n.inputs[1], rows, -rows))
     lookups = () if sure else (check,)
     return Lowered(recipe, {"g": g, "index": index, "out": own(n)}, lookups)
 

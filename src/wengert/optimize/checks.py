@@ -2,7 +2,7 @@
 
 A program of its own finds the least and the largest of each index, and whether divisors are zero, before anything is
 written. It does so where these follow from the inputs by cheap ops, one element from a few. An index that a network
-computes (by ``argmax``, say) is looked at where it is used, by the kernels (see `codegen.lookups`).
+computes (by ``argmax``, say), or such a divisor, is looked at where it is used, by the kernels (see `codegen.lookups`).
 """
 
 from __future__ import annotations
@@ -45,15 +45,15 @@ class Check(NamedTuple):
 
     def raise_if(self, low: int, high: int, traced: Graph) -> None:
         """Raise if a least and a largest value do not go."""
-        if self.size < 0 and low <= 0 <= high:
+        if (self.size < 0 and low <= 0 <= high) or (self.size >= 0 and (low < self.low or high >= self.size)):
+            raise self.error([low, high], traced)
+
+    def error(self, index: Any, traced: Graph) -> IndexRangeError | ArgumentError:
+        """The error of a divisor, or of an index, the first bad one of several."""
+        if self.size < 0:
             seen = f"made at {self._origin(traced)}"
             cure = "Divide floating numbers to get inf or NaN"
-            raise ArgumentError(message(self.name, "integer division by zero", seen, cure))
-        if self.size >= 0 and (low < self.low or high >= self.size):
-            raise self.bad_index([low, high], traced)
-
-    def bad_index(self, index: Any, traced: Graph) -> IndexRangeError:
-        """The error of an index, or of the first bad one of several."""
+            return ArgumentError(message(self.name, "integer division by zero", seen, cure))
         name = f"{self.name} at {self._origin(traced)}"
         return out_of_range(name, np.asarray(index), self.size, self.axis, self.low)
 
@@ -83,7 +83,7 @@ def look(checks: Sequence[Check], found: Sequence[Any], traced: Graph) -> None:
 
 
 class Lookup(NamedTuple):
-    """An index into ``size`` elements, from ``low`` (0 or -size) on."""
+    """An index into ``size`` elements, from ``low`` (0 or -size) on; or a divisor, which is not zero: of size -1."""
 
     index: Node
     size: int
@@ -97,6 +97,8 @@ class Lookup(NamedTuple):
     def is_sure(self, known: frozenset[Key]) -> bool:
         """Whether it is in range if the ``known`` ones are: a constant tells itself."""
         n, seq = self.index, self.index.seq
+        if self.size < 0:
+            return self.key in known or _never_zero(n)
         if n.op is None and n.data is not None and n.data.size:
             return bool(self.low <= n.data.min() and n.data.max() < self.size)
         if n.op is not None and n.op.name == "in_range" and n.attrs["n"] <= self.size:
@@ -104,10 +106,18 @@ class Lookup(NamedTuple):
         return (seq, self.size, self.low) in known or (seq, self.size, 0) in known
 
 
+def _never_zero(n: Node) -> bool:
+    """Whether a value is a constant without zeros, repeated or not."""
+    while n.op is not None and n.op.name in ("expand", "reshape", "permute", "slice"):
+        n = n.inputs[0]
+    return n.op is None and n.data is not None and bool(np.all(n.data))
+
+
 def lookup_of(n: Node) -> Lookup | None:
-    """What an op looks up."""
+    """What an op looks up, or divides by."""
     if n.op is None or n.op.name not in _LOOKING:
-        return None
+        divides = n.op is not None and n.op.name in _DIVIDING and n.aval.dtype not in dt.INEXACT_NP
+        return Lookup(n.inputs[1], -1, 0) if divides else None
     size = n.attrs["n"] if "n" in n.attrs else n.inputs[0].shape[_axis(n)]
     return Lookup(n.inputs[n.op.name != "in_range"], size, n.attrs.get("low", -size))
 
@@ -117,30 +127,15 @@ def _axis(n: Node) -> int:
 
 
 class Wanted(NamedTuple):
-    """A check of the ``values`` that the node ``by`` reads: of a lookup, else of a divisor."""
+    """A check of a lookup, whose index or divisor the node ``by`` reads."""
 
     by: Node
-    values: Node
-    lookup: Lookup | None
-
-    @property
-    def key(self) -> Key:
-        """What tells checks apart."""
-        return (self.values.seq, -1, 0) if self.lookup is None else self.lookup.key
-
-
-def _of(n: Node) -> Wanted | None:
-    found = lookup_of(n)
-    if found is not None:
-        return Wanted(n, found.index, found)
-    if n.op is not None and n.op.name in _DIVIDING and n.aval.dtype not in dt.INEXACT_NP:
-        return Wanted(n, n.inputs[1], None)
-    return None
+    lookup: Lookup
 
 
 def wanted_of(graph: Graph, lookup: Lookup) -> Wanted:
     """The check of a lookup by the first op of a graph that looks it up."""
-    return Wanted(next(n for n in graph.nodes if lookup_of(n) == lookup), lookup.index, lookup)
+    return Wanted(next(n for n in graph.nodes if lookup_of(n) == lookup), lookup)
 
 
 def named(checks: Sequence[Wanted], traced: Graph) -> tuple[Check, ...]:
@@ -149,8 +144,7 @@ def named(checks: Sequence[Wanted], traced: Graph) -> tuple[Check, ...]:
     out: list[Check] = []
     for c in checks:
         name, source = c.by.attrs.get("by", c.by.name), places.get((c.by.code, c.by.lasti), -1)
-        size, low = (-1, 0) if c.lookup is None else c.lookup[1:]
-        out.append(Check(name, source, _axis(c.by), size, low))
+        out.append(Check(name, source, _axis(c.by), c.lookup.size, c.lookup.low))
     return tuple(out)
 
 
@@ -176,9 +170,9 @@ class Checks:
         ends: list[Any] = []
         with tracing():
             for c in self.all:
-                x = of_node(c.values)
-                axes = tuple(range(len(c.values.shape)))
-                if c.lookup is None:  # whether any is zero, as the least of "is not zero"
+                x = of_node(c.lookup.index)
+                axes = tuple(range(len(c.lookup.index.shape)))
+                if c.lookup.size < 0:  # whether any is zero, as the least of "is not zero"
                     ends.append(OPS["cast"](OPS["all"](x != 0, axes=axes), dtype=dt.NP_INT64))
                 else:
                     ends += [OPS[name](OPS["cast"](x, dtype=dt.NP_INT64), axes=axes) for name in ("amin", "amax")]
@@ -193,17 +187,24 @@ def _early(graph: Graph) -> dict[Key, Wanted]:
     given = {n.seq for n in graph.inputs}
     found: dict[Key, Wanted] = {}
     for n in graph.nodes:
-        check = _of(n)
-        if check is None or (check.lookup is not None and check.lookup.is_sure(frozenset())):
+        lookup = lookup_of(n)
+        if lookup is None or lookup.is_sure(frozenset()):
             continue
-        if check.values.aval.size and _is_cheap(check.values, given):
-            found.setdefault(check.key, check)
+        if lookup.index.aval.size and _is_cheap(lookup.index, given):
+            found.setdefault(lookup.key, Wanted(n, lookup))
     return found
 
 
 def looked_at(graph: Graph) -> frozenset[Key]:
     """The lookups that `Checks` covers, of the graph or of what it was settled from (see `decompose.settled`)."""
-    return frozenset([key for key, check in _early(graph).items() if check.lookup])
+    return frozenset(_early(graph))
 
 
-__all__ = ["Check", "Checks", "Key", "Lookup", "Wanted", "look", "looked_at", "lookup_of", "named", "wanted_of"]
+def all_of(graph: Graph) -> frozenset[Key]:
+    """All lookups of a graph, for one that only runs where they are in range."""
+    return frozenset([found.key for n in graph.nodes if (found := lookup_of(n)) is not None])
+
+
+__all__ = [
+    "Check", "Checks", "Key", "Lookup", "Wanted", "all_of", "look", "looked_at", "lookup_of", "named", "wanted_of",
+]  # fmt: skip

@@ -132,6 +132,12 @@ def _is_matrix(n: Node, i: int) -> bool:
     return n.op.name == "matmul" and len(n.shape) == 2 and (i == 1 or n.shape[1] == 1)
 
 
+def _may_fail(n: Node) -> bool:
+    """Whether an op looks something up that may be out of range, or divides by what may be zero."""
+    found = lookup_of(n)
+    return found is not None and not found.is_sure(frozenset())
+
+
 def _invariants(rw: Rewriter, body: Graph, outer: Sequence[Node], runs: bool) -> list[Invariant]:
     """Values of a body that depend on its first inputs alone, if others read them, with what they are outside.
 
@@ -140,7 +146,7 @@ def _invariants(rw: Rewriter, body: Graph, outer: Sequence[Node], runs: bool) ->
     k = len(outer)
     varying = dependents(body, [x.seq for x in body.inputs[k:]])
     varying |= {n.seq for n in body.nodes if type(n.aval) is tuple or n.op is ITEM}
-    varying |= {n.seq for n in body.nodes if not runs and lookup_of(n) is not None}
+    varying |= {n.seq for n in body.nodes if not runs and _may_fail(n)}
     varying = dependents(body, varying)
     wanted: dict[int, Node] = {}
     matrices: dict[int, tuple[Node, bool]] = {}

@@ -103,10 +103,10 @@ class Program:
         self.status[:, CODE] = 0
 
     def raise_if_lost(self) -> None:
-        """Raise if a kernel met an index out of range.
+        """Raise if a kernel met an index out of range, or a divisor that is zero.
 
         Raises:
-            IndexRangeError: as the op in eager mode.
+            IndexRangeError, ArgumentError: as the op in eager mode.
         """
         codes = self.status[:, CODE]
         if not codes.any():
@@ -117,7 +117,7 @@ class Program:
         index = int(bad[0]) if bad.size else 0
         codes[:] = 0
         assert self.traced is not None
-        raise self.lookups[number - 1].bad_index(index, self.traced)
+        raise self.lookups[number - 1].error(index, self.traced)
 
     def _link(self, b: Blueprint) -> None:
         addresses: list[int] = []

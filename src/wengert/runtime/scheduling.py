@@ -22,7 +22,7 @@ from ..errors import ArgumentError, message
 from ..graph.graph import Graph
 from ..graph.node import ITEM, Node
 from ..ops.base import OPS
-from ..optimize.checks import Checks, Wanted, looked_at, named
+from ..optimize.checks import Checks, Wanted, all_of, looked_at, named
 from ..optimize.decompose import settled
 from ..optimize.internal import INTERNAL
 from ..optimize.pipeline import optimise
@@ -44,12 +44,13 @@ class Schedule:
     """A graph as it will run. ``replaced``: outputs (by position) and the inputs that they may be written over.
 
     ``looks``: also find out what must hold of the inputs. ``budget``: bytes that a call may need (see `peak`).
-    Without ``passes`` the graph stays as it is. ``views``: outputs may be views of what is computed.
+    Without ``passes`` the graph stays as it is. ``views``: outputs may be views of what is computed. ``trusts``: what it
+    looks up is in range.
     """
 
     def __init__(
         self, traced: Graph, replaced: Sequence[tuple[int, int]] = (), looks: bool = False, budget: int | None = None,
-        passes: bool = True, views: bool = False,
+        passes: bool = True, views: bool = False, trusts: bool = False,
     ) -> None:  # fmt: skip
         if len(traced.nodes) >= MUCH:
             crew.start()
@@ -62,14 +63,14 @@ class Schedule:
         self.checks = found[0] if found and found[0].all else None
         self.traced = traced
         self.target = host()
-        self.looks = looks
+        self.looks, self.trusts = looks, trusts
         self.texts: dict[str, str] = {}
         self._plan(replaced)
         if budget is not None and self.peak > budget:
             self._fit(replaced, budget)
 
     def _plan(self, replaced: Sequence[tuple[int, int]]) -> None:
-        sure = looked_at(self.graph) if self.looks else frozenset()
+        sure = looked_at(self.graph) if self.looks else all_of(self.graph) if self.trusts else frozenset()
         written = written_over(self.graph, replaced)
         self.block = Block(self.graph, written, self.target, sure=sure, reuses=True, announce=self._begin)
         self.late = self._late(written)
@@ -256,7 +257,7 @@ class Schedule:
         """The program of the checks."""
         if self.checks is None:
             return None
-        own = Schedule(settled(self.checks.graph, None)).blueprint()
+        own = Schedule(settled(self.checks.graph, None), trusts=True).blueprint()
         return Looks(own, tuple(self.checks.places), named(self.checks.all, self.traced))
 
 

@@ -271,7 +271,8 @@ class Roots:
 def _looks_inside(graph: Graph) -> bool:
     """Whether a graph looks anything up."""
     inner = [v for n in graph.nodes for v in (n.attrs or {}).values() if isinstance(v, Graph)]
-    return any(lookup_of(n) is not None for n in graph.nodes) or any(map(_looks_inside, inner))
+    found = [lookup_of(n) for n in graph.nodes]
+    return any(x is not None and not x.is_sure(frozenset()) for x in found) or any(map(_looks_inside, inner))
 
 
 def unflattened(sizes: Sequence[int], shape: Sequence[int]) -> Coords:
