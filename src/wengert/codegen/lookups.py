@@ -1,8 +1,8 @@
 """Indices that kernels look up, and what happens to those that lie out of range; divisors, which must not be zero.
 
-A kernel that meets a bad index, or divides a whole number by zero, notes in the status of its thread (see `status`) which of the program's lookups it was,
-and goes on with index 0, or result 0. Nothing of the caller's is written before the driver has found that no thread noted anything
-(see `runtime.driver`).
+A kernel that meets a bad index, or divides a whole number by zero, notes in the status of its thread (see `status`)
+which of the program's lookups it was, and goes on with index 0, or result 0. Nothing of the caller's is written before
+the driver has found that no thread noted anything (see `runtime.driver`).
 
 Which lookup it was is a number, counted over all kernels of a program: kernels know their own lookups by number, and
 who calls a kernel leaves the number of the first one in the status.

@@ -44,8 +44,8 @@ class Schedule:
     """A graph as it will run. ``replaced``: outputs (by position) and the inputs that they may be written over.
 
     ``looks``: also find out what must hold of the inputs. ``budget``: bytes that a call may need (see `peak`).
-    Without ``passes`` the graph stays as it is. ``views``: outputs may be views of what is computed. ``trusts``: what it
-    looks up is in range.
+    Without ``passes`` the graph stays as it is. ``views``: outputs may be views of what is computed. ``trusts``:
+    what it looks up is in range.
     """
 
     def __init__(
