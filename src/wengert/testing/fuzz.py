@@ -207,7 +207,8 @@ def _normalise(d: Draw, shapes: list[tuple[int, ...]]) -> tuple[Step, tuple[int,
     i = _pick(d, shapes)
     if not shapes[i] or shapes[i][-1] < 3:
         return None
-    return (lambda v: F.layer_norm(v[i], shapes[i][-1:], eps=1e-2)), shapes[i]
+    # Moved away from 0: else nothing but rounding would be left of the sum of a row.
+    return (lambda v: F.layer_norm(v[i], shapes[i][-1:], eps=1e-2) + 0.5), shapes[i]
 
 
 def _classify(d: Draw, shapes: list[tuple[int, ...]]) -> tuple[Step, tuple[int, ...]] | None:
