@@ -150,6 +150,9 @@ def test_large_ones_in_eager_mode_have_numpys_bits(dtype: Any) -> None:
             with np.errstate(all="ignore"):
                 expected = np.multiply.accumulate(a, axis=axis)
             np.testing.assert_array_equal(view.cumprod(axis).numpy(), expected)
+            if dtype.is_floating_point:
+                found = wg.logcumsumexp(view, axis).numpy()
+                np.testing.assert_allclose(found, np.logaddexp.accumulate(a, axis=axis), rtol=1e-5)
 
 
 def test_a_bad_index_on_the_way_is_an_error() -> None:

@@ -210,7 +210,8 @@ class Logcumsumexp(Opaque):
         return avals[0]
 
     def numpy(self, *xs: Any, **attrs: Any) -> Any:
-        return accumulate(np.logaddexp, xs[0], attrs["axis"], attrs["reverse"])
+        found = large(self, xs, attrs)
+        return accumulate(np.logaddexp, xs[0], attrs["axis"], attrs["reverse"]) if found is None else found
 
     @staticmethod
     def shares(out: Any, x: Any, axis: int, reverse: bool) -> tuple[Any, Any]:
