@@ -9,6 +9,7 @@ from typing import NamedTuple
 from .conv_copy import pad_rows
 from .conv_direct import direct, packed_size, packs_itself, pieces_of
 from .conv_pack import combine_sums, pack_weights
+from .conv_rows import block_rows, by_rows
 from .conv_plan import Axis, Part, Phase, Problem, block, combine, extent, padded, phases
 from .conv_weight import block_weight, finishes_itself, shortened, sums, weight_pieces, zero_weight
 from .kernel import Epilogue, Recipe, Step
@@ -64,6 +65,12 @@ class Convolution(NamedTuple):
     def flops(self) -> int:
         """Of one pass, a multiply-add counting two; the same for both gradients."""
         return 2 * math.prod(self.out_shape) * math.prod(self.w_shape[1:])
+
+
+def in_rows(spec: Convolution, target: Target) -> bool:
+    """Whether a convolution goes well with vectors along the rows, as they lie on both sides."""
+    problems = _forward(spec)
+    return len(problems) == 1 and block_rows(problems[0], target) is not None
 
 
 def convolve(spec: Convolution, target: Target, epilogue: Epilogue | None = None) -> Recipe:
@@ -191,6 +198,10 @@ def _recipe(
     if not all(math.prod(a.outs for a in p.axes) * p.outs for p in problems):
         return Recipe((), {})
     name = _name(stem, spec, target, epilogue)
+    rows = block_rows(problems[0], target) if len(problems) == 1 else None
+    if rows is not None:
+        kernel = by_rows(name, problems[0], rows, target, epilogue)
+        return Recipe((Step(kernel, (source, "w", "out", *(epilogue.operands if epilogue else ()))),), {})
     steps: list[Step] = []
     temps: dict[str, tuple[str, int]] = {}
     blocked = [(p, block(p, target)) for p in problems]

@@ -13,7 +13,7 @@ from ..schedule.kinds import KIND
 from ..schedule.roots import Roots, View
 from .column import LARGEST, Column, column_product
 from .contract import Product, matmul
-from .conv import Convolution, convolve, weight_gradient
+from .conv import Convolution, convolve, in_rows, weight_gradient
 from .draws import draw_rows, draws
 from .epilogue import Fused
 from .held import Held
@@ -105,6 +105,21 @@ def _conv(n: Node, views: list[View], target: Target, epilogue: Fused | None = N
     if epilogue is None:
         return Lowered(convolve(spec, target), {"x": x, "w": w, "out": own(n)})
     return Lowered(convolve(spec, target, epilogue), {"x": x, "w": w, "out": own(epilogue.main), **epilogue.views})
+
+
+def goes_by_rows(n: Node, target: Target) -> bool:
+    """Whether a convolution whose input lies as it is written had better leave its result so, too."""
+    kind, attrs = KIND.get(n.aval.dtype), n.attrs
+    x, w = n.inputs
+    if kind not in ("f32", "f64") or not n.aval.size or x.aval.dtype != n.aval.dtype:
+        return False
+    order = attrs.get("order", tuple(range(len(x.shape))))
+    out = strides_of(tuple([n.shape[order.index(i)] for i in range(len(order))]))
+    spec = Convolution(
+        kind, x.shape, w.shape, attrs["stride"], attrs["padding"], attrs["dilation"], attrs["lhs_dilation"],
+        attrs["groups"], strides_of(x.shape), strides_of(w.shape), out,
+    )  # fmt: skip
+    return in_rows(spec, target)
 
 
 def _swapped(x: tuple[int, ...]) -> tuple[int, ...]:

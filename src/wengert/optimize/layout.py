@@ -8,7 +8,7 @@ cancel; so within a network nothing is turned around.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..graph.graph import Graph
@@ -192,6 +192,57 @@ def turned_products(graph: Graph) -> Graph:
     kept = {n.seq for n in graph.outputs}
     single = {n.seq for n in graph.nodes if users.get(n.seq) == 1 and n.seq not in kept}
     return _Turner(single).run(graph)
+
+
+def turned_back(graph: Graph, fits: Callable[[Node], bool]) -> Graph:
+    """Convolutions of what lies as it is written leave their results so, where these are wanted so outside.
+
+    They may be followed by what goes element by element. ``fits``: a convolution does so as well as with channels last.
+    """
+    users: dict[int, int] = {}
+    for n in graph.nodes:
+        for x in n.inputs:
+            users[x.seq] = users.get(x.seq, 0) + 1
+    kept = {n.seq for n in graph.outputs}
+    found: dict[int, Order] = {}
+
+    def turns(x: Node) -> bool:
+        if x.op is None or users.get(x.seq) != 1 or x.seq in kept:
+            return False
+        if x.op.name == "conv":
+            return x.inputs[0].op is None and fits(x)
+        if not isinstance(x.op, Elementwise):
+            return False
+        wide = [y for y in x.inputs if not _is_free(y)]
+        return len(wide) == 1 and turns(wide[0])
+
+    for n in graph.nodes:
+        order = order_of(n)
+        if n.seq in kept and order is not None and _is_layout(order) and turns(n.inputs[0]):
+            found[n.seq] = order
+    return _TurnerBack(found).run(graph) if found else graph
+
+
+class _TurnerBack(Rewriter):
+    """Builds the graph anew, some permutations moved through what is before them into the convolution."""
+
+    def __init__(self, found: dict[int, Order]) -> None:
+        super().__init__(rules())
+        self.found = found
+
+    def _nodes(self, nodes: Sequence[Node], env: dict[int, Any]) -> None:
+        for n in nodes:
+            if n.seq in self.found:
+                env[n.seq] = self._turned(n.inputs[0], self.found[n.seq], env)
+            else:
+                super()._nodes([n], env)
+
+    def _turned(self, x: Node, order: Order, env: dict[int, Any]) -> Node:
+        if x.op.name == "conv":
+            attrs = {**x.attrs, "order": tuple(range(len(x.shape)))}
+            return self.make("conv", tuple([env[y.seq] for y in x.inputs]), attrs, x)
+        inner = [permuted(self, env[y.seq], order, x) if _is_free(y) else self._turned(y, order, env) for y in x.inputs]
+        return self.make(x.op.name, tuple(inner), x.attrs, x)
 
 
 class _Turner(Rewriter):

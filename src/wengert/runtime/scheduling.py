@@ -18,6 +18,7 @@ from ..codegen.loop import Function
 from ..codegen.lower import module_text
 from ..codegen.plan import Launch, Place, entry, entry_name, needs_barrier, scratch_bytes
 from ..codegen.target import host
+from ..codegen.whole import goes_by_rows
 from ..errors import ArgumentError, message
 from ..graph.graph import Graph
 from ..graph.node import ITEM, Node
@@ -25,6 +26,7 @@ from ..ops.base import OPS
 from ..optimize.checks import Checks, Wanted, all_of, looked_at, named
 from ..optimize.decompose import settled
 from ..optimize.internal import INTERNAL
+from ..optimize.layout import turned_back
 from ..optimize.pipeline import optimise
 from ..schedule.index import strides_of
 from ..schedule.kinds import KIND
@@ -60,6 +62,8 @@ class Schedule:
         self.views: list[tuple[Node, Movement]] = [behind(n) for n in self.graph.outputs] if views else []
         if views:
             self.graph = Graph(self.graph.inputs, tuple([n for n, _ in self.views]), traced.name)
+        elif passes:
+            self.graph = turned_back(self.graph, lambda n: goes_by_rows(n, host()))
         self.checks = found[0] if found and found[0].all else None
         self.traced = traced
         self.target = host()

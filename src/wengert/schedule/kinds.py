@@ -54,7 +54,7 @@ def role(n: Node) -> str:
 
 
 def takes_epilogue(n: Node) -> bool:
-    """Whether the kernel of an op can go on with its results: products, and convolutions with channels last."""
+    """Whether the kernel of an op can go on with its results: products, and convolutions in an order chosen for them."""
     if (
         n.op is None
         or n.op is ITEM
@@ -63,11 +63,12 @@ def takes_epilogue(n: Node) -> bool:
     ):
         return False
     rank = len(n.shape)
-    last = n.attrs.get("order", tuple(range(rank)))[-1]
+    order = n.attrs.get("order", tuple(range(rank)))
     if n.op.name == "matmul":
-        return n.shape[-1] > 1 and last >= rank - 2
-    kernel, sizes = n.inputs[1].shape[2:], [k for i, k in enumerate(n.shape[:-1]) if i]
-    return last == 1 and n.shape[-1] > 1 and math.prod(kernel) <= math.prod(sizes)
+        return n.shape[-1] > 1 and order[-1] >= rank - 2
+    kernel, sizes = n.inputs[1].shape[2:], [k for o, k in zip(order, n.shape, strict=True) if o > 1]
+    chosen = order[-1] == 1 or ("order" in n.attrs and order == tuple(range(rank)))
+    return chosen and n.shape[-1] > 1 and math.prod(kernel) <= math.prod(sizes)
 
 
 def is_number(n: Node) -> bool:
