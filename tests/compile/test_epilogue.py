@@ -116,6 +116,32 @@ def test_parameters_are_not_written_before_the_end() -> None:
 
 
 @pytest.mark.slow
+def test_a_convolution_with_channels_first_on_both_sides_is_one_kernel() -> None:
+    x, w, b = r(2, 5, 6, 64), r(7, 5, 3, 3), r(7)
+    assert check(lambda x, w: F.conv2d(x, w, padding=1), x, w) == [["conv"]]
+    assert [g[0] for g in check(lambda x, w, b: F.conv2d(x, w, b, padding=1).relu() * 0.5, x, w, b)] == ["conv"]
+    found = check(lambda x, w: (F.conv2d(x, w, padding=1), F.conv2d(x[..., :9], w)), x, w)
+    assert ["permute"] in found, "rows of 9 are turned around"
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_gradients_with_channels_first(which: int) -> None:
+    x, w, g = r(3, 4, 40, 64), r(9, 4, 3, 3), r(3, 9, 40, 64)
+    before, found = wg.get_num_threads(), []
+
+    def gradient(x: Any, w: Any, g: Any) -> Any:
+        return wg.func.vjp(lambda x, w: F.conv2d(x, w, padding=1), x, w)[1](g)[which]
+
+    try:
+        for threads in (1, 2, 5):
+            wg.set_num_threads(threads)
+            assert check(gradient, x, w, g, tol=1e-3) == [["conv"]]
+            found.append(wg.compile(gradient)(x, w, g).numpy().tobytes())
+    finally:
+        wg.set_num_threads(before)
+    assert len(set(found)) == 1
+
+
 def test_equal_bits_for_any_number_of_threads() -> None:
     before, found = wg.get_num_threads(), []
     try:

@@ -9,8 +9,9 @@ from typing import NamedTuple
 from .conv_copy import pad_rows
 from .conv_direct import direct, packed_size, packs_itself, pieces_of
 from .conv_pack import combine_sums, pack_weights
-from .conv_rows import block_rows, by_rows
 from .conv_plan import Axis, Part, Phase, Problem, block, combine, extent, padded, phases
+from .conv_rows import block_rows, by_rows
+from .conv_rows_weight import block_rows_weight, sums_by_rows
 from .conv_weight import block_weight, finishes_itself, shortened, sums, weight_pieces, zero_weight
 from .kernel import Epilogue, Recipe, Step
 from .target import Target
@@ -95,6 +96,9 @@ def weight_gradient(spec: Convolution, target: Target) -> Recipe:
     if not all(spec.w_shape):
         return Recipe((), {})
     name = _name("conv_dw", spec, target, None)
+    by = _weight_by_rows(name, spec, target)
+    if by is not None:
+        return by
     problems = [p for p in _forward(spec, merge_batch=False) if p.taps and math.prod(a.outs for a in p.axes)]
     temps: dict[str, tuple[str, int]] = {}
     steps: list[Step] = []
@@ -122,6 +126,20 @@ def weight_gradient(spec: Convolution, target: Target) -> Recipe:
     steps.append(Step(combine_sums(name + "_sum", [p.panels for p in pieces]), ("sums", "out")))
     temps["sums"] = (spec.kind, sum(p.panels.elements for p in pieces))
     return Recipe(tuple(steps), temps)
+
+
+def _weight_by_rows(name: str, spec: Convolution, target: Target) -> Recipe | None:
+    """With vectors along the rows, if that goes well."""
+    problems = _forward(spec)
+    k = block_rows_weight(problems[0], target) if len(problems) == 1 else None
+    if k is None:
+        return None
+    panels = k.panels(problems[0])
+    steps = (
+        Step(sums_by_rows(name, problems[0], k, target), ("x", "g", "sums")),
+        Step(combine_sums(name + "_sum", [panels]), ("sums", "out")),
+    )
+    return Recipe(steps, {"sums": (spec.kind, panels.elements)})
 
 
 def _is_far(p: Problem) -> bool:

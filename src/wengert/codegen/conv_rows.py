@@ -23,7 +23,7 @@ from .target import Target
 
 _PORTS = 2  # multiply-adds, or loads within a line, in a cycle
 _LATENCY = 4
-_TOGETHER = (1, 2, 4)  # rows
+TOGETHER = (1, 2, 4)  # rows
 _LONGEST = 8  # vectors of a block
 _CODE_LIMIT = 260  # multiply-adds that the loop over channels may hold before the outer taps become a loop of their own
 _LEAST = 0.9  # of the peak, by the model below; else turning both sides around is cheaper
@@ -40,7 +40,7 @@ class Segment(NamedTuple):
 
 
 class RowBlocking(NamedTuple):
-    """Blocks of ``rows`` together, cut into ``runs`` (vectors, count), by ``sizes`` (channels, count); bands of rows."""
+    """Blocks of ``rows`` together, cut into ``runs`` (vectors, count), by ``sizes`` (channels, count); and bands."""
 
     rows: int
     runs: tuple[tuple[int, int], ...]
@@ -49,12 +49,23 @@ class RowBlocking(NamedTuple):
 
 
 class Strip(NamedTuple):
-    """Elements: where in a row of the strip its first position lies, of a row, of a channel, and of all of them."""
+    """Elements: from a row's position ``first`` to its first input (``left``), of which there are ``count``.
 
-    lead: int
+    Of a row, of a channel, before the first row, and in all. Behind the inputs of a row are zeros, which stand before
+    those of the next row, too.
+    """
+
+    left: int
+    count: int
     pitch: int
     channel: int
+    before: int
     size: int
+
+    @property
+    def lead(self) -> int:
+        """Where the first row's position ``first`` is."""
+        return self.before - self.left
 
 
 def _split(n: int, pieces: int) -> tuple[tuple[int, int], ...]:
@@ -62,7 +73,7 @@ def _split(n: int, pieces: int) -> tuple[tuple[int, int], ...]:
     return tuple((size, count) for size, count in ((small + 1, more), (small, pieces - more)) if count and size)
 
 
-def _seen(axis: Axis, outs: int) -> int:
+def seen(axis: Axis, outs: int) -> int:
     """Input positions that so many outputs see, those between them too."""
     return (outs - 1) * axis.step + (axis.taps - 1) * axis.spacing + 1
 
@@ -80,7 +91,8 @@ def segments(width: int, rows: int, lanes: int) -> list[list[Segment]]:
     return found
 
 
-def _applies(p: Problem) -> bool:
+def applies(p: Problem) -> bool:
+    """Whether vectors can lie along the rows of a problem, and there is something to gain."""
     *others, band, row = p.axes if len(p.axes) > 1 else (None, None, *p.axes)
     if band is None or p.depthwise or row.step != 1 or row.x != 1 or row.out != 1 or row.taps < 2 or not band.taps:
         return False
@@ -96,12 +108,12 @@ def _cycles(vectors: int, size: int, row: Axis, straddling: int) -> float:
 @functools.lru_cache(1024)
 def block_rows(p: Problem, target: Target) -> RowBlocking | None:
     """The best blocking by a model of multiply-adds and loads; None if it is not good enough."""
-    if not _applies(p):
+    if not applies(p):
         return None
     row, band, lanes = p.axes[-1], p.axes[-2], target.lanes(ITEMSIZE[p.kind])
     ideal = row.outs / lanes * p.outs / _PORTS
     best: tuple[float, int, int, int] | None = None
-    for rows in [r for r in _TOGETHER if r == 1 or band.outs % r == 0]:
+    for rows in [r for r in TOGETHER if r == 1 or band.outs % r == 0]:
         found = segments(row.outs, rows, lanes)
         straddling = sum(len(s) - 1 for s in found) if rows > 1 else 0
         fewest = -(-len(found) // _LONGEST)
@@ -139,14 +151,21 @@ def _banded(p: Problem, target: Target, k: RowBlocking) -> RowBlocking | None:
 
 
 def strip_of(p: Problem, target: Target, band: int) -> Strip:
-    """The strip of a band; positions of the input lie on lines, as they mostly do where they come from."""
+    """The strip of a band; inputs of a row begin on lines, as they mostly do where they come from."""
     row, lanes = p.axes[-1], target.lanes(ITEMSIZE[p.kind])
-    lead = min(row.first, 0) % lanes
-    pitch = -(-(lead + _seen(row, row.outs)) // lanes) * lanes
-    channel = pitch * _seen(p.axes[-2], band)
-    if channel * ITEMSIZE[p.kind] % 1024 == 0:
-        channel += lanes  # or channels would contend for the same sets of the cache
-    return Strip(lead, pitch, channel, channel * p.channels + 2 * lanes)
+    wide = seen(row, row.outs)
+    left = min(max(-row.first, 0), wide)
+    count = max(min(row.size - max(row.first, 0), wide - left), 0)
+    pitch = _whole(count + max(left, wide - left - count), lanes)
+    before = _whole(left, lanes)
+    channel = pitch * seen(p.axes[-2], band)
+    if channel * ITEMSIZE[p.kind] % 1024 == 0:  # or channels would contend for the same sets of the cache
+        channel += max(before, lanes)
+    return Strip(left, count, pitch, channel, before, before + channel * p.channels + 2 * lanes)
+
+
+def _whole(n: int, lanes: int) -> int:
+    return -(-n // lanes) * lanes
 
 
 def by_rows(name: str, p: Problem, k: RowBlocking, target: Target, epilogue: Epilogue | None) -> Kernel:
@@ -177,17 +196,68 @@ class _Box(NamedTuple):
     out: Value
 
 
-class _Rows:
-    """Writes the code of a tile."""
+class Strips:
+    """Writes the code that fills a strip, and that reads vectors of it."""
 
-    def __init__(self, b: Builder, p: Problem, k: RowBlocking, target: Target, epilogue: Epilogue | None) -> None:
-        self.b, self.p, self.k, self.epilogue = b, p, k, epilogue
+    def __init__(self, b: Builder, p: Problem, rows: int, band: int, target: Target) -> None:
+        """``rows`` together, in bands of so many."""
+        self.b, self.p = b, p
         self.row, self.band = p.axes[-1], p.axes[-2]
         self.lanes, self.fused = target.lanes(ITEMSIZE[p.kind]), target.has_fma
         self.type = Type(p.kind, self.lanes)
-        self.at = strip_of(p, target, k.band)
+        self.at, self.seen = strip_of(p, target, band), seen(self.band, band)
         self.strip = b.retype(b.scratch, p.kind)
-        self.parts = segments(self.row.outs, k.rows, self.lanes)
+        self.parts = segments(self.row.outs, rows, self.lanes)
+
+    def fill(self, x: Value, first: Value) -> None:
+        """Rows of the input that the band sees, zeros where they reach beyond it."""
+        b, p, band, at = self.b, self.p, self.band, self.at
+        start, rest = first * band.step + band.first, at.channel - self.seen * at.pitch
+        x = x + max(self.row.first, 0)
+        self.zeros(0, at.before)
+        with b.loop(0, p.channels, unroll=1) as c:
+            with b.loop(0, self.seen, unroll=1) as r:
+                row = start + r
+                to = c * at.channel + r * at.pitch + at.before
+                with b.when((row >= 0) & (row < band.size)):
+                    self.copy(c * p.x_channel + row * band.x + x, to)
+                with b.otherwise():
+                    self.zeros(to, at.pitch)
+            self.zeros(c * at.channel + (self.seen * at.pitch + at.before), rest)
+
+    def copy(self, x: Value, to: Value) -> None:
+        """One row."""
+        b, lanes, rest = self.b, self.lanes, self.at.count % self.lanes
+        whole = self.at.count - rest
+        with b.loop(0, whole, lanes, unroll=4) as i:
+            b.store(self.strip, to + i, b.load(b.x, x + i, lanes=lanes))
+        if rest:
+            b.store(self.strip, to + whole, b.load(b.x, x + whole, lanes, first_lanes(b, lanes, rest)))
+            whole += lanes
+        self.zeros(to + whole, self.at.pitch - whole)
+
+    def zeros(self, to: Index, count: int) -> None:
+        """So many elements, a whole number of vectors."""
+        with self.b.loop(0, count, self.lanes, unroll=4) as i:
+            self.b.store(self.strip, i + to, self.b.const(0, self.type))
+
+    def vector(self, x: Value, shift: int, parts: Sequence[Segment], mask: Value | None = None) -> Value:
+        """Positions of a vector at some tap, of more than one row if it lies across."""
+        b, found = self.b, None
+        for s in parts:
+            place = s.row * (self.band.step * self.at.pitch) + s.column - s.low + shift
+            here = b.load(x, place, self.lanes, mask)
+            found = here if found is None else b.select(b.iota(self.lanes) >= s.low, here, found)
+        assert found is not None
+        return found
+
+
+class _Rows(Strips):
+    """Writes the code of a tile."""
+
+    def __init__(self, b: Builder, p: Problem, k: RowBlocking, target: Target, epilogue: Epilogue | None) -> None:
+        super().__init__(b, p, k.rows, k.band, target)
+        self.k, self.epilogue = k, epilogue
 
     def tile(self, outer: list[Index], group: Value, first: Value) -> None:
         """A band of rows: the strip, then all channels."""
@@ -206,41 +276,6 @@ class _Rows:
                 with b.loop(first, end, self.k.rows, unroll=1) as row:
                     self.rows(row, row - first, channel, size)
             start += size * count
-
-    # -- the strip -----------------------------------------------------------------------------
-
-    def fill(self, x: Value, first: Value) -> None:
-        """Rows of the input that the band sees, zeros where they reach beyond it."""
-        b, p, band, at = self.b, self.p, self.band, self.at
-        start = first * band.step + band.first
-        with b.loop(0, p.channels, unroll=1) as c, b.loop(0, _seen(band, self.k.band), unroll=1) as r:
-            row = start + r
-            to = c * at.channel + r * at.pitch
-            with b.when((row >= 0) & (row < band.size)):
-                self.copy(c * p.x_channel + row * band.x + x, to)
-            with b.otherwise():
-                self.zeros(to, 0, at.pitch)
-
-    def copy(self, x: Value, to: Value) -> None:
-        """One row."""
-        b, row, lanes, lead = self.b, self.row, self.lanes, self.at.lead
-        low = min(max(-row.first, 0), self.at.pitch - lead)
-        count = max(min(row.size - max(row.first, 0), _seen(row, row.outs) - low), 0)
-        x = x + max(row.first, 0)
-        self.zeros(to, 0, lead + low)
-        whole = count - count % lanes
-        with b.loop(0, whole, lanes, unroll=4) as i:
-            b.store(self.strip, to + (lead + low) + i, b.load(b.x, x + i, lanes=lanes))
-        if count % lanes:
-            there = first_lanes(b, lanes, count % lanes)
-            b.store(self.strip, to + (lead + low + whole), b.load(b.x, x + whole, lanes=lanes, mask=there))
-        self.zeros(to, lead + low + -(-count // lanes) * lanes, self.at.pitch)
-
-    def zeros(self, to: Value, low: int, high: int) -> None:
-        """Elements from and to of a row, or somewhat more, which is written later or holds nothing."""
-        if low < high:
-            with self.b.loop(low, high, self.lanes, unroll=4) as i:
-                self.b.store(self.strip, to + i, self.b.const(0, self.type))
 
     # -- blocks --------------------------------------------------------------------------------
 
@@ -299,16 +334,6 @@ class _Rows:
                     for j, xj in enumerate(known):
                         sums[d][j].set(multiply_add(b, xj, wd, sums[d][j].get(), self.fused))
 
-    def vector(self, x: Value, shift: int, parts: Sequence[Segment]) -> Value:
-        """Positions of a vector at some tap, of more than one row if it lies across."""
-        b, found = self.b, None
-        for s in parts:
-            place = s.row * (self.band.step * self.at.pitch) + s.column - s.low + shift
-            here = b.load(x, place, lanes=self.lanes)
-            found = here if found is None else b.select(b.iota(self.lanes) >= s.low, here, found)
-        assert found is not None
-        return found
-
     def store(self, box: _Box, parts: list[list[Segment]], sums: list[list[Var]]) -> None:
         """Through the epilogue into memory, each row's part of a vector on its own."""
         b, p, lanes = self.b, self.p, self.lanes
@@ -317,7 +342,7 @@ class _Rows:
                 for s in segs:
                     mask = None
                     if self.k.rows > 1:
-                        mask = _lanes_between(b, lanes, s)
+                        mask = lanes_between(b, lanes, s)
                     elif j == len(parts) - 1 and self.row.outs % lanes:
                         mask = first_lanes(b, lanes, b.lift(self.row.outs - box.column - s.column, I64))
                     at = box.out + (s.row * self.band.out + s.column - s.low + d * p.out_channel)
@@ -338,7 +363,8 @@ class _Rows:
         return Place(tuple(found[i] for i in sorted(found)), self.row.parts[-1].dim, self.lanes, mask)
 
 
-def _lanes_between(b: Builder, lanes: int, s: Segment) -> Value | None:
+def lanes_between(b: Builder, lanes: int, s: Segment) -> Value | None:
+    """A mask of a segment's lanes; None for all."""
     if s.high - s.low == lanes:
         return None
     there = b.iota(lanes) < s.high

@@ -54,7 +54,7 @@ def role(n: Node) -> str:
 
 
 def takes_epilogue(n: Node) -> bool:
-    """Whether the kernel of an op can go on with its results: products, and convolutions in an order chosen for them."""
+    """Whether the kernel of an op can go on with its results: products, and convolutions that lie well."""
     if (
         n.op is None
         or n.op is ITEM

@@ -1,0 +1,237 @@
+"""The gradient of a convolution's weight where positions are neighbours in memory: vectors lie along the rows.
+
+Sums of some output channels at all taps of a row stay in registers, each a vector whose lanes are added up at the end,
+while the positions of a band pass by: vectors of the input from a strip (see `conv_rows`), vectors of the result's
+adjoint from where they lie. Nothing is turned around. Bands are put together to chunks, which do not depend on the
+number of threads.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from .conv_pack import Index, Panels, unravel
+from .conv_plan import ITEMSIZE, Axis, Problem
+from .conv_rows import TOGETHER, Segment, Strips, applies, lanes_between, segments, strip_of
+from .kernel import Kernel, kernel_builder
+from .loop import I64, Builder, Value, Var, pointer
+from .micro import first_lanes, multiply_add
+from .target import Target
+
+_PORTS, _LATENCY = 2, 4
+_ENDING = 45  # cycles in which a block's lanes are added up
+_LEAST = 0.85  # of the peak, by the model below; else turning both operands around is cheaper
+_LONGEST = 8  # vectors written after each other
+_TILES, _FEWEST = 32, 8
+
+
+class RowWeight(NamedTuple):
+    """Blocks of ``size`` output channels; ``rows`` together, ``vectors`` of them after each other; bands.
+
+    Tiles are ``chunks`` of bands, by ``parts`` of the blocks.
+    """
+
+    size: int
+    rows: int
+    vectors: int
+    band: int
+    chunks: int
+    parts: int
+
+    def panels(self, p: Problem) -> Panels:
+        """Where the sums lie."""
+        return Panels(p, tuple(range(len(p.axes))), 1, self.size, 0, self.chunks)
+
+
+def _cycles(size: int, row: Axis, straddling: float) -> float:
+    """Of a vector of positions: an unaligned load takes as long as two."""
+    joined = row.taps * straddling
+    loads = size + (row.taps + joined) * (2 - 1 / row.taps)
+    return max((size * row.taps + joined) / _PORTS, loads / _PORTS, _LATENCY)
+
+
+@functools.lru_cache(1024)
+def block_rows_weight(p: Problem, target: Target) -> RowWeight | None:
+    """The best blocking by a model of multiply-adds and loads; None if it is not good enough."""
+    if not applies(p) or p.groups != 1 or target.vector_bytes < 32:
+        return None
+    row, band, item = p.axes[-1], p.axes[-2], ITEMSIZE[p.kind]
+    lanes = target.lanes(item)
+    best: tuple[float, int, int, int] | None = None
+    for rows in [r for r in TOGETHER if r == 1 or band.outs % r == 0]:
+        found = segments(row.outs, rows, lanes)
+        straddling = sum(len(s) - 1 for s in found) / len(found) if rows > 1 else 0.0
+        vectors = next(v for v in range(_LONGEST, 0, -1) if len(found) % v == 0)
+        if rows > 1 and vectors < len(found):
+            continue
+        size = 1
+        while 2 * size <= min(lanes, 2 * p.outs - 1) and _fits(2 * size, row.taps, target):
+            size *= 2
+        if not _fits(size, row.taps, target):
+            continue
+        cycles = _cycles(size, row, straddling) * len(found) / rows
+        height = _height(p, target, size, rows)
+        if height:
+            cost = (cycles + _ENDING / height) * -(-p.outs // size)
+            best = min(best or (math.inf, 0, 0, 0), (cost, size, rows, vectors))
+    ideal = row.outs / lanes * p.outs * row.taps / _PORTS
+    if best is None or ideal / best[0] < _LEAST:
+        return None
+    _, size, rows, vectors = best
+    return _tiling(p, RowWeight(size, rows, vectors, _height(p, target, size, rows), 1, 1))
+
+
+def _fits(size: int, taps: int, target: Target) -> bool:
+    return size * taps + min(size, taps) + 1 <= target.vector_registers
+
+
+def _height(p: Problem, target: Target, size: int, rows: int) -> int:
+    """Rows whose adjoints, of a block, fit most of the first-level cache, and the strip the second-level one; or 0."""
+    item, row, band = ITEMSIZE[p.kind], p.axes[-1], p.axes[-2]
+    most = min(target.l1 * 3 // 4 // (size * row.outs * item), band.outs)
+    while most >= rows and strip_of(p, target, most).size * item > target.l2 // 2:
+        most -= 1
+    if most < rows:
+        return 0
+    even = -(-band.outs // -(-band.outs // most))
+    return min(-(-even // rows), most // rows) * rows
+
+
+def _tiling(p: Problem, k: RowWeight) -> RowWeight | None:
+    """Few chunks, whose sums take little memory against the operands; then parts, each of which fills strips again.
+
+    None if there would be too little for threads to share.
+    """
+    moved = math.prod(a.size for a in p.axes) * p.channels + math.prod(a.outs for a in p.axes) * p.outs
+    units = math.prod(a.outs for a in p.axes[:-2]) * -(-p.axes[-2].outs // k.band)
+    blocks = -(-p.outs // k.size)
+    chunks = max(1, min(_TILES // 2, units, moved // (8 * p.depth * p.outs)))
+    chunks = -(-units // -(-units // chunks))
+    parts = max(1, min(blocks // 4, -(-_TILES // chunks)))
+    return k._replace(chunks=chunks, parts=parts) if chunks * parts >= min(_FEWEST, units) else None
+
+
+def sums_by_rows(name: str, p: Problem, k: RowWeight, target: Target) -> Kernel:
+    """The sums over chunks: operands x, g, sums (panels as `conv_pack.combine_sums` takes them)."""
+    b = kernel_builder(name, {"x": pointer(p.kind), "g": pointer(p.kind), "sums": pointer(p.kind)})
+    with b.loop(b.lo, b.hi, unroll=1) as tile:
+        chunk, part = (b.lift(i, I64) for i in unravel(tile, (k.chunks, k.parts)))
+        _Sums(b, p, k, target).tile(chunk, part)
+    item, positions = ITEMSIZE[p.kind], math.prod(a.outs for a in p.axes)
+    moved = math.prod(a.size for a in p.axes) * p.channels + positions * p.outs + k.panels(p).elements
+    scratch = item * strip_of(p, target, k.band).size
+    return Kernel(b.finish(), k.chunks * k.parts, scratch, 2 * p.depth * p.outs * positions, item * moved)
+
+
+class _Sums(Strips):
+    """Writes the code of a tile."""
+
+    def __init__(self, b: Builder, p: Problem, k: RowWeight, target: Target) -> None:
+        super().__init__(b, p, k.rows, k.band, target)
+        self.k, self.panels = k, k.panels(p)
+
+    def tile(self, chunk: Value, part: Value) -> None:
+        """Some blocks of output channels, for a chunk of bands."""
+        b, p, k = self.b, self.p, self.k
+        bands = -(-self.band.outs // k.band)
+        counts = [a.outs for a in p.axes[:-2]]
+        units, blocks = math.prod(counts) * bands, self.panels.blocks
+        low, high = chunk * units // k.chunks, (chunk + 1) * units // k.chunks
+        with b.loop(low, high, unroll=1) as unit:
+            *outer, band = unravel(unit, [*counts, bands])
+            first = b.lift(band, I64) * k.band
+            x: Index = p.x_base
+            g: Index = p.out_base
+            for i, axis in zip(outer, p.axes, strict=False):
+                x, g = i * axis.x + x, i * axis.out + g
+            self.fill(b.lift(x, I64), first)
+            height = b.binary("min", self.band.outs - first, k.band)
+            with b.loop(part * blocks // k.parts, (part + 1) * blocks // k.parts, unroll=1) as block:
+                at = (chunk * blocks + block) * self.panels.size
+                self.block(block * k.size, b.lift(first * self.band.out + g, I64), height, at, unit > low)
+
+    def block(self, channel: Value, g: Value, height: Value, at: Value, more: Value) -> None:
+        """Some output channels, for all input channels and taps."""
+        b, p, k = self.b, self.p, self.k
+        last = b.binary("min", p.outs - 1 - channel, k.size - 1) if p.outs % k.size else None
+        gs: list[Value] = []
+        for d in range(k.size):
+            # Channels beyond the last repeat it: nobody reads their sums.
+            i = channel + (d if last is None else b.binary("min", last, d))
+            gs.append(b.offset(b.g, i * p.out_channel + g))
+        with b.loop(0, p.channels, unroll=1) as c, b.loop(0, self.band.taps, unroll=1) as t:
+            x = b.offset(self.strip, c * self.at.channel + t * (self.band.spacing * self.at.pitch) + self.at.lead)
+            totals = self.totals(x, gs, height)
+            there = b.iota(k.size) < b.splat(b.select(more, b.const(k.size, I64), b.const(0, I64)), k.size)
+            for s, vectors in enumerate(totals):
+                place = at + ((t * self.row.taps + s) * p.channels + c) * k.size
+                before = b.load(self.b.sums, place, lanes=k.size, mask=there if k.size > 1 else more)
+                b.store(self.b.sums, place, before + added_up(b, vectors, self.lanes))
+
+    def totals(self, x: Value, gs: list[Value], height: Value) -> list[list[Value]]:
+        """Of each tap of the row and output channel a vector of sums."""
+        b, k = self.b, self.k
+        zero = b.const(0, self.type)
+        sums = [[b.var(zero) for _ in gs] for _ in range(self.row.taps)]
+        with b.loop(0, height, k.rows, unroll=1) as r:
+            xs, place = b.offset(x, r * (self.band.step * self.at.pitch)), r * self.band.out
+            if len(self.parts) == k.vectors:
+                for part in self.parts:
+                    self.step(xs, gs, place, part, sums)
+            else:
+                with b.loop(0, len(self.parts), k.vectors, unroll=1) as j:
+                    column = j * self.lanes
+                    for i in range(k.vectors):
+                        part = [Segment(0, i * self.lanes, 0, self.lanes)]
+                        self.step(b.offset(xs, column), gs, place + column, part, sums, column)
+        return [[total.get() for total in vectors] for vectors in sums]
+
+    def step(
+        self, x: Value, gs: list[Value], place: Value, part: list[Segment], sums: list[list[Var]],
+        column: Value | None = None,
+    ) -> None:  # fmt: skip
+        """The products at a vector of positions."""
+        b, row = self.b, self.row
+        mask = None
+        if column is not None and row.outs % self.lanes:
+            mask = first_lanes(b, self.lanes, b.lift(row.outs - part[0].column - column, I64))
+        elif part[-1].high < self.lanes:
+            mask = lanes_between(b, self.lanes, part[-1]._replace(low=0))
+        known = [self.vector(x, s * row.spacing, part, mask) for s in range(row.taps)]
+        for d, g in enumerate(gs):
+            y = self.adjoint(g, place, part, mask)
+            for s, xs in enumerate(known):
+                sums[s][d].set(multiply_add(b, xs, y, sums[s][d].get(), self.fused))
+
+    def adjoint(self, g: Value, place: Value, part: Sequence[Segment], mask: Value | None) -> Value:
+        """A vector of the result's adjoint, which mostly goes on from row to row."""
+        b, found = self.b, None
+        first = part[0]
+        if self.band.out == self.row.outs or len(part) == 1:
+            return b.load(g, place + first.row * self.band.out + first.column - first.low, self.lanes, mask)
+        for s in part:
+            there = lanes_between(b, self.lanes, s)
+            here = b.load(g, place + s.row * self.band.out + s.column - s.low, self.lanes, there)
+            found = here if found is None else b.select(b.iota(self.lanes) >= s.low, here, found)
+        assert found is not None
+        return found
+
+
+def added_up(b: Builder, vectors: Sequence[Value], lanes: int) -> Value:
+    """A vector of the sums of each vector's lanes, for a power of two of them.
+
+    Neighbours are added half against half and share a vector then, until each has one lane.
+    """
+    vectors, width = list(vectors), lanes  # lanes that each sum still has
+    while width > 1:
+        half = width // 2
+        pairs = list(zip(vectors[::2], vectors[1::2], strict=True)) if len(vectors) > 1 else [(vectors[0],) * 2]
+        together = vectors[0].lanes * (2 if len(vectors) > 1 else 1) // width
+        low = [i * width + j for i in range(together) for j in range(half)]
+        high = [i + half for i in low]
+        vectors = [b.shuffle(x, y, low) + b.shuffle(x, y, high) for x, y in pairs]
+        width = half
+    return vectors[0]
