@@ -185,13 +185,7 @@ def layout(graph: Graph) -> Graph:
 
 def turned_products(graph: Graph) -> Graph:
     """permute(x @ y), where nothing else reads the product, is a product that is laid out so."""
-    users: dict[int, int] = {}
-    for n in graph.nodes:
-        for x in n.inputs:
-            users[x.seq] = users.get(x.seq, 0) + 1
-    kept = {n.seq for n in graph.outputs}
-    single = {n.seq for n in graph.nodes if users.get(n.seq) == 1 and n.seq not in kept}
-    return _Turner(single).run(graph)
+    return _Turner(_read_once(graph)).run(graph)
 
 
 def turned_back(graph: Graph, fits: Callable[[Node], bool]) -> Graph:
@@ -199,50 +193,60 @@ def turned_back(graph: Graph, fits: Callable[[Node], bool]) -> Graph:
 
     They may be followed by what goes element by element. ``fits``: a convolution does so as well as with channels last.
     """
+    single, kept = _read_once(graph), {n.seq for n in graph.outputs}
+    found: dict[int, list[Node]] = {}
+    for n in graph.nodes:
+        order = order_of(n)
+        if n.seq in kept and order is not None and _is_layout(order):
+            chain = _chain(n.inputs[0], single)
+            if chain and chain[-1].inputs[0].op is None and fits(chain[-1]):
+                found[n.seq] = chain
+    return _BackTurner(found).run(graph) if found else graph
+
+
+def _read_once(graph: Graph) -> set[int]:
+    """What one op reads, and nobody else."""
     users: dict[int, int] = {}
     for n in graph.nodes:
         for x in n.inputs:
             users[x.seq] = users.get(x.seq, 0) + 1
     kept = {n.seq for n in graph.outputs}
-    found: dict[int, Order] = {}
+    return {n.seq for n in graph.nodes if users.get(n.seq) == 1 and n.seq not in kept}
 
-    def turns(x: Node) -> bool:
-        if x.op is None or users.get(x.seq) != 1 or x.seq in kept:
-            return False
+
+def _chain(x: Node, single: set[int]) -> list[Node]:
+    """From a value back to the convolution that it is computed from element by element; nothing if there is none."""
+    out: list[Node] = []
+    while x.op is not None and x.seq in single:
+        out.append(x)
         if x.op.name == "conv":
-            return x.inputs[0].op is None and fits(x)
-        if not isinstance(x.op, Elementwise):
-            return False
+            return out
         wide = [y for y in x.inputs if not _is_free(y)]
-        return len(wide) == 1 and turns(wide[0])
-
-    for n in graph.nodes:
-        order = order_of(n)
-        if n.seq in kept and order is not None and _is_layout(order) and turns(n.inputs[0]):
-            found[n.seq] = order
-    return _TurnerBack(found).run(graph) if found else graph
+        if not isinstance(x.op, Elementwise) or len(wide) != 1:
+            return []
+        x = wide[0]
+    return []
 
 
-class _TurnerBack(Rewriter):
-    """Builds the graph anew, some permutations moved through what is before them into the convolution."""
+class _BackTurner(Rewriter):
+    """Builds the graph anew, some permutations moved through the ops before them into the convolution."""
 
-    def __init__(self, found: dict[int, Order]) -> None:
+    def __init__(self, found: dict[int, list[Node]]) -> None:
         super().__init__(rules())
         self.found = found
 
     def _nodes(self, nodes: Sequence[Node], env: dict[int, Any]) -> None:
         for n in nodes:
-            if n.seq in self.found:
-                env[n.seq] = self._turned(n.inputs[0], self.found[n.seq], env)
-            else:
+            if n.seq not in self.found:
                 super()._nodes([n], env)
-
-    def _turned(self, x: Node, order: Order, env: dict[int, Any]) -> Node:
-        if x.op.name == "conv":
-            attrs = {**x.attrs, "order": tuple(range(len(x.shape)))}
-            return self.make("conv", tuple([env[y.seq] for y in x.inputs]), attrs, x)
-        inner = [permuted(self, env[y.seq], order, x) if _is_free(y) else self._turned(y, order, env) for y in x.inputs]
-        return self.make(x.op.name, tuple(inner), x.attrs, x)
+                continue
+            *chain, conv = self.found[n.seq]
+            attrs = {**conv.attrs, "order": tuple(range(len(conv.shape)))}
+            last, out = conv, self.make("conv", tuple([env[x.seq] for x in conv.inputs]), attrs, conv)
+            for m in reversed(chain):
+                inner = [out if x is last else permuted(self, env[x.seq], n.attrs["order"], m) for x in m.inputs]
+                last, out = m, self.make(m.op.name, tuple(inner), m.attrs, m)
+            env[n.seq] = out
 
 
 class _Turner(Rewriter):

@@ -63,7 +63,8 @@ class Schedule:
         if views:
             self.graph = Graph(self.graph.inputs, tuple([n for n, _ in self.views]), traced.name)
         elif passes:
-            self.graph = turned_back(self.graph, lambda n: goes_by_rows(n, host()))
+            before, self.graph = len(self.graph), turned_back(self.graph, lambda n: goes_by_rows(n, host()))
+            self.log.append(("turned convolutions", before, len(self.graph)))
         self.checks = found[0] if found and found[0].all else None
         self.traced = traced
         self.target = host()
