@@ -156,15 +156,16 @@ def strip_of(p: Problem, target: Target, band: int) -> Strip:
     wide = seen(row, row.outs)
     left = min(max(-row.first, 0), wide)
     count = max(min(row.size - max(row.first, 0), wide - left), 0)
-    pitch = _whole(count + max(left, wide - left - count), lanes)
-    before = _whole(left, lanes)
+    pitch = whole(count + max(left, wide - left - count), lanes)
+    before = whole(left, lanes)
     channel = pitch * seen(p.axes[-2], band)
     if channel * ITEMSIZE[p.kind] % 1024 == 0:  # or channels would contend for the same sets of the cache
         channel += max(before, lanes)
     return Strip(left, count, pitch, channel, before, before + channel * p.channels + 2 * lanes)
 
 
-def _whole(n: int, lanes: int) -> int:
+def whole(n: int, lanes: int) -> int:
+    """Elements of as many vectors as ``n`` elements take."""
     return -(-n // lanes) * lanes
 
 
@@ -342,7 +343,7 @@ class _Rows(Strips):
                 for s in segs:
                     mask = None
                     if self.k.rows > 1:
-                        mask = lanes_between(b, lanes, s)
+                        mask = _lanes_between(b, lanes, s)
                     elif j == len(parts) - 1 and self.row.outs % lanes:
                         mask = first_lanes(b, lanes, b.lift(self.row.outs - box.column - s.column, I64))
                     at = box.out + (s.row * self.band.out + s.column - s.low + d * p.out_channel)
@@ -363,8 +364,7 @@ class _Rows(Strips):
         return Place(tuple(found[i] for i in sorted(found)), self.row.parts[-1].dim, self.lanes, mask)
 
 
-def lanes_between(b: Builder, lanes: int, s: Segment) -> Value | None:
-    """A mask of a segment's lanes; None for all."""
+def _lanes_between(b: Builder, lanes: int, s: Segment) -> Value | None:
     if s.high - s.low == lanes:
         return None
     there = b.iota(lanes) < s.high

@@ -2,8 +2,8 @@
 
 Sums of some output channels at all taps of a row stay in registers, each a vector whose lanes are added up at the end,
 while the positions of a band pass by: vectors of the input from a strip (see `conv_rows`), vectors of the result's
-adjoint from where they lie. Nothing is turned around. Bands are put together to chunks, which do not depend on the
-number of threads.
+adjoint from a copy in which they do not lie across lines of the cache. Nothing is turned around. Bands are put
+together to chunks, which do not depend on the number of threads.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from .conv_pack import Index, Panels, unravel
 from .conv_plan import ITEMSIZE, Axis, Problem
-from .conv_rows import TOGETHER, Segment, Strips, applies, lanes_between, segments, strip_of
+from .conv_rows import TOGETHER, Segment, Strips, applies, segments, strip_of, whole
 from .kernel import Kernel, kernel_builder
 from .loop import I64, Builder, Value, Var, pointer
 from .micro import first_lanes, multiply_add
@@ -26,6 +26,14 @@ _ENDING = 45  # cycles in which a block's lanes are added up
 _LEAST = 0.85  # of the peak, by the model below; else turning both operands around is cheaper
 _LONGEST = 8  # vectors written after each other
 _TILES, _FEWEST = 32, 8
+
+
+class Beside(NamedTuple):
+    """Elements of a row, of an output channel, and in all."""
+
+    pitch: int
+    channel: int
+    size: int
 
 
 class RowWeight(NamedTuple):
@@ -40,6 +48,12 @@ class RowWeight(NamedTuple):
     band: int
     chunks: int
     parts: int
+
+    def beside(self, p: Problem, lanes: int) -> Beside:
+        """Where the adjoints of a block lie, rows that are worked on together one after another."""
+        pitch = p.axes[-1].outs if self.rows > 1 else whole(p.axes[-1].outs, lanes)
+        channel = whole(self.band * pitch, lanes) + lanes
+        return Beside(pitch, channel, self.size * channel)
 
     def panels(self, p: Problem) -> Panels:
         """Where the sums lie."""
@@ -122,7 +136,8 @@ def sums_by_rows(name: str, p: Problem, k: RowWeight, target: Target) -> Kernel:
         _Sums(b, p, k, target).tile(chunk, part)
     item, positions = ITEMSIZE[p.kind], math.prod(a.outs for a in p.axes)
     moved = math.prod(a.size for a in p.axes) * p.channels + positions * p.outs + k.panels(p).elements
-    scratch = item * strip_of(p, target, k.band).size
+    lanes = target.lanes(item)
+    scratch = item * (whole(strip_of(p, target, k.band).size, lanes) + k.beside(p, lanes).size)
     return Kernel(b.finish(), k.chunks * k.parts, scratch, 2 * p.depth * p.outs * positions, item * moved)
 
 
@@ -132,6 +147,8 @@ class _Sums(Strips):
     def __init__(self, b: Builder, p: Problem, k: RowWeight, target: Target) -> None:
         super().__init__(b, p, k.rows, k.band, target)
         self.k, self.panels = k, k.panels(p)
+        self.beside = k.beside(p, self.lanes)
+        self.adjoints = b.offset(self.strip, whole(self.at.size, self.lanes))
 
     def tile(self, chunk: Value, part: Value) -> None:
         """Some blocks of output channels, for a chunk of bands."""
@@ -156,68 +173,63 @@ class _Sums(Strips):
     def block(self, channel: Value, g: Value, height: Value, at: Value, more: Value) -> None:
         """Some output channels, for all input channels and taps."""
         b, p, k = self.b, self.p, self.k
-        last = b.binary("min", p.outs - 1 - channel, k.size - 1) if p.outs % k.size else None
-        gs: list[Value] = []
-        for d in range(k.size):
+        with b.loop(0, k.size, unroll=1) as d:
             # Channels beyond the last repeat it: nobody reads their sums.
-            i = channel + (d if last is None else b.binary("min", last, d))
-            gs.append(b.offset(b.g, i * p.out_channel + g))
+            i = channel + d if p.outs % k.size == 0 else b.binary("min", channel + d, p.outs - 1)
+            self.take(i * p.out_channel + g, d * self.beside.channel, height)
         with b.loop(0, p.channels, unroll=1) as c, b.loop(0, self.band.taps, unroll=1) as t:
             x = b.offset(self.strip, c * self.at.channel + t * (self.band.spacing * self.at.pitch) + self.at.lead)
-            totals = self.totals(x, gs, height)
+            totals = self.totals(x, height)
             there = b.iota(k.size) < b.splat(b.select(more, b.const(k.size, I64), b.const(0, I64)), k.size)
             for s, vectors in enumerate(totals):
                 place = at + ((t * self.row.taps + s) * p.channels + c) * k.size
                 before = b.load(self.b.sums, place, lanes=k.size, mask=there if k.size > 1 else more)
                 b.store(self.b.sums, place, before + added_up(b, vectors, self.lanes))
 
-    def totals(self, x: Value, gs: list[Value], height: Value) -> list[list[Value]]:
+    def take(self, g: Value, to: Value, height: Value) -> None:
+        """Rows of an output channel's adjoint, to where vectors do not lie across lines of the cache."""
+        b, row, lanes = self.b, self.row, self.lanes
+        with b.loop(0, height, unroll=1) as r:
+            start, place, rest = r * self.band.out + g, r * self.beside.pitch + to, row.outs % lanes
+            with b.loop(0, row.outs - rest, lanes, unroll=4) as i:
+                b.store(self.adjoints, place + i, b.load(b.g, start + i, lanes))
+            if rest:
+                last, there = row.outs - rest, first_lanes(b, lanes, rest)
+                b.store(self.adjoints, place + last, b.load(b.g, start + last, lanes, there), there)
+
+    def totals(self, x: Value, height: Value) -> list[list[Value]]:
         """Of each tap of the row and output channel a vector of sums."""
         b, k = self.b, self.k
         zero = b.const(0, self.type)
-        sums = [[b.var(zero) for _ in gs] for _ in range(self.row.taps)]
+        sums = [[b.var(zero) for _ in range(k.size)] for _ in range(self.row.taps)]
         with b.loop(0, height, k.rows, unroll=1) as r:
-            xs, place = b.offset(x, r * (self.band.step * self.at.pitch)), r * self.band.out
+            xs = b.offset(x, r * (self.band.step * self.at.pitch))
+            gs = b.offset(self.adjoints, r * self.beside.pitch)
             if len(self.parts) == k.vectors:
-                for part in self.parts:
-                    self.step(xs, gs, place, part, sums)
+                for j, part in enumerate(self.parts):
+                    self.step(xs, b.offset(gs, j * self.lanes), part, sums)
             else:
                 with b.loop(0, len(self.parts), k.vectors, unroll=1) as j:
-                    column = j * self.lanes
                     for i in range(k.vectors):
-                        part = [Segment(0, i * self.lanes, 0, self.lanes)]
-                        self.step(b.offset(xs, column), gs, place + column, part, sums, column)
+                        column = (j + i) * self.lanes
+                        part = [Segment(0, 0, 0, self.lanes)]
+                        self.step(b.offset(xs, column), b.offset(gs, column), part, sums, column)
         return [[total.get() for total in vectors] for vectors in sums]
 
     def step(
-        self, x: Value, gs: list[Value], place: Value, part: list[Segment], sums: list[list[Var]],
-        column: Value | None = None,
+        self, x: Value, g: Value, part: list[Segment], sums: list[list[Var]], column: Value | None = None
     ) -> None:  # fmt: skip
         """The products at a vector of positions."""
-        b, row = self.b, self.row
-        mask = None
+        b, row, mask = self.b, self.row, None
         if column is not None and row.outs % self.lanes:
-            mask = first_lanes(b, self.lanes, b.lift(row.outs - part[0].column - column, I64))
+            mask = first_lanes(b, self.lanes, b.lift(row.outs - column, I64))
         elif part[-1].high < self.lanes:
-            mask = lanes_between(b, self.lanes, part[-1]._replace(low=0))
+            mask = first_lanes(b, self.lanes, part[-1].high)
         known = [self.vector(x, s * row.spacing, part, mask) for s in range(row.taps)]
-        for d, g in enumerate(gs):
-            y = self.adjoint(g, place, part, mask)
+        for d in range(self.k.size):
+            y = b.load(g, d * self.beside.channel, self.lanes, mask)
             for s, xs in enumerate(known):
                 sums[s][d].set(multiply_add(b, xs, y, sums[s][d].get(), self.fused))
-
-    def adjoint(self, g: Value, place: Value, part: Sequence[Segment], mask: Value | None) -> Value:
-        """A vector of the result's adjoint, which mostly goes on from row to row."""
-        b, found = self.b, None
-        first = part[0]
-        if self.band.out == self.row.outs or len(part) == 1:
-            return b.load(g, place + first.row * self.band.out + first.column - first.low, self.lanes, mask)
-        for s in part:
-            there = lanes_between(b, self.lanes, s)
-            here = b.load(g, place + s.row * self.band.out + s.column - s.low, self.lanes, there)
-            found = here if found is None else b.select(b.iota(self.lanes) >= s.low, here, found)
-        assert found is not None
-        return found
 
 
 def added_up(b: Builder, vectors: Sequence[Value], lanes: int) -> Value:
