@@ -135,7 +135,9 @@ def test_against_reference(name: str, which: Any) -> None:
 
 
 @pytest.mark.parametrize("which", [convolve, input_gradient, weight_gradient])
-@pytest.mark.parametrize("name", ["3x3", "stride", "groups", "depthwise", "first layer", "NCHW", "3-d"])
+@pytest.mark.parametrize(
+    "name", ["3x3", "stride", "groups", "depthwise", "first layer", "NCHW", "3-d", "rows", "high rows", "rows together"]
+)
 def test_narrower_target(name: str, which: Any) -> None:
     CASES[name].check(which, TARGETS[0])
 
