@@ -25,7 +25,7 @@ _PORTS, _LATENCY = 2, 4
 _ENDING = 45  # cycles in which a block's lanes are added up
 _LEAST = 0.85  # of the peak, by the model below; else turning both operands around is cheaper
 _LONGEST = 8  # vectors written after each other
-_TILES, _FEWEST = 32, 8
+_MOST, _FEWEST = 16, 8  # tiles
 
 
 class Beside(NamedTuple):
@@ -122,9 +122,9 @@ def _tiling(p: Problem, k: RowWeight) -> RowWeight | None:
     moved = math.prod(a.size for a in p.axes) * p.channels + math.prod(a.outs for a in p.axes) * p.outs
     units = math.prod(a.outs for a in p.axes[:-2]) * -(-p.axes[-2].outs // k.band)
     blocks = -(-p.outs // k.size)
-    chunks = max(1, min(_TILES // 2, units, moved // (8 * p.depth * p.outs)))
+    chunks = max(1, min(_MOST, units, moved // (8 * p.depth * p.outs)))
     chunks = -(-units // -(-units // chunks))
-    parts = max(1, min(blocks // 4, -(-_TILES // chunks)))
+    parts = max(1, min(blocks // 4, -(-_FEWEST // chunks)))  # each takes a twentieth longer: few
     return k._replace(chunks=chunks, parts=parts) if chunks * parts >= min(_FEWEST, units) else None
 
 
