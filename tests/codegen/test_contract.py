@@ -6,7 +6,7 @@ import ctypes
 import math
 import random
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -364,3 +364,22 @@ def test_memory_far_apart_is_read_once_where_one_block_has_all_rows():
     decided = plan(p, avx512())
     assert decided.block.rows == 16 and not decided.pack_y
     assert plan(p, avx2()).pack_y  # there it takes several sweeps
+
+
+def test_sums_are_stored_once_where_their_panels_fit_the_caches():
+    target = replace(avx512(), l1=48 << 10, l2=1 << 20)
+    decided = plan(plain("f32", 1024, 1024, 1024), target)
+    assert decided.kc == 1024 and decided.columns > decided.block.width
+    assert decided.column_tiles * decided.row_tiles >= 16  # many processors have work, too
+    assert plan(plain("f32", 1024, 1024, 1024), replace(target, l1=24 << 10)).kc < 1024
+    assert plan(plain("f32", 1024, 1024, 1024), replace(target, l2=256 << 10)).kc < 1024
+
+
+@pytest.mark.parametrize("k", [131, 144, 37])
+def test_rows_from_behind_the_second_level_cache_are_asked_for(k: int) -> None:
+    p, target = plain("f32", 61, 83, k), replace(host(), l2=1 << 10)
+    decided = plan(p, target)
+    assert decided.asks_for_rows
+    assert not plan(p, replace(target, l2=1 << 20)).asks_for_rows
+    assert "i32 2, i32 1)" in module_text([s.kernel.function for s in matmul(p, target).steps])  # a prefetch, not to L1
+    check(p, target)

@@ -7,6 +7,7 @@ not depend on it.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -118,7 +119,8 @@ class Plan(NamedTuple):
     the tile before) or ``"temp"`` (once, a step before).
     A tile has ``rows`` by ``columns`` of the result; ``kc`` steps of k go over a tile at once; ``chunk`` steps of k
     are one tile's (less than k: partial sums are combined by a step after). ``turn``: results are transposed before
-    they are stored. ``dot``: vectors run along k instead (`contract_dot`), ``block.vectors`` columns at once.
+    they are stored. ``near``: bytes of the second-level cache. ``dot``: vectors run along k instead (`contract_dot`),
+    ``block.vectors`` columns at once.
     """
 
     problem: Problem
@@ -131,6 +133,7 @@ class Plan(NamedTuple):
     pack_y: str
     turn: bool
     cost: float
+    near: int
     dot: bool = False
 
     @property
@@ -149,6 +152,16 @@ class Plan(NamedTuple):
         q = self.problem
         far = q.y.k * BITS[q.product.kind] // 8 >= _PAGE
         return far and q.y.w == 1 and q.i <= self.block.rows and not (self.pack_y or self.dot)
+
+    @property
+    def asks_for_rows(self) -> bool:
+        """Whether rows of x are asked for while those before them are used.
+
+        They are, where each is read as it lies and all come from behind the second-level cache: no processor foresees
+        which are next.
+        """
+        q = self.problem
+        return not self.pack_x and q.x.k == 1 and q.i * q.k * BITS[q.product.kind] // 8 > self.near
 
     @property
     def chunks(self) -> int:
@@ -191,10 +204,11 @@ def _plan(q: Problem, target: Target, mapped_a: bool, mapped_b: bool) -> Plan:
     far = 0 if y_packed else q.y.k * size
     once = far >= _PAGE and q.i <= block.rows
     streams = _STREAMS // 4 if far % _CONFLICT == 0 else _STREAMS
-    kc = streams if once and chunk > 2 * streams else _depth(chunk, target, size, far)
+    kc = streams if once and chunk > 2 * streams else _depth(chunk, block, target, size, far)
     # If y stays in the cache, a tile has all columns, and packs its own rows of x where they are used.
     whole = x_packed and q.j * q.k * size <= target.l2 // 2
-    rows, columns = _tile(q, block, target, kc, size, batch * max(-(-q.k // chunk), 1), whole)
+    kept = _kept(block, kc, size, whole or turn or kc < chunk)
+    rows, columns = _tile(q, block, target, kept, size, batch * max(-(-q.k // chunk), 1), whole)
     if once:  # long stretches of few rows of y
         columns = max(columns, -(-min(-(-q.j // 4), _STRETCH) // block.width) * block.width)
     most = 4 * target.l2 // size // max(q.k, 1) if chunk >= q.k else 0  # rows or columns that a tile may pack
@@ -217,6 +231,7 @@ def _plan(q: Problem, target: Target, mapped_a: bool, mapped_b: bool) -> Plan:
         pack_y=pack_y,
         turn=turn and chunk >= q.k,
         cost=cycles * batch,
+        near=target.l2,
     )
 
 
@@ -242,6 +257,7 @@ def _dot_plan(q: Problem, target: Target, lanes: int) -> Plan:
         pack_y="",
         turn=False,
         cost=math.prod(q.batch) * q.j * q.k * (q.i + 1) / lanes / 2,
+        near=target.l2,
         dot=True,
     )
 
@@ -282,11 +298,15 @@ _STRETCH = 384  # columns of y that are read side by side there
 _SIDES = 320  # rows and columns of a tile that is large enough
 
 
-def _depth(k: int, target: Target, size: int, far: int) -> int:
-    """Steps of k at once: as many as leave room for a tile's operands in the second-level cache.
+def _depth(k: int, block: Block, target: Target, size: int, far: int) -> int:
+    """Steps of k at once.
 
-    Fewer if y is read where it is, ``far`` bytes from step to step: rows of one page, or one set of a cache, get many.
+    All of them, if half of the first-level cache holds a panel of rows then, a quarter of the second one of columns:
+    sums are stored once and never read again. Else as many as leave room for a tile's operands in the second. Fewer if
+    y is read where it is, ``far`` bytes from step to step: rows of one page, or one set of a cache, get many.
     """
+    if far < _FAR and k * size <= min(target.l1 // 2 // block.rows, target.l2 // 4 // block.width):
+        return k
     most = max(target.l2 * 5 // 8 // (_SIDES * size), 64)
     if far >= _FAR:
         most = min(most, 512 if far % _CONFLICT else 256)
@@ -294,23 +314,36 @@ def _depth(k: int, target: Target, size: int, far: int) -> int:
 
 
 _THREADS = ((1, 4), (2, 3), (4, 1))  # numbers of threads to work well for, and how much each counts
+_MANY, _SHARE = (16, 1), 1 << 18  # the same where each of them has so many cycles' work
 _TILE_CYCLES = 400  # to begin a tile
 _LOAD_BYTES = 8  # a cycle, from the third-level cache
 
 
-def _tile(q: Problem, block: Block, target: Target, kc: int, size: int, others: int, whole: bool) -> tuple[int, int]:
-    """Rows and columns of a tile: balanced for several numbers of threads, operands within the second-level cache."""
+def _kept(block: Block, kc: int, size: int, rows_again: bool) -> Callable[[int, int], int]:
+    """Bytes that the second-level cache should keep of a tile, from its rows and columns.
+
+    Columns are read again for each panel of rows, which themselves pass by once; unless ``rows_again``.
+    """
+    return lambda rows, columns: ((rows if rows_again else block.rows) + columns) * kc * size
+
+
+def _tile(
+    q: Problem, block: Block, target: Target, kept: Callable[[int, int], int], size: int, others: int, whole: bool
+) -> tuple[int, int]:
+    """Rows and columns of a tile: balanced for several numbers of threads, ``kept`` within the second-level cache."""
     panels_i, panels_j = max(-(-q.i // block.rows), 1), max(-(-q.j // block.width), 1)
+    many = panels_i * panels_j * others * block.rows * block.vectors * q.k / 2 >= _MANY[0] * _SHARE
+    threads = _THREADS[:1] if target.serial else (*_THREADS, _MANY) if many else _THREADS
     best: tuple[float, int, int] | None = None
     for pi in _divisions(panels_i):
         for pj in [panels_j] if whole else _divisions(panels_j):
             rows, columns = pi * block.rows, pj * block.width
-            if (rows + columns) * kc * size > target.l2 * 5 // 8 and (pi > 1 or pj > 1):
+            if kept(rows, columns) > target.l2 * 5 // 8 and (pi > 1 or pj > 1):
                 continue
             tiles = -(-panels_i // pi) * -(-panels_j // pj) * others
             cycles = rows * pj * block.vectors * q.k / 2
             cycles += (rows + columns) * q.k * size / _LOAD_BYTES / 4 + _TILE_CYCLES
-            cost = sum(weight * n * -(-tiles // n) * cycles for n, weight in _THREADS[: 1 if target.serial else None])
+            cost = sum(weight * n * -(-tiles // n) * cycles for n, weight in threads)
             if best is None or cost < best[0]:
                 best = cost, rows, columns
     assert best is not None

@@ -14,6 +14,7 @@ from .pack import Source, pack_panels
 from .target import Target
 
 _AHEAD = 128  # bytes that come next in each row of memory that is read once, while those of the others are in use
+_LINE = 64  # bytes that come from memory at once
 _PACK_BYTES = 1024  # packed together at least, since memory is read by lines and pages
 _PACK_TILES = 64  # enough for any number of threads
 _PACK_STEPS = 128  # of k for one of them, at least
@@ -414,9 +415,28 @@ class Tile:
             masked = mask if (v + 1) * lanes > width and not w.plan.pack_y else None
             return y_at(k, v * lanes, lanes, masked)
 
-        with b.loop(0, kc) as k:
-            sums.step(lambda r: x_at(k, r, 1, None), lambda v: y(k, v))
+        def steps(start: Value | int, stop: Value | int) -> None:
+            with b.loop(start, stop) as k:
+                sums.step(lambda r: x_at(k, r, 1, None), lambda v: y(k, v))
+
+        line = _LINE // w.size
+        if not (w.plan.asks_for_rows and isinstance(kc, int)):
+            steps(0, kc)
+            return sums.values()
+        x = self.next_rows(row_panel, k0)
+        with b.loop(0, kc // line * line, line, unroll=1) as k:
+            for r in range(rows):
+                b.prefetch(x, k + r * w.q.x.w, later=True)
+            steps(k, k + line)
+        if kc % line:
+            steps(kc // line * line, kc)
         return sums.values()
+
+    def next_rows(self, row_panel: Value, k0: Value) -> Value:
+        """Where the panel of rows begins that comes after one, in memory as it is."""
+        w = self.w
+        p = w.offset(getattr(self.b, w.q.x.operand), w.q.x.batch, self.batch)
+        return self.b.offset(p, (self.i0 + (row_panel + 1) * w.block.rows) * w.q.x.w + k0)
 
     def reader(
         self, side: Side, packed: str, p: Value, panel: Value, start: Value, width: int, k0: Value

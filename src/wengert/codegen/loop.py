@@ -448,9 +448,9 @@ class Builder:
         """Scratch memory of ``n`` elements on the stack, for the whole function; contents undefined."""
         return self.emit("array", (), pointer(element), (n, align))
 
-    def prefetch(self, p: Value, index: Any, write: bool = False) -> None:
-        """A hint that memory will be read (or written) soon."""
-        self.emit("prefetch", (p, self.lift(index, I64)), None, write)
+    def prefetch(self, p: Value, index: Any, write: bool = False, later: bool = False) -> None:
+        """A hint that memory will be read (or written) soon; ``later``: it need only come to the second-level cache."""
+        self.emit("prefetch", (p, self.lift(index, I64)), None, (write, later))
 
     def var(self, init: Any, type: Type | None = None) -> Var:
         """A mutable local with a first value."""

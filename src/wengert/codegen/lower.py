@@ -161,7 +161,9 @@ class Lowering(Values):
 
     def op_prefetch(self, v: Value) -> None:
         types = ["ptr", "i32", "i32", "i32"]
-        self.intrinsic("llvm.prefetch.p0", "void", types, [self.address(*v.args), str(int(v.attr)), "3", "1"])
+        write, later = v.attr
+        hints = [str(int(write)), "2" if later else "3", "1"]
+        self.intrinsic("llvm.prefetch.p0", "void", types, [self.address(*v.args), *hints])
 
     # -- locals and control ----------------------------------------------------------------
 
