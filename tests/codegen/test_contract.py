@@ -375,11 +375,11 @@ def test_sums_are_stored_once_where_their_panels_fit_the_caches():
     assert plan(plain("f32", 1024, 1024, 1024), replace(target, l2=256 << 10)).kc < 1024
 
 
-@pytest.mark.parametrize("k", [131, 144, 37])
-def test_rows_from_behind_the_second_level_cache_are_asked_for(k: int) -> None:
-    p, target = plain("f32", 61, 83, k), replace(host(), l2=1 << 10)
-    decided = plan(p, target)
-    assert decided.asks_for_rows
+@pytest.mark.parametrize(("m", "k"), [(300, 131), (300, 144), (1100, 37)])
+def test_rows_from_behind_the_second_level_cache_are_asked_for(m: int, k: int) -> None:
+    p, target = plain("f32", m, 83, k), replace(host(), l1=48 << 10, l2=150 << 10)
+    assert plan(p, target).asks_for_rows
     assert not plan(p, replace(target, l2=1 << 20)).asks_for_rows
-    assert "i32 2, i32 1)" in module_text([s.kernel.function for s in matmul(p, target).steps])  # a prefetch, not to L1
+    text = module_text([s.kernel.function for s in matmul(p, target).steps])
+    assert "i32 0, i32 2, i32 1)" in text  # a hint: to read, from the second-level cache
     check(p, target)
