@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from .loop import Builder, Type, Value
+from .loop import BITS, Builder, Type, Value
 from .target import Target
 
 _LATENCY = 4  # cycles from one FMA to the next that needs its result, on the processors known
@@ -89,22 +89,53 @@ def multiply_add(b: Builder, x: Value, y: Value, z: Value, fused: bool) -> Value
 
 
 def transpose(b: Builder, rows: Sequence[Value]) -> list[Value]:
-    """The transpose of a square of as many vectors as each has lanes, a power of two."""
+    """The transpose of a square of as many vectors as each has lanes, a power of two.
+
+    First squares within blocks of 16 bytes, then whole blocks, by shuffles that x86-64 has with constants in the
+    instruction. Such with constants in registers would keep these over the loops around, where a product needs all.
+    """
     rows = list(rows)
     n = len(rows)
-    half = n // 2
-    while half:
-        # Exchange the off-diagonal quarters of each square of 2 * half.
-        low = [i % (2 * half) if i % (2 * half) < half else n + i % (2 * half) - half for i in range(n)]
-        low = [p + i - i % (2 * half) for i, p in enumerate(low)]
-        high = [p + half for p in low]
-        out = list(rows)
-        for i in range(n):
-            if i % (2 * half) < half:
-                out[i] = b.shuffle(rows[i], rows[i + half], low)
-                out[i + half] = b.shuffle(rows[i], rows[i + half], high)
-        rows, half = out, half // 2
-    return rows
+    size = min(_BLOCK // max(BITS[rows[0].type.kind] // 8, 1), n)
+    squares = [_within_blocks(b, rows[i : i + size], size, 1) for i in range(0, n, size)]
+    columns = [_whole_blocks(b, [square[c] for square in squares], size) for c in range(size)]
+    return [columns[i % size][i // size] for i in range(n)]
+
+
+_BLOCK = 16  # bytes within which x86-64's vectors are cheapest to shuffle
+
+
+def _within_blocks(b: Builder, rows: list[Value], size: int, together: int) -> list[Value]:
+    """Vectors with the columns of each block of ``size`` lanes, of so many rows, ``together`` lanes of which belong."""
+    if len(rows) == 1:
+        return rows
+    n = rows[0].type.lanes
+    out: list[Value] = []
+    for first in (0, size // 2):
+        runs = [range(at, at + together) for at in range(first, first + size // 2, together)]
+        lanes = [
+            block + x for block in range(0, n, size) for run in runs for start in (0, n) for x in _moved(run, start)
+        ]
+        pairs = [b.shuffle(x, y, lanes) for x, y in zip(rows[::2], rows[1::2], strict=True)]
+        out += _within_blocks(b, pairs, size, 2 * together)
+    return out
+
+
+def _moved(run: range, by: int) -> range:
+    return range(run.start + by, run.stop + by)
+
+
+def _whole_blocks(b: Builder, rows: list[Value], size: int) -> list[Value]:
+    """The transpose of blocks of ``size`` lanes: even ones and odd ones apart, until each is alone."""
+    if len(rows) == 1:
+        return rows
+    n = rows[0].type.lanes
+    even, odd = (
+        [x for block in range(first, 2 * n, 2 * size) for x in range(block, block + size)] for first in (0, size)
+    )
+    pairs = list(zip(rows[::2], rows[1::2], strict=True))
+    parts = [_whole_blocks(b, [b.shuffle(x, y, lanes) for x, y in pairs], size) for lanes in (even, odd)]
+    return [x for both in zip(*parts, strict=True) for x in both]
 
 
 def first_lanes(b: Builder, lanes: int, count: int | Value) -> Value | None:
