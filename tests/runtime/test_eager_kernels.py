@@ -17,6 +17,7 @@ import pytest
 
 import wengert as wg
 from wengert import nn
+from wengert.codegen.target import host
 from wengert.nn import functional as F
 from wengert.ops.base import OPS
 from wengert.runtime import eager
@@ -315,6 +316,17 @@ def writing_afterwards() -> list[Any]:
     return [x, y, z, x.grad, plain, same]
 
 
+@case
+def products() -> list[Any]:
+    """Of matrices, views of larger ones, and batches."""
+    out = with_gradients(lambda a, b: a @ b, randn(300, 200), randn(200, 400))
+    out += with_gradients(lambda a, b: a.mT @ b[:, 3:], randn(256, 270), randn(256, 310))
+    out += with_gradients(lambda a, b: a @ b, randn(4, 130, 190), randn(4, 190, 200))
+    return out + with_gradients(
+        lambda a, b: a @ b, randn(260, 260, dtype=wg.float64), randn(260, 270, dtype=wg.float64)
+    )
+
+
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The results of all cases as NumPy computes them, in a process without kernels."""
@@ -354,6 +366,14 @@ def test_kernels_agree_with_numpy(name: str, plain: Any, runs: list[str]) -> Non
             exact = 0.0
         np.testing.assert_allclose(a, b, rtol=exact * 10, atol=exact * (1 + size), err_msg=f"{name}, result {i}")
     assert runs or not eager.ENABLED or name == "scan_that_numpy_runs"
+    products = runs.count("matmul") if name == "products" else 0
+    assert products == (12 if name == "products" and eager.ENABLED and host().vector_bytes >= 64 else 0)
+
+
+def test_small_products_are_left_to_numpy(runs: list[str]) -> None:
+    a, b = randn(100, 200, grad=False), randn(200, 300, grad=False)
+    assert np.array_equal((a @ b).numpy(), a.numpy() @ b.numpy())
+    assert "matmul" not in runs
 
 
 @pytest.mark.parametrize("n", [-8, 7])

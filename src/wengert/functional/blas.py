@@ -14,6 +14,7 @@ from ..graph.aval import Aval, describe
 from ..graph.handle import Handle, apply, make_node, node_of, wrap
 from ..graph.node import NO_ATTRS
 from ..ops.base import OPS, conj
+from ..ops.contract import PRODUCTS
 from .einsum import einsum, permute, reshape
 from .formula import formula
 from .front import apply_elementwise, broadcast_shape, cast, expand_to, promote
@@ -76,6 +77,7 @@ def matmul(input: Any, other: Any) -> Any:
             and x.dtype in _DIRECT
             and rank == y.ndim
             and (rank == 2 or (rank > 2 and x.shape[:-2] == y.shape[:-2]))
+            and x.size * y.shape[-1] < PRODUCTS
         ):
             value = state.run(np.matmul, x, y)
             p, q = input._node, other._node

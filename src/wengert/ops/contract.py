@@ -12,6 +12,7 @@ from ..errors import DTypeError, ShapeError, message
 from ..graph.aval import Aval, describe
 from ..graph.pattern import Pattern, reduced_index
 from .base import OPS, Linear, Sample, conj, shape_of, to_front
+from .heavy import wide_product
 from .testpoints import complexes, floats, noncontiguous
 
 
@@ -62,8 +63,9 @@ class MatMul(Linear):
         return x.with_shape(tuple([shape[i] for i in attrs["order"]]) if "order" in attrs else shape)
 
     def kernel(self, avals: Sequence[Aval], attrs: dict[str, Any]) -> Callable[..., Any]:
-        x = avals[0]
-        if attrs or x.dtype in dt.HALF_NP:
+        """NumPy's product itself, where that is what `numpy` would come to."""
+        x, y = avals
+        if attrs or x.dtype in dt.HALF_NP or _is_heavy(x, y):
             return super().kernel(avals, attrs)
         return np.ndarray.dot if x.ndim == 2 and x.dtype in dt.INEXACT_NP else np.matmul
 
@@ -74,9 +76,11 @@ class MatMul(Linear):
         dtype = x.dtype
         if dtype in dt.HALF_NP:
             return np.matmul(x.astype(np.float32), y.astype(np.float32)).astype(dtype)
-        if x.ndim == 2 and dtype in dt.INEXACT_NP:  # the same bits; of small matrices in half of the time
-            return x.dot(y)
-        return np.matmul(x, y)
+        found = wide_product(self, x, y) if _is_heavy(x, y) else None
+        if found is not None:
+            return found
+        # Of two matrices `dot` has the same bits as `matmul`; of small ones in half of the time.
+        return x.dot(y) if x.ndim == 2 and dtype in dt.INEXACT_NP else np.matmul(x, y)
 
     def transpose(self, g: Any, i: int, *xs: Any, **attrs: Any) -> Any:
         x, y = xs
@@ -98,6 +102,14 @@ class MatMul(Linear):
         yield Sample(floats(2, 0), floats(0, 3), label="empty inner")
         yield Sample(floats(0, 2), floats(2, 3), label="empty outer")
         yield Sample(complexes(2, 2), complexes(2, 3, seed=1))
+
+
+PRODUCTS = 1 << 24  # multiplications from which on a kernel soon wins back the time it takes to be compiled
+
+
+def _is_heavy(x: Any, y: Any) -> bool:
+    """Whether a product, of arrays or avals, is one for kernels."""
+    return x.dtype in (dt.NP_FLOAT32, dt.NP_FLOAT64) and x.size * y.shape[-1] >= PRODUCTS
 
 
 def diagonal_spec(m: int, n: int, offset: int) -> tuple[int, int, int]:

@@ -41,6 +41,17 @@ def is_turned(x: Any) -> bool:
     return steps[-1] > min(steps) > 0
 
 
+def wide_product(f: Callable[..., Any], x: Any, y: Any) -> Any:
+    """A product by kernels, where they have vectors of 64 bytes; else None.
+
+    With 32 bytes NumPy's BLAS takes as long. With 64 it depends on the processor whether it uses them: on Zen 5 it does
+    not, and takes twice as long. What decides must be the same in every run, for so are the results then.
+    """
+    from ..codegen.target import host
+
+    return computed(f, (x, y), {}) if host().vector_bytes >= 64 else None
+
+
 def large(f: Callable[..., Any], arrays: Sequence[Any], attrs: dict[str, Any]) -> Any:
     """`computed`, where the first array is large."""
     return computed(f, arrays, attrs) if arrays[0].size >= HEAVY else None
