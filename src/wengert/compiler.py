@@ -19,7 +19,7 @@ import numpy as np
 
 from . import tree
 from .capturing import ArgumentSlot, Captured, Output, capture, identity
-from .config import STATE
+from .config import STATE, uncollected
 from .differentiable import DifferentiableStep, carries_gradient
 from .errors import ArgumentError, message
 from .graph.alias import is_pinned, move_to_copy, owned_base
@@ -383,8 +383,9 @@ class Compiled:
             if not reason:
                 return self._run(step, args, kwargs, arrays)
         self._say(key, reason)
-        captured = capture(self.function, args, kwargs)
-        step = self._made(captured)
+        with uncollected():
+            captured = capture(self.function, args, kwargs)
+            step = self._made(captured)
         self.steps[key] = [*self.steps.get(key, ()), step][-KEPT:]
         return self._run(step, args, kwargs, arrays)
 

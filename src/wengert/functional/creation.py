@@ -15,6 +15,7 @@ from ..errors import ArgumentError, DTypeError, ShapeError, message
 from ..graph.alias import assign, check_writable
 from ..graph.handle import Handle, apply, wrap
 from ..ops.base import OPS
+from ..runtime import pages
 from .front import cast, expand_to
 
 
@@ -154,7 +155,14 @@ def full(
         dtype = dt.of(fill_value.aval.dtype) if isinstance(fill_value, Handle) else dt.python_dtype(fill_value)
     if isinstance(fill_value, Handle):
         fill_value = fill_value.item()  # type: ignore[attr-defined]
-    return finish(np.full(as_size("full", (size,)), fill_value, _np_dtype(dtype)), requires_grad, device)
+    return finish(_filled(as_size("full", (size,)), fill_value, _np_dtype(dtype)), requires_grad, device)
+
+
+def _filled(shape: tuple[int, ...], value: Any, dtype: Any) -> Any:
+    """An array of one value. Zeros take no memory before something is written there, and then huge pages."""
+    if type(value) in (int, bool, float) and value == 0 and math.copysign(1.0, value) > 0:
+        return pages.zeros(shape, dtype)
+    return np.full(shape, value, dtype)
 
 
 def zeros(
@@ -166,7 +174,7 @@ def zeros(
     pin_memory: bool = False,
 ) -> Any:
     """Zeros of a shape: ``zeros(2, 3)`` or ``zeros((2, 3))``."""
-    return finish(np.zeros(as_size("zeros", size), _np_dtype(dtype)), requires_grad, device)
+    return finish(pages.zeros(as_size("zeros", size), _np_dtype(dtype)), requires_grad, device)
 
 
 def ones(
@@ -199,7 +207,7 @@ def _like(input: Any, value: Any, dtype: Any, requires_grad: bool, device: Any) 
         check_device("device", device)
     target = input.aval.dtype if dtype is None else dt.to_dtype(dtype).np
     if input._value is not None and (not STATE.watchers or (STATE.trace is not None and STATE.trace.captures_all)):
-        return finish(np.full(input._value.shape, value, target), requires_grad)
+        return finish(_filled(input._value.shape, value, target), requires_grad)
     attrs = {"value": value} if target == input.aval.dtype else {"value": value, "dtype": target}
     return apply(OPS["fill"], (input,), attrs)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..config import quietly
+from ..config import STATE, quietly
 from ..graph.aval import Aval
 from ..graph.graph import Graph
 from ..graph.handle import Handle, make_node, node_of, of_node, results, symbol, wrap
@@ -57,19 +57,15 @@ class Call(Op):
         graph: Graph = attrs["graph"]
         if not isinstance(xs[0], Handle):
             return Call.forward_with_pullback(self, xs, attrs, need)[1](g, need)
-        from ..transform.flat import vjp_flat
-
-        chosen = [x for x, n in zip(xs, need, strict=True) if n]
-
-        def body(*ys: Any) -> Sequence[Any]:
-            given = iter(ys)
-            return graph.replay([next(given) if n else x for x, n in zip(xs, need, strict=True)])
-
-        gs = [g] if graph.single else full_tuple(g, out)
         if keeps_arguments(graph, need):
             found = iter(items(self(*xs, g, graph=pullback(graph, tuple(need)))))
+        elif STATE.trace is not None and STATE.trace.captures_all:
+            gs = [g] if graph.single else g
+            joint = adjoints(graph, tuple(need), tuple([x is not None for x in gs]))
+            found = iter(items(_CALL(*xs, *[x for x in gs if x is not None], graph=joint)))
         else:
-            found = iter(vjp_flat(body, chosen)[1](*gs))
+            gs = [g] if graph.single else full_tuple(g, out)
+            found = iter(_vjp_handles(graph, xs, need)[1](*gs))
         return [next(found) if n else None for n in need]
 
     def jvp(self, ts: Sequence[Any], out: Any, xs: Any, **attrs: Any) -> Any:
@@ -181,6 +177,36 @@ def _jvp_handles(graph: Graph, xs: Sequence[Any], ts: Sequence[Any]) -> list[Any
         return graph.replay([x if t is None else next(given) for x, t in zip(xs, ts, strict=True)], inline=True)
 
     return jvp_flat(body, chosen, [t for t in ts if t is not None])[1]
+
+
+def _vjp_handles(graph: Graph, xs: Sequence[Any], need: Sequence[bool], given: Sequence[bool] | None = None) -> Any:
+    """`vjp_flat` of a graph for the operands named by ``need`` and the results named by ``given``: all, or some."""
+    from ..transform.flat import vjp_flat
+
+    def body(*ys: Any) -> Sequence[Any]:
+        chosen = iter(ys)
+        outs = graph.replay([next(chosen) if n else x for x, n in zip(xs, need, strict=True)])
+        return outs if given is None else [o for o, some in zip(outs, given, strict=True) if some]
+
+    return vjp_flat(body, [x for x, n in zip(xs, need, strict=True) if n])
+
+
+def adjoints(graph: Graph, need: tuple[bool, ...], given: tuple[bool, ...]) -> Graph:
+    """The graph (inputs, adjoints of the results named by ``given``) -> adjoints of the inputs named by ``need``.
+
+    It computes the body again. Compiled programs merge that with the body's first computation, so what they trace
+    need not say it anew for each call: layers of one shape have one such graph.
+    """
+    key = ("adjoints", need, given)
+    found = graph.derived.get(key)
+    if found is None:
+        n = len(graph.inputs)
+        avals = [*graph.in_avals, *[a for a, some in zip(graph.out_avals, given, strict=True) if some]]
+        found = trace(
+            lambda *args: _vjp_handles(graph, args[:n], need, given)[1](*args[n:]), avals, f"{graph.name} backward"
+        )
+        graph.derived[key] = found
+    return found
 
 
 def pushforward(graph: Graph, some: tuple[bool, ...]) -> Graph:

@@ -19,6 +19,7 @@ from ..config import STATE
 from ..errors import ArgumentError, DTypeError, message
 from ..graph.alias import is_pinned
 from ..tensor import Tensor
+from .boxed import boxed
 
 BLOCK = 262144  # elements: what is computed between stays in the cache, and calls are few
 SMALL = 4096  # elements: below, fresh arrays are cheaper than finding scratch memory
@@ -44,10 +45,10 @@ def in_place(formula: Callable[..., None], changed: tuple[Tensor | None, ...], g
     """
     if STATE.watchers or not all_free(changed):
         if not grad.is_complex():
-            formula(*changed, grad, **options)
+            _on_tensors(formula, (*changed, grad), options)
             return
-        parts = [None if x is None else api.view_as_real(x) for x in (*changed, grad)]
-        formula(*parts, **options)
+        parts = tuple([None if x is None else api.view_as_real(x) for x in (*changed, grad)])
+        _on_tensors(formula, parts, options)
         for x, part in zip(changed, parts):
             if x is not None:
                 x.copy_(api.view_as_complex(part))
@@ -70,9 +71,14 @@ def in_place(formula: Callable[..., None], changed: tuple[Tensor | None, ...], g
 def whole(formula: Callable[..., None], changed: tuple[Tensor | None, ...], grad: Tensor, **options: Any) -> None:
     """`in_place` for a formula that is not elementwise: no blocks, and shapes may differ."""
     if STATE.watchers or not all_free(changed):
-        formula(*changed, grad, **options)
+        _on_tensors(formula, (*changed, grad), options)
     else:
         formula(*[None if x is None else x._value for x in (*changed, grad)], **options)
+
+
+def _on_tensors(formula: Callable[..., None], tensors: tuple[Any, ...], options: dict[str, Any]) -> None:
+    if not boxed(formula, tensors, options):
+        formula(*tensors, **options)
 
 
 def _parts(x: Any) -> Any:

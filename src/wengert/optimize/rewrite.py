@@ -117,7 +117,7 @@ class _Placed:
 
     def __init__(self, m: Any, n: Any) -> None:
         self.op, self.inputs, self.attrs, self.data, self.seq = m.op, m.inputs, m.attrs, m.data, m.seq
-        self.code, self.lasti, self.scope = n.code, n.lasti, (*n.scope, n.name)
+        self.code, self.lasti, self.scope = n.code, n.lasti, (*n.scope, n.op.label(n.attrs))
 
 
 def _placed(m: Any, n: Any) -> Any:

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from ..codegen.status import CODE, STATUS, VALUES
-from ..config import STATE
+from ..config import STATE, uncollected
 from ..graph.aval import Aval
 from ..graph.graph import Graph
 from ..ops.base import OPS
-from . import cache, driver, interrupt, llvm, pool
+from . import cache, driver, interrupt, llvm, pages, pool
 from .blueprint import Array, Blueprint, Host, Looks, decode, encode
 from .call import ArraySpec, make_array_caller, make_caller
 from .driver import ARENA, EACH, END, FIRST, RECORDS, SCRATCH, STOP, STOPPED
@@ -40,7 +40,8 @@ def compiled(
     if blueprint is None:
         from .scheduling import Schedule
 
-        blueprint = Schedule(graph, replaced, looks, budget, views=views).blueprint()
+        with uncollected():
+            blueprint = Schedule(graph, replaced, looks, budget, views=views).blueprint()
         content = None if key is None else encode(blueprint)
         if key is not None and content is not None:
             cache.write(key, cache.PROGRAM, content)
@@ -283,6 +284,8 @@ def _on_lines(x: np.ndarray) -> np.ndarray:
 
 def aligned(size: int) -> np.ndarray:
     """Bytes of memory that begin at a multiple of 64."""
+    if size >= pages.HUGE:
+        return pages.block(size)
     raw = np.empty(size + 64, np.uint8)
     start = -raw.ctypes.data % 64
     return raw[start : start + size]

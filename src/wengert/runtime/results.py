@@ -6,7 +6,6 @@ Fresh memory comes from the system a page at a time, and each page is cleared fi
 
 from __future__ import annotations
 
-import itertools
 import math
 import os
 from collections.abc import Callable
@@ -14,14 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from . import pages
+
 LARGE = 1 << 18  # bytes of a result from which on its memory is kept: allocators hand smaller pieces out again
 MOST = int(os.environ.get("WENGERT_KEEP_BYTES", 512 << 20))
-_LINE, _PAGE = 64, 4096
 
-# Where in their pages pieces begin: if it were the same for all, they would contend for the same sets of the caches.
-_places = itertools.count(step=5 * _LINE)
-
-Piece = tuple[np.ndarray, int]  # memory, and where in it results begin
+Piece = tuple[np.ndarray, int]  # memory, and its address
 
 # Free pieces by size. Operations of lists and dictionaries are atomic, and no more is needed: what a race between two
 # threads makes forget is only freed.
@@ -71,15 +68,14 @@ def maker(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Callable[[Any, Any], 
     size = math.prod(shape) * dtype.itemsize
     if size < LARGE or size > MOST or dtype.isbuiltin != 1:  # of other dtypes NumPy cannot be told by a string
         return np.empty
-    size, typestr = size + _PAGE, dtype.str
+    typestr = dtype.str
 
     def make(shape: Any, dtype: Any) -> np.ndarray:
         try:
             piece = _free[size].pop()
         except (KeyError, IndexError):
-            memory = np.empty(size, np.uint8)
-            start = memory.ctypes.data
-            piece = memory, start + -start % _LINE + next(_places) % (_PAGE - _LINE)
+            memory = pages.block(size)
+            piece = memory, memory.ctypes.data
         return np.asarray(_Lease(piece, shape, typestr))
 
     return make
