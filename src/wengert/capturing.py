@@ -9,7 +9,7 @@ import numpy as np
 
 from . import tree
 from .config import STATE
-from .errors import TraceError
+from .errors import DTypeError, TraceError
 from .graph.capture import AttributeSlot, Capture, EntrySlot, HeldSlot
 from .graph.graph import Graph
 from .graph.handle import Handle, node_of, symbol, wrap
@@ -63,12 +63,13 @@ class Captured:
 
 def capture(f: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Captured:
     """Run ``f`` on symbols in place of the tensors among its arguments."""
-    # An optimizer's code may branch on one of its options: let only the learning rate change then, or nothing.
+    # An optimizer's code may branch on one of its options, or count with it: let only the learning rate change then, or
+    # nothing.
     attempts: tuple[Callable[[str, Any], bool], ...] = (lambda key, value: True, lambda key, value: key == "lr")
     for dynamic in attempts:
         try:
             return _capture(f, args, kwargs, dynamic)
-        except TraceError:
+        except (TraceError, DTypeError):
             continue
     return _capture(f, args, kwargs, lambda key, value: False)
 

@@ -187,6 +187,23 @@ def replay_nodes(nodes: Sequence[Node], env: dict[int, Any], inline: bool = Fals
     return env
 
 
+def last_reads(graph: Graph) -> list[tuple[int, ...]]:
+    """For each node of a graph, the seqs of what nobody reads behind it: values that a walk can let go of there.
+
+    Inputs and outputs are not among them.
+    """
+    found = graph.derived.get("last reads")
+    if found is None:
+        kept = {n.seq for n in (*graph.inputs, *graph.outputs)}
+        found = []
+        for n in reversed(graph.nodes):
+            last = tuple(dict.fromkeys([x.seq for x in n.inputs or () if x.seq not in kept]))
+            kept.update(last)
+            found.append(last)
+        found = graph.derived["last reads"] = found[::-1]
+    return found
+
+
 def map_graph(f: Callable[[Node], Any], graph: Graph) -> list[Any]:
     """Visit the nodes of a graph and of every sub-graph in its attributes, iteratively."""
     out: list[Any] = []

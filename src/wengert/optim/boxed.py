@@ -16,7 +16,7 @@ from .. import tree
 from ..config import STATE
 from ..graph.alias import assign
 from ..graph.graph import Graph
-from ..graph.handle import Handle, apply, symbol
+from ..graph.handle import Handle, apply, node_of, symbol
 from ..graph.trace import tracing
 from ..ops.base import OPS, items
 
@@ -62,9 +62,9 @@ def _traced(formula: Callable[..., None], leaves: Sequence[Any], structure: Any)
     """The new values of what a formula changes, as a graph of all tensors; None if it reads others."""
     with tracing() as state:
         symbols = [symbol(x.aval, False) if isinstance(x, Handle) else x for x in leaves]
-        inputs = tuple([s._node for s in symbols if isinstance(s, Handle)])
+        inputs = tuple([node_of(s) for s in symbols if isinstance(s, Handle)])
         tensors, options = tree.unflatten(structure, symbols)
         formula(*tensors, **options)
-        outputs = tuple([x._node for x in tensors[:-1] if x is not None])
+        outputs = tuple([node_of(x) for x in tensors[:-1] if x is not None])
         body = Graph(inputs, outputs, formula.__name__.lstrip("_"), start=state.start)
     return None if body.captures else body

@@ -19,7 +19,7 @@ import numpy as np
 
 HUGE = 1 << 21
 LINE, PAGE = 64, 4096
-_ADVICE = getattr(mmap, "MADV_HUGEPAGE", None)  # Linux alone
+_ADVICE: Any = getattr(mmap, "MADV_HUGEPAGE", None)  # Linux alone
 
 # Where in their pages blocks begin: if it were the same for all, they would contend for the same sets of the caches.
 _places = itertools.count(step=5 * LINE)

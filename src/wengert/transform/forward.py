@@ -16,6 +16,8 @@ def forward(roots: Sequence[Node], wrt: Sequence[Node], tangents: Sequence[Any],
     own = {n.seq for n in wrt}
     order = ancestors([r for r in roots if r.requires_grad], stop=lambda n: n.seq in own or not n.requires_grad)
     known: dict[int, Any] = dict(zip((n.seq for n in wrt), tangents, strict=True))
+    last = {x.seq: n.seq for n in order if n.seq not in own for x in n.inputs or ()}
+    last |= dict.fromkeys((r.seq for r in roots), -1)
     for n in order:
         if n.seq in known or n.op is None or not n.requires_grad:
             continue
@@ -26,6 +28,9 @@ def forward(roots: Sequence[Node], wrt: Sequence[Node], tangents: Sequence[Any],
             t = _push(n, [known.get(x.seq) for x in n.inputs], raw)
         if t is not None:
             known[n.seq] = t
+        for x in n.inputs:  # what nobody reads any more is let go of
+            if last[x.seq] == n.seq:
+                known.pop(x.seq, None)
     return [known.get(r.seq) for r in roots]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..graph.graph import Graph
+from ..graph.graph import Graph, last_reads
 from ..graph.handle import wrap
 from ..graph.node import ITEM
 from ..ops.base import to_front
@@ -36,7 +36,7 @@ def batch_pairs(
     """Outputs of ``graph``, each with its mapped axis (None: it is not mapped)."""
     env: dict[int, tuple[Any, Any]] = {n.seq: (x, d) for n, x, d in zip(graph.inputs, xs, dims, strict=True)}
     env.update(leaves or {})
-    for n in graph.nodes:
+    for n, done in zip(graph.nodes, last_reads(graph), strict=True):
         if n.seq in env:
             continue
         if n.op is None:
@@ -45,10 +45,14 @@ def batch_pairs(
             parent, parent_dims = env[n.inputs[0].seq]
             i = n.attrs["index"]
             env[n.seq] = (parent[i], parent_dims[i] if isinstance(parent_dims, tuple) else parent_dims)
+            parent = None
         else:
             values, axes = zip(*[env[x.seq] for x in n.inputs], strict=True) if n.inputs else ((), ())
             if all(d is None for d in axes) and not hasattr(n.op, "always_batch"):
                 env[n.seq] = (n.op(*values, **n.attrs), None)
             else:
                 env[n.seq] = n.op.batch(size, values, axes, **n.attrs)
+            values = ()  # nor must a local variable keep what is let go of
+        for seq in done:
+            del env[seq]
     return [env[o.seq] for o in graph.outputs]
