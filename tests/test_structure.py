@@ -22,7 +22,7 @@ LAYERS = """
     errors
     dtypes
     config
-    tree
+    tree  pages
     random
     graph
     ops

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import wengert as wg
-from wengert.runtime import pages
+from wengert import pages
 
 LARGE = (3 * pages.HUGE + 4096) // 4
 

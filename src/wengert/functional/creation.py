@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from .. import dtypes as dt
+from .. import pages
 from ..config import STATE
 from ..errors import ArgumentError, DTypeError, ShapeError, message
 from ..graph.alias import assign, check_writable
 from ..graph.handle import Handle, apply, wrap
 from ..ops.base import OPS
-from ..runtime import pages
 from .front import cast, expand_to
 
 
@@ -159,9 +159,13 @@ def full(
 
 
 def _filled(shape: tuple[int, ...], value: Any, dtype: Any) -> Any:
-    """An array of one value. Zeros take no memory before something is written there, and then huge pages."""
+    """An array of one value. Zeros in huge pages take no memory before something is written there.
+
+    Small pages of zeros that are read and then written, as an optimizer's state is, would cost two faults each.
+    """
     if type(value) in (int, bool, float) and value == 0 and math.copysign(1.0, value) > 0:
-        return pages.zeros(shape, dtype)
+        if math.prod(shape) * dtype.itemsize >= pages.HUGE:
+            return pages.zeros(shape, dtype)
     return np.full(shape, value, dtype)
 
 

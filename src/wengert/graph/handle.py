@@ -236,7 +236,7 @@ def results(node: Node, value: Any) -> Any:
 def _apply_watched(op: Any, xs: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
     """The general path: tracing, recording, anomaly detection."""
     state = STATE.mode
-    symbolic = any(x._value is None for x in xs)
+    symbolic = any([x._value is None for x in xs])
     if state.trace is not None:
         state.trace.saw_read(xs)
         symbolic = symbolic or state.trace.captures_all
@@ -248,7 +248,7 @@ def _apply_watched(op: Any, xs: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
     trace = state.trace
     if symbolic and trace is not None and not state.grad and op.differentiable:
         xs = tuple([trace.stopped(x) for x in xs])  # a replay has a grad mode of its own: say it in the graph
-    tracked = state.grad and op.differentiable and any(x._node is not None and x._node.requires_grad for x in xs)
+    tracked = state.grad and op.differentiable and any(_needs(xs))
     saved = None
     if symbolic:
         value, avals = None, op.infer(*[x.aval for x in xs], **attrs)
@@ -265,7 +265,7 @@ def _apply_watched(op: Any, xs: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
             check_finite(op.name, value, values, None)
     if not (symbolic or tracked or state.recorder is not None):
         return tuple(wrap(v) for v in value) if type(value) is tuple else unrecorded(value, xs)
-    node = make_node(op, tuple(node_of(x) for x in xs), attrs, value, tracked)
+    node = make_node(op, tuple([node_of(x) for x in xs]), attrs, value, tracked)
     node._aval, node.saved = avals, saved
     if state.recorder is not None:
         state.recorder.add(node)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +51,12 @@ def _source() -> str | None:
     digest = hashlib.sha256()
     try:
         for folder in _FOLDERS:
-            for path in sorted((_SOURCE / folder).glob("*.py")):
-                digest.update(path.read_bytes())
-                if path.stat().st_mtime > LOADED:
-                    return None
+            within = os.path.join(_SOURCE, folder)
+            for name in sorted([n for n in os.listdir(within) if n.endswith(".py")]):
+                with open(os.path.join(within, name), "rb", 0) as file:  # half of the time of a Path and a buffer
+                    digest.update(file.read())
+                    if os.fstat(file.fileno()).st_mtime > LOADED:
+                        return None
     except OSError:
         return None
     return digest.hexdigest()

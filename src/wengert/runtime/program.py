@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from .. import pages
 from ..codegen.status import CODE, STATUS, VALUES
 from ..config import STATE, uncollected
 from ..graph.aval import Aval
 from ..graph.graph import Graph
 from ..ops.base import OPS
-from . import cache, driver, interrupt, llvm, pages, pool
+from . import cache, driver, interrupt, llvm, pool
 from .blueprint import Array, Blueprint, Host, Looks, decode, encode
 from .call import ArraySpec, make_array_caller, make_caller
 from .driver import ARENA, EACH, END, FIRST, RECORDS, SCRATCH, STOP, STOPPED

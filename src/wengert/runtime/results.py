@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from . import pages
+from .. import pages
 
 LARGE = 1 << 18  # bytes of a result from which on its memory is kept: allocators hand smaller pieces out again
 MOST = int(os.environ.get("WENGERT_KEEP_BYTES", 512 << 20))
