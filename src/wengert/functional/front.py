@@ -183,7 +183,7 @@ def apply_elementwise(op: Any, xs: Sequence[Any], attrs: dict[str, Any] = NO_ATT
 def unary(name: str, floating: bool = False, keeps_dtype: bool = True) -> Callable[..., Any]:
     """The public function of a unary elementwise op."""
     op = OPS[name]
-    fast = _fast_numpy(op)
+    fast, differentiable = _fast_numpy(op), op.differentiable
 
     def call(input: Any, *, out: Any = None) -> Any:
         if out is not None:
@@ -194,10 +194,9 @@ def unary(name: str, floating: bool = False, keeps_dtype: bool = True) -> Callab
             value = mode.run(fast, v)
             if value.dtype is v.dtype or not keeps_dtype:
                 n = input._node
-                result = wrap(value)
-                if n is not None and n.requires_grad and mode.grad and op.differentiable:
-                    result._node = make_node(op, (n,), NO_ATTRS, value, True, 2, mode)
-                return result
+                if n is None or not (n.requires_grad and mode.grad and differentiable):
+                    return wrap(value)
+                return wrap(value, make_node(op, (n,), NO_ATTRS, value, True, 2, mode))
         except Exception:  # the general path does it again, and names what is wrong
             pass
         return general(input)

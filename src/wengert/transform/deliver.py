@@ -61,7 +61,7 @@ def deliver_arrays(root: Node, seed: Any, free: bool) -> None:  # noqa: C901  (f
                 found = op.vjp(g, n.data, values, need, **n.attrs)
             else:
                 found = op.vjp(g, n.data, values, need)
-            for x, gx in zip(inputs, found):
+            for x, gx in zip(inputs, found):  # None where it is not needed
                 if gx is not None:
                     if x in adjoints:
                         _add(adjoints, x, gx)
