@@ -62,6 +62,15 @@ def _source() -> str | None:
     return digest.hexdigest()
 
 
+_DTYPES, _ARRAYS = (np.dtype, dt.dtype), (np.ndarray, np.generic)
+
+
+@functools.cache
+def _name(dtype: np.dtype[Any]) -> str:
+    """A dtype's name, which NumPy puts together each time."""
+    return dtype.name
+
+
 class _Text:
     """Graphs as rows of numbers, strings and tuples."""
 
@@ -94,7 +103,7 @@ class _Text:
 
     @staticmethod
     def _aval(aval: Any) -> Any:
-        return [_Text._aval(a) for a in aval] if type(aval) is tuple else (aval.shape, aval.dtype.name)
+        return [_Text._aval(a) for a in aval] if type(aval) is tuple else (aval.shape, _name(aval.dtype))
 
     def _attribute(self, x: Any) -> Any:
         kind = type(x)
@@ -102,9 +111,9 @@ class _Text:
             return x
         if kind is tuple or kind is list:
             return (kind.__name__, *[self._attribute(y) for y in x])
-        if isinstance(x, np.dtype | dt.dtype):
+        if isinstance(x, _DTYPES):
             return ("dtype", x.name)
-        if isinstance(x, np.ndarray | np.generic):
+        if isinstance(x, _ARRAYS):
             return self._array(x)
         if kind is slice:
             return ("slice", *[self._attribute(y) for y in (x.start, x.stop, x.step)])
@@ -118,4 +127,4 @@ class _Text:
         self.bytes += x.nbytes
         if self.bytes > LARGEST or x.dtype.hasobject:
             raise Unnamed
-        return ("array", x.shape, x.dtype.name, hashlib.sha256(x.tobytes()).digest())
+        return ("array", x.shape, _name(x.dtype), hashlib.sha256(x.tobytes()).digest())
