@@ -207,8 +207,9 @@ def _normalise(d: Draw, shapes: list[tuple[int, ...]]) -> tuple[Step, tuple[int,
     i = _pick(d, shapes)
     if not shapes[i] or shapes[i][-1] < 3:
         return None
-    # Moved away from 0: else nothing but rounding would be left of the sum of a row.
-    return (lambda v: F.layer_norm(v[i], shapes[i][-1:], eps=1e-2) + 0.5), shapes[i]
+    # Moved away from 0: else nothing but rounding would be left of the sum of a row; and not to halves, whose sums are
+    # cut to whole numbers this way or that.
+    return (lambda v: F.layer_norm(v[i], shapes[i][-1:], eps=1e-2) + 0.37), shapes[i]
 
 
 def _classify(d: Draw, shapes: list[tuple[int, ...]]) -> tuple[Step, tuple[int, ...]] | None:
