@@ -480,6 +480,7 @@ def test_a_loop_that_is_left_leaves_nothing() -> None:
 
 SCRIPT = """
 import os, signal, sys, threading, time
+from multiprocessing import resource_tracker
 import numpy as np
 from wengert.utils.data import DataLoader, Dataset
 
@@ -492,9 +493,15 @@ class Pids(Dataset):
             time.sleep(3600)
         return np.full(20_000, os.getpid())
 
+def slowly(name, kind, register=resource_tracker.register):
+    time.sleep(2.0 if kind == "shared_memory" else 0.0)
+    register(name, kind)
+
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background inherits that it is ignored
     pids = set()
+    if sys.argv[1] == "kill while segments are made":
+        resource_tracker.register = slowly
     batches = iter(DataLoader(Pids(), num_workers=2, multiprocessing_context=sys.argv[2], persistent_workers=True))
     for _ in range(4):
         pids.add(int(next(batches)[0, 0]))
@@ -529,6 +536,7 @@ def is_alive(pid: int) -> bool:
         ("kill", "fork", -signal.SIGKILL),
         ("kill in a sample", "fork", -signal.SIGKILL),
         ("kill in a sample", "spawn", -signal.SIGKILL),
+        ("kill while segments are made", "fork", -signal.SIGKILL),
     ],
 )
 def test_no_process_outlives_the_program(tmp_path: Path, end: str, context: str, code: int) -> None:

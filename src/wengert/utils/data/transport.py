@@ -12,6 +12,7 @@ import mmap
 import os
 import pickle
 import sys
+import threading
 import warnings
 import weakref
 from collections.abc import Sequence
@@ -78,11 +79,16 @@ def pack(batch: Any, name: str) -> bytes:
     return pickle.dumps((stream.getvalue(), sizes, name))
 
 
+# Held while a segment is made: its name is told to the tracker, who removes it when nobody else does, only afterwards.
+MAKING = threading.Lock()
+
+
 def _segment(name: str, size: int) -> shared_memory.SharedMemory | None:
     """A new segment; None, and a warning, where there is no room for it."""
     segment = None
     try:
-        segment = shared_memory.SharedMemory(name, create=True, size=size)
+        with MAKING:
+            segment = shared_memory.SharedMemory(name, create=True, size=size)
         if SHELF is not None:
             _reserve(name, size)
     except OSError as error:

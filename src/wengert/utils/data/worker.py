@@ -17,7 +17,7 @@ from typing import Any
 from ...config import set_num_threads
 from .fetch import Fetcher
 from .seeding import seed_all
-from .transport import discard, pack
+from .transport import MAKING, discard, pack
 
 BATCH, SKIPPED, END, ERROR = range(4)
 _LOOK_FOR_PARENT = 1.0  # seconds
@@ -109,7 +109,7 @@ def _listen(tasks: Any, waiting: queue.SimpleQueue[Task | None], parent: int) ->
             if tasks.poll(_LOOK_FOR_PARENT):
                 waiting.put(tasks.recv())
             elif _is_gone(parent, ours):
-                os._exit(1)
+                _leave()
     except (EOFError, OSError):
         pass
     # The parent closed the pipe, or it died: then its pipe is closed a moment before it is gone.
@@ -118,6 +118,12 @@ def _listen(tasks: Any, waiting: queue.SimpleQueue[Task | None], parent: int) ->
     waiting.put(None)
     while not _is_gone(parent, ours):  # the main thread may be in a sample that takes hours
         time.sleep(_LOOK_FOR_PARENT)
+    _leave()
+
+
+def _leave() -> None:
+    """End the process from a thread, but not between the making of a segment and its entry with the tracker."""
+    MAKING.acquire()
     os._exit(1)
 
 
