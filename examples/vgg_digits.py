@@ -76,7 +76,7 @@ def main(smoke=False):
     train, valid, test = [(x[part], y[part]) for part in wg.randperm(len(x))[: sum(sizes)].split(sizes)]
     linear = softmax_errors(train, test)
     total = {}
-    for depth, epochs in [(11, 1)] if smoke else [(11, 5), (19, 14)]:
+    for depth, epochs in [(11, 1)] if smoke else [(11, 12), (19, 14)]:
         net = VGG(depth, 10, batch_norm=True, dropout=0.2, width=1 / 8)
         print(f"VGG-{depth}: {sum(p.numel() for p in net.parameters())} weights")
         fit(net, train, valid, 0.002, epochs)
