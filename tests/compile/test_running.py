@@ -9,7 +9,6 @@ import pytest
 
 import wengert as wg
 from wengert.ops.base import OPS
-from wengert.runtime import eager
 
 SHAPES = [
     (1,), (100,), (3, 40), (40, 100), (33, 2, 17), (4, 5, 6, 7), (20, 1),
@@ -139,7 +138,6 @@ def test_in_a_loop() -> None:
     np.testing.assert_allclose(run(f, x)[0].numpy(), f(x).numpy(), rtol=1e-6)
 
 
-@pytest.mark.skipif(not eager.ENABLED, reason="eager mode is left to NumPy")
 @pytest.mark.parametrize("dtype", [wg.float32, wg.int64], ids=repr)
 def test_large_ones_in_eager_mode_have_numpys_bits(dtype: Any) -> None:
     x = numbers((200, 300), dtype)
