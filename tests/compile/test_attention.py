@@ -137,22 +137,27 @@ def test_the_matrix_of_weights_is_never_there() -> None:
     assert planned.peak < whole / 2
 
 
-@pytest.mark.slow
-def test_threads_do_not_change_a_bit() -> None:
-    wg.manual_seed(4)
-    arguments = [wg.randn(4, 96, 64) for _ in range(4)]
+def same_bits(f: Any, arguments: list[Any]) -> None:
+    """Compiled for one, two and three threads a function gives the same, bit for bit."""
     results = []
     before = wg.get_num_threads()
     try:
         for threads in (1, 2, 3):
             wg.set_num_threads(threads)
-            compiled = wg.compile(lambda *xs: step(*xs, causal=True, count=8))
+            wg.manual_seed(4)
+            compiled = wg.compile(lambda *xs: f(*xs))
             results.append([x.numpy().copy() for x in compiled(*arguments)])
     finally:
         wg.set_num_threads(before)
     for other in results[1:]:
         for x, y in zip(results[0], other, strict=True):
             np.testing.assert_array_equal(x, y)
+
+
+@pytest.mark.slow
+def test_threads_do_not_change_a_bit() -> None:
+    wg.manual_seed(4)
+    same_bits(lambda *xs: step(*xs, causal=True, count=8), [wg.randn(4, 96, 64) for _ in range(4)])
 
 
 DROPPED = [
@@ -281,20 +286,10 @@ def test_the_matrix_of_weights_is_never_there_with_dropout() -> None:
 
 @pytest.mark.slow
 def test_threads_do_not_change_what_is_dropped() -> None:
-    arguments = [wg.randn(3, 4, 96, 16) for _ in range(3)]
-    results = []
-    before = wg.get_num_threads()
-    try:
-        for threads in (1, 2, 3):
-            wg.set_num_threads(threads)
-            wg.manual_seed(4)
-            run = wg.compile(lambda *xs: gradients(lambda *ys: F.scaled_dot_product_attention(*ys, dropout_p=0.2), *xs))
-            results.append([x.numpy().copy() for x in run(*arguments)])
-    finally:
-        wg.set_num_threads(before)
-    for other in results[1:]:
-        for x, y in zip(results[0], other, strict=True):
-            np.testing.assert_array_equal(x, y)
+    def f(*xs: Any) -> Any:
+        return gradients(lambda *ys: F.scaled_dot_product_attention(*ys, dropout_p=0.2), *xs)
+
+    same_bits(f, [wg.randn(3, 4, 96, 16) for _ in range(3)])
 
 
 def test_dropout_of_everything_gives_zeros() -> None:
