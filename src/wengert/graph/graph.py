@@ -202,15 +202,3 @@ def last_reads(graph: Graph) -> list[tuple[int, ...]]:
             found.append(last)
         found = graph.derived["last reads"] = found[::-1]
     return found
-
-
-def map_graph(f: Callable[[Node], Any], graph: Graph) -> list[Any]:
-    """Visit the nodes of a graph and of every sub-graph in its attributes, iteratively."""
-    out: list[Any] = []
-    stack = [graph]
-    while stack:
-        g = stack.pop()
-        for n in g.nodes:
-            out.append(f(n))
-            stack.extend(a for a in n.attrs.values() if isinstance(a, Graph))
-    return out

@@ -16,7 +16,6 @@ from .heavy import HEAVY, fused
 from .testpoints import complexes, real
 
 LN2, LN10 = math.log(2.0), math.log(10.0)
-NAN_INF = np.array([0.0, -0.0, np.inf, -np.inf, np.nan])
 
 
 class Word(Elementwise):
