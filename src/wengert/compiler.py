@@ -92,6 +92,8 @@ class Step:
         self.owners = {id(s.owner): (s.owner, s.owner.state) for s in captured.slots if isinstance(s, EntrySlot)}
         self.groups = {id(s.owner): (s.owner, s.owner.param_groups) for s in captured.numbers}
         self.sources = [(s.owner.param_groups[s.group], s.key, s.index) for s in captured.numbers]
+        self.follows = bool(self.owners or self.groups)
+        self.refreshes = bool(self.sources or captured.draws or self.donated)
         self.run = p.caller([*given, *p.made], self.fixed, replaced)
         self.lock = threading.Lock()
         self._plan_delivery()
@@ -123,6 +125,10 @@ class Step:
             (maker(a.shape, a.dtype), a.shape, a.dtype, sinks.get(i), [None]) for i, a in zip(p.made, made, strict=True)
         ]
         self.single = captured.structure is tree.LEAF
+        made = [i - p.first_made for i in self.results]
+        alone = not self.copies and not self.grads and all(self.owned)
+        # Where the leaves of the result are among the fresh outputs, if nothing else comes out.
+        self.leaves = [made[r] for r in captured.results] if alone and _are_fresh(captured.results) else None
 
     def scheduled(self) -> Schedule:
         """The graph, kernels and memory behind the program, which it does not keep."""
@@ -157,11 +163,13 @@ class Step:
     def attempt(self, arrays: Sequence[Any]) -> list[Any] | None:
         """Run if the arrays are such as native code takes; the fresh outputs, or None and nothing has happened."""
         captured = self.captured
-        self._follow_owners()
+        if self.follows:
+            self._follow_owners()
         if self.looks is not None and not self._check(arrays):
             return None
         with self.lock:
-            self._refresh()
+            if self.refreshes:
+                self._refresh()
             outs = [
                 make(shape, dtype) if sink is None or sink.grad is not last[0] or _is_shared(last) else last[0]._value
                 for make, shape, dtype, sink, last in self.shapes
@@ -240,6 +248,9 @@ class Step:
 
     def _deliver(self, arrays: Sequence[Any], outs: list[Any]) -> Any:
         """Put outputs where they belong; the result. All is read before anything is written."""
+        if self.leaves is not None:
+            leaves = [wrap(outs[i]) for i in self.leaves]
+            return leaves[0] if self.single else tree.unflatten(self.captured.structure, leaves)
         owned, first_made = iter(self.owned), self.program.first_made
         results = [wrap(self._array(i, next(owned), arrays, outs)) for i in self.results]
         grads = [None if i is None else self._array(i, next(owned), arrays, outs) for _, i in self.grads]
@@ -298,6 +309,11 @@ class Step:
         else:
             x = self.program.known(i)
         return getattr(x, "_value", x)
+
+
+def _are_fresh(results: Sequence[Any]) -> bool:
+    """Whether each leaf of a result is an output of its own."""
+    return all(type(r) is Output for r in results) and len(set(results)) == len(results)
 
 
 def _result_count(captured: Captured) -> int:

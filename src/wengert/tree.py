@@ -67,6 +67,8 @@ def _children(x: Any) -> tuple[Any, Hashable, Sequence[Any]] | None:
 
 
 def _rebuild(kind: Any, aux: Any, parts: list[Any]) -> Any:
+    if kind is tuple or kind is list:
+        return kind(parts)
     if kind is type(None):
         return None
     if kind in _registry:
@@ -114,7 +116,8 @@ def unflatten(structure: Structure, leaves: Sequence[Any]) -> Any:
 def _build(structure: Structure, leaves: Iterator[Any]) -> Any:
     if structure.kind is None:
         return next(leaves)
-    return _rebuild(structure.kind, structure.aux, [_build(c, leaves) for c in structure.children])
+    parts = [next(leaves) if c is LEAF else _build(c, leaves) for c in structure.children]
+    return _rebuild(structure.kind, structure.aux, parts)
 
 
 def leaves(x: Any) -> list[Any]:

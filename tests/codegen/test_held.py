@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 import wengert as wg
-from wengert.codegen import interpret
+from wengert.capturing import capture
+from wengert.codegen import interpret, target
 from wengert.codegen.held import LARGEST_SUM, Arrays, fits, in_line, padded_size
 from wengert.codegen.kernel import Kernel, kernel_builder
 from wengert.codegen.loop import FULLY, Builder, pointer
+from wengert.codegen.lower import module_text
+from wengert.codegen.target import host_features
 from wengert.graph.aval import Aval
 from wengert.graph.graph import Graph
 from wengert.graph.node import NO_ATTRS, Node
@@ -47,7 +52,7 @@ def test_kernels_in_line_mean_the_same():
     with b.loop(b.lo, b.hi) as t, b.loop(0, 4) as i:
         b.store(b.y, t, b.load(b.y, t) + b.load(b.x, t * 4 + i))
     kernel = Kernel(b.finish(), 3)
-    short = in_line(kernel)
+    short = in_line(kernel, 512)
     assert short is not None
     outer = next(v for v in short.body if v.op == "loop")
     assert outer.attr.unroll == FULLY
@@ -56,7 +61,42 @@ def test_kernels_in_line_mean_the_same():
     x, y = np.arange(12.0), np.zeros(3)
     interpret.run(caller.finish(), x, y, np.zeros(1, np.uint8))
     np.testing.assert_array_equal(y, x.reshape(3, 4).sum(1))
-    assert in_line(kernel._replace(function=kernel.function._replace(name="long"), tiles=10**6)) is None
+    assert in_line(kernel._replace(function=kernel.function._replace(name="long"), tiles=10**6), 512) is None
+
+
+def loops(f, *args):
+    """The text of the native loops of a function."""
+    kernels = [u.kernel.function for u in Schedule(capture(f, args, {}).graph).block.uses]
+    return "".join(t for t in (module_text([k], target.host()) for k in kernels) if "wengert_poll" in t or "phi" in t)
+
+
+def test_halves_of_vectors_one_by_one(monkeypatch):
+    """Where units take half a vector, vectors are as wide as the units, instructions for powers of two as well."""
+    processor = replace(target.avx512(), unit_bytes=32)
+    monkeypatch.setattr(target, "_chosen", lambda name: processor)
+    w, x = wg.tensor(np.eye(16) * 0.5), wg.tensor(np.linspace(-3, 3, 16))
+
+    def f(w, x):
+        return wg.scan(lambda y, _: (w @ y.sigmoid().exp(), y.exp()), x, None, length=9)
+
+    text = loops(f, w, x)
+    assert '"min-legal-vector-width"="256"' in text
+    assert "scalef.pd.256" in text
+    assert "scalef.pd.512" not in text
+    if host_features().issuperset(n[1:] for n in processor.features.split(",") if n[0] == "+"):
+        for found, right in zip(wg.tree.leaves(wg.compile(f)(w, x)), wg.tree.leaves(f(w, x)), strict=True):
+            np.testing.assert_allclose(found.numpy(), right.numpy(), rtol=1e-13)
+
+
+def test_a_matrix_is_packed_once_for_all_its_products():
+    w, x = wg.tensor(np.random.default_rng(0).normal(size=(16, 16)) / 4), wg.tensor(np.ones(16))
+
+    def f(w, x):
+        return wg.scan(lambda y, _: (w @ (w.T @ (w @ (w @ y))), None), x, None, length=3)[0]
+
+    np.testing.assert_allclose(wg.compile(f)(w, x).numpy(), f(w, x).numpy(), rtol=1e-13)
+    packs = [line for line in loops(f, w, x).splitlines() if "call void @pack" in line]
+    assert len(packs) == 2  # the matrix, and the other way around
 
 
 def product(m, k, n):

@@ -130,6 +130,18 @@ def test_structures_numpy_and_numbers():
         f({"a": a, "b": (wg.ones(3),)}, 3.0)
 
 
+def test_results_that_are_one_tensor_stay_one():
+    def f(x):
+        y, z = x * 2, x + 1
+        return {"z": z, "pair": [y, y], "none": None}
+
+    found = wg.compile(f)(wg.ones(3))
+    assert found["pair"][0] is found["pair"][1]
+    assert [found["z"].tolist(), found["pair"][0].tolist(), found["none"]] == [[2.0] * 3, [2.0] * 3, None]
+    z, y = wg.compile(lambda x: (x + 1, x * 3))(wg.ones(2))
+    assert (z.tolist(), y.tolist()) == ([2.0, 2.0], [3.0, 3.0])
+
+
 def test_arguments_of_any_strides():
     x = rand(6, 8)
     f = wg.compile(lambda x: (x * 2).sum(0))

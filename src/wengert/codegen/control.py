@@ -127,6 +127,7 @@ class Writer:
         shared = self.parent.shared and self.tiles == 1
         self.held = bool(states) and all(fits(g, largest) for g in ready)
         if self.held:
+            target = target.narrowed()
             held = [Held.of(g.inputs[s], g.inputs[:consts]) for g, s in zip(ready, states, strict=True)]
             out = [Block(g, {}, target, shared, own) for g, own in zip(ready, held, strict=True)]
         else:
@@ -139,6 +140,7 @@ class Writer:
         more = {"barrier": pointer("u8")} if self.collective else {}
         self.b = Builder("control", scratch=pointer("u8"), lo=I64, hi=I64, **more)
         self.made = Arrays(self.b, target.vector_bytes)
+        self.widest = target.vector_bytes * 8 if self.held and target.unit_bytes else 512
         self.frame = Value(self.b, "param", (), pointer("u8"), "frame")
         self.scratch = max((u.kernel.scratch for u in self.uses), default=0)
         if self.tiles > 1:
@@ -174,7 +176,9 @@ class Writer:
         own = self.b.finish()
         given = [*self.params.values(), *([self.frame] if self.tiles == 1 else [])]
         params = [(v.attr, v.type) for v in given]
-        function = own._replace(params=(*params, *own.params), arguments=(*given, *own.arguments))
+        function = own._replace(
+            params=(*params, *own.params), arguments=(*given, *own.arguments), widest=self.widest
+        )  # fmt: skip
         flops = self.trips * sum(u.kernel.flops for u in self.uses)
         moved = self.trips * sum(u.kernel.bytes for u in self.uses)
         scratch = self.scratch + (self.size if self.tiles > 1 else 0)
@@ -341,7 +345,7 @@ class Writer:
     def _call_held(self, use: Use, args: Sequence[Value]) -> None:
         """Call a kernel, in line or, if it is long or writes large values, on copies of the arrays."""
         large = any(w and _kind_and_count(_buffer(v))[1] > WIDEST for v, w in zip(use.views, use.writes, strict=True))
-        straight = None if large else in_line(use.kernel)
+        straight = None if large else in_line(use.kernel, self.widest)
         if straight is not None:
             given = [self.b.retype(a, t.element) for a, (_, t) in zip(args, straight.params, strict=False)]
             self.b.call(straight, *given, self.b.scratch, 0, use.kernel.tiles, inline=True)
@@ -424,7 +428,26 @@ def _split(block: Block, external: set[int], invariant: set[int]) -> tuple[list[
             lasting |= targets
         else:
             uses.append(use)
-    return before, uses, lasting
+    return *_each_once(before, uses), lasting
+
+
+def _each_once(before: Sequence[Use], uses: Sequence[Use]) -> tuple[list[Use], list[Use]]:
+    """The same, without launches that make what another one has made: a matrix is packed once for all its products."""
+    from .block import Temp
+
+    made: dict[Any, list[Any]] = {}
+    same: dict[Any, Any] = {}
+    once: list[Use] = []
+    for use in before:
+        use = use._replace(views=[same.get(v, v) for v in use.views])
+        targets = [v for v, writes in zip(use.views, use.writes, strict=True) if writes]
+        reads = [v for v, writes in zip(use.views, use.writes, strict=True) if not writes]
+        first = made.setdefault((use.kernel.function.name, *reads), targets)
+        if first is targets or not all(isinstance(t, Temp) for t in targets):
+            once.append(use)
+        else:
+            same.update(zip(targets, first, strict=True))
+    return once, [use._replace(views=[same.get(v, v) for v in use.views]) for use in uses]
 
 
 def _written_twice(block: Block) -> set[int]:

@@ -166,16 +166,17 @@ class Arrays:
 # -- kernels in line -----------------------------------------------------------------------------------
 
 
-def in_line(kernel: Kernel) -> Function | None:
+def in_line(kernel: Kernel, widest: int) -> Function | None:
     """A kernel's function to stand in line, its loops unrolled unless they say how far; None if it is too long."""
     f = kernel.function
-    if f.name not in _unrolled:
+    key = f.name, widest
+    if key not in _unrolled:
         short = _length(f.body, kernel.tiles) <= LINE
-        _unrolled[f.name] = named(f._replace(body=_without_loops(f.body))) if short else None
-    return _unrolled[f.name]
+        _unrolled[key] = named(f._replace(body=_without_loops(f.body), widest=widest)) if short else None
+    return _unrolled[key]
 
 
-_unrolled: dict[str, Function | None] = {}
+_unrolled: dict[tuple[str, int], Function | None] = {}
 
 
 def _length(body: Sequence[Value], tiles: int) -> float:

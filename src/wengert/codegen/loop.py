@@ -202,7 +202,7 @@ class Region(NamedTuple):
 
 
 class Function(NamedTuple):
-    """A finished function. ``calls``: functions that it calls, by name."""
+    """A finished function. ``calls``: functions that it calls, by name; ``widest``: most bits of a vector register."""
 
     name: str
     params: tuple[tuple[str, Type], ...]
@@ -211,6 +211,7 @@ class Function(NamedTuple):
     calls: dict[str, Function]
     external: dict[str, tuple[Type | None, tuple[Type, ...]]]
     aliased: frozenset[str]  # pointers that may point into another parameter's memory (computed in place)
+    widest: int = 512
 
 
 # What an instruction may be called, by how many operands of one type it takes. The result has that type.

@@ -20,7 +20,8 @@ class Lowering(Values):
     def __init__(self, f: Function, declarations: set[str], linkage: str, target: Target | None = None) -> None:
         super().__init__(declarations)
         self.f = f
-        self.scalef = target is not None and target.architecture == "x86_64" and target.vector_bytes == 64
+        if target is not None and target.architecture == "x86_64" and target.vector_bytes == 64:
+            self.scalef = f.widest
         self.linkage = linkage
         self.slots: list[str] = []
         self.names = {v: f"%{v.attr}." for v in f.arguments}
@@ -30,8 +31,13 @@ class Lowering(Values):
         """The definition."""
         self.block(self.f.body)
         params = ", ".join(self._param(n, t) for n, t in self.f.params)
-        head = f"define {self.linkage}void @{self.f.name}({params}) nounwind {{\nentry:\n"
+        head = f"define {self.linkage}void @{self.f.name}({params}) nounwind {self._widest()}{{\nentry:\n"
         return head + "".join(f"  {s}\n" for s in self.slots) + "".join(self.lines) + "  ret void\n}\n"
+
+    def _widest(self) -> str:
+        """Attributes that have LLVM split wider vectors; a function gets only such inlined as have them, too."""
+        bits = self.f.widest
+        return f'"prefer-vector-width"="{bits}" "min-legal-vector-width"="{bits}" ' if bits < 512 else ""
 
     def _param(self, name: str, t: Type) -> str:
         noalias = " noalias" if t.kind == "ptr" and name not in self.f.aliased else ""

@@ -18,7 +18,7 @@ def _single(t: Type) -> Type:
 class Values(Printer):
     """Prints what computes with values in registers."""
 
-    scalef = False  # whether the target has AVX-512's instruction for x * 2^n
+    scalef = 0  # bits of a vector for AVX-512's instruction for x * 2^n, at most; 0 where it is missing
 
     # -- arithmetic ------------------------------------------------------------------------
 
@@ -87,7 +87,7 @@ class Values(Printer):
         bits = v.lanes * BITS[v.type.kind]
         if not self.scalef or bits < 128:
             return self._ldexp_by_bits(v)
-        lanes = min(bits, 512) // BITS[v.type.kind]
+        lanes = min(bits, self.scalef) // BITS[v.type.kind]
         parts = [self._scalef(v, at, lanes) for at in range(0, v.lanes, lanes)]
         return self._joined(parts, Type(v.type.kind, lanes))
 

@@ -23,6 +23,8 @@ _UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 _AVX512 = ("avx512f", "avx512vl", "avx512dq", "avx512bw", "avx512cd")
 _X86_V3 = ("avx2", "fma", "f16c", "bmi", "bmi2", "lzcnt", "movbe", "popcnt")
 _HAS = "+{}".format
+# Take 64 bytes in two halves. Source: AMD, "Software Optimization Guide for the AMD Zen4 Microarchitecture", 2023.
+_HALVES = frozenset({"znver4"})
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,8 @@ class Target:
     ``vector_bytes`` bytes a vector register, ``vector_registers`` of them, ``l1``, ``l2``, ``l3`` bytes of data
     cache (``l3`` is shared by the cores, the others are one core's). ``bf16_dot`` says that there is an
     instruction that multiplies pairs of bfloat16 and adds them up in float32 (AVX512-BF16). ``serial``: what is
-    generated runs on one thread, so that work need not be cut up to be shared.
+    generated runs on one thread, so that work need not be cut up to be shared. ``unit_bytes``: bytes that an execution
+    unit computes with at once, if it takes the halves of a register one after the other.
 
     >>> avx2().vector_bytes, avx512().vector_bytes, aarch64().lanes(4)
     (32, 64, 4)
@@ -48,6 +51,7 @@ class Target:
     has_fma: bool
     bf16_dot: bool = False
     serial: bool = False
+    unit_bytes: int = 0
     l1: int = _USUAL_CACHES[0]
     l2: int = _USUAL_CACHES[1]
     l3: int = _USUAL_CACHES[2]
@@ -61,6 +65,10 @@ class Target:
     def lanes(self, itemsize: int) -> int:
         """How many elements of ``itemsize`` bytes a vector register holds."""
         return self.vector_bytes // itemsize
+
+    def narrowed(self) -> Target:
+        """With vectors that the units take whole: for chains of operations, in which each waits for the one before."""
+        return replace(self, vector_bytes=self.unit_bytes) if self.unit_bytes else self
 
 
 def _cache_sizes() -> tuple[int, int, int]:
@@ -113,6 +121,7 @@ def _x86(name: str, cpu: str, features: str, available: frozenset[str], triple: 
         vector_registers=32 if wide else 16,
         has_fma="fma" in available,
         bf16_dot=wide and "avx512bf16" in available,
+        unit_bytes=32 if wide and cpu in _HALVES else 0,
         l1=l1,
         l2=l2,
         l3=l3,
