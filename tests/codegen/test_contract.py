@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import wengert as wg
 from wengert.codegen import interpret
 from wengert.codegen import target as targets
 from wengert.codegen.contract import Product, matmul
@@ -28,6 +29,7 @@ pytestmark = pytest.mark.slow
 NEEDS = {"avx2": targets._X86_V3, "avx512": (*targets._X86_V3, *targets._AVX512)}
 HERE = [host(), *(t for t in (avx2(), avx512()) if host_features().issuperset(NEEDS[t.name]))]
 DTYPES = {"f32": np.dtype(np.float32), "f64": np.dtype(np.float64), "bf16": np.dtype(bfloat16.np)}
+MEMORY = {**DTYPES, "u32": np.dtype(np.uint32)}  # packed pairs
 ROUNDING = {"f32": 2.0**-24, "f64": 2.0**-53, "bf16": 2.0**-9}
 GUARD = 32  # elements around each array that must stay untouched
 
@@ -49,7 +51,7 @@ class Compiled:
 
     def __call__(self, operands: Mapping[str, int], parts: int) -> None:
         """Run all steps, each in ``parts`` ranges of tiles, the last one first."""
-        temps = {name: aligned(n * DTYPES[kind].itemsize) for name, (kind, n) in self.recipe.temps.items()}
+        temps = {name: aligned(n * MEMORY[kind].itemsize) for name, (kind, n) in self.recipe.temps.items()}
         address = {**operands, **{name: memory.ctypes.data for name, memory in temps.items()}}
         for kernel, names in self.recipe.steps:
             kinds = [ctypes.c_void_p] * (len(names) + 1) + [ctypes.c_int64] * 2
@@ -308,7 +310,7 @@ def test_prologues(transposed: str, m: int, n: int) -> None:
 
 def interpreted(recipe: Recipe, arrays: Mapping[str, np.ndarray[Any, Any]]) -> None:
     """Run a recipe by the interpreter, which checks every access."""
-    memory = {name: aligned(n * DTYPES[kind].itemsize).view(DTYPES[kind]) for name, (kind, n) in recipe.temps.items()}
+    memory = {name: aligned(n * MEMORY[kind].itemsize).view(MEMORY[kind]) for name, (kind, n) in recipe.temps.items()}
     memory |= arrays
     for kernel, names in recipe.steps:
         interpret.run(kernel.function, *(memory[n] for n in names), aligned(kernel.scratch), 0, kernel.tiles)
@@ -341,6 +343,32 @@ def test_machine_code_and_interpreter_give_the_same_bits(p: Product) -> None:
             run(recipe, {**arrays, "bias": bias})
             results.append(arrays["c"].tobytes())
         assert results[0] == results[1]
+
+
+@pytest.mark.quick(k=[130])
+@pytest.mark.parametrize("transposed", ["", "a", "b", "abc"])
+@pytest.mark.parametrize("k", [64, 130, 131])
+def test_pairs_of_bfloat16(transposed: str, k: int) -> None:
+    p, target = plain("bf16", 17, 35, k, transposed), replace(avx512(), bf16_dot=True)
+    assert plan(p, target).problem.pairs == (k % 2 == 0)
+    assert not plan(p, avx512()).problem.pairs
+    arrays = {name: Array(p, name, np.random.default_rng(k)) for name in "abc"}
+    interpreted(matmul(p, target), {n: x.memory[GUARD:-GUARD] for n, x in arrays.items()})
+    a, b, c = (x.view().astype(np.float64) for x in arrays.values())
+    assert np.all(np.abs(c - a @ b) <= 2 * ROUNDING["bf16"] * (np.abs(a) @ np.abs(b)))
+    if host().bf16_dot:
+        check(p, host())
+
+
+def test_pairs_of_bfloat16_need_whole_words() -> None:
+    target = replace(avx512(), bf16_dot=True)
+    assert plan(plain("bf16", 64, 64, 64, "b"), target).problem.pairs
+    odd = Product("bf16", (), 64, 64, 64, ((), 65, 1), ((), 64, 1), ((), 64, 1))
+    assert not plan(odd, target).problem.pairs
+    assert not plan(plain("bf16", 1, 4096, 4096, "b"), target).problem.pairs  # memory is read once, as it lies
+    for x in (np.inf, -np.inf, np.nan):
+        a, b = (wg.full((32, 32), v, dtype=wg.bfloat16) for v in (x, 1.0))
+        assert np.array_equal(wg.compile(wg.matmul)(a, b).float().numpy(), np.full((32, 32), x), equal_nan=True)
 
 
 def test_equal_products_share_their_code() -> None:

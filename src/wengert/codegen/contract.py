@@ -55,7 +55,7 @@ def _recipe(decided: Plan, target: Target, maps: Maps) -> Recipe:
         if how == "temp" and spec.flops:
             kernel, elements = writer.pack_kernel(side, f"pack_{stem}")
             given[side.operand] = f"packed_{side.operand}"
-            temps[given[side.operand]] = (writer.kind, elements)
+            temps[given[side.operand]] = (writer.packed, elements)
             steps.append(_step(kernel, {"source": side.operand, "packed": given[side.operand]}))
     kernel = (dot_kernel if decided.dot else Writer.tile_kernel)(writer, f"product_{stem}")
     if decided.chunks > 1:

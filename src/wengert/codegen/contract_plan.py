@@ -62,6 +62,7 @@ class Problem(NamedTuple):
 
     ``swapped``: i is n and j is m. ``c``: strides (batch, i, j). ``dims``: the product's batch dimension for each one
     here; ``folds``: those that have become part of ``i``, each with how many rows there were within one index of it.
+    ``pairs``: a step of ``k`` here is two of the product's; strides stay those of single ones.
     """
 
     product: Product
@@ -75,9 +76,10 @@ class Problem(NamedTuple):
     c: Strides
     dims: tuple[int, ...]
     folds: tuple[tuple[int, int], ...]
+    pairs: bool = False
 
 
-def problem(p: Product, swapped: bool) -> Problem:
+def problem(p: Product, swapped: bool, pairs: bool = False) -> Problem:
     """The product with ``a`` broadcast, or ``b`` if ``swapped``; batch dimensions made rows where strides allow it."""
     a, b = Side("a", *p.a), Side("b", p.b[0], p.b[2], p.b[1])
     i, j = (p.n, p.m) if swapped else (p.m, p.n)
@@ -103,12 +105,13 @@ def problem(p: Product, swapped: bool) -> Problem:
         batch=tuple(p.batch[d] for d in dims),
         i=i,
         j=j,
-        k=p.k,
+        k=p.k // 2 if pairs else p.k,
         x=Side(x.operand, pick(x.batch), xw, x.k if p.k > 1 else 1),
         y=Side(y.operand, pick(y.batch), y.w if j > 1 else 1, y.k if p.k > 1 else 0),
         c=(pick(batch_c), ci, cj if j > 1 else 1),
         dims=tuple(dims),
         folds=tuple(folds),
+        pairs=pairs,
     )
 
 
@@ -171,8 +174,19 @@ class Plan(NamedTuple):
 
 def plan(p: Product, target: Target, mapped_a: bool = False, mapped_b: bool = False) -> Plan:
     """The cheaper of the two ways to give the roles; ``mapped``: the operand's elements go through a function."""
-    plans = [_plan(problem(p, swapped), target, mapped_a, mapped_b) for swapped in (False, True)]
-    return min(plans, key=lambda q: q.cost)
+    pairs = (False, True) if target.bf16_dot and not (mapped_a or mapped_b) and _has_pairs(p) else (False,)
+    problems = [problem(p, swapped, two) for two in pairs for swapped in (False, True)]
+    return min([_plan(q, target, mapped_a, mapped_b) for q in problems], key=lambda q: q.cost)
+
+
+def _has_pairs(p: Product) -> bool:
+    """Whether a product of bfloat16 can be packed by pairs of steps of k, so that an instruction takes both."""
+    return p.kind == "bf16" and p.k > 1 and p.k % 2 == 0 and _is_paired(*p.a[1:]) and _is_paired(p.b[2], p.b[1])
+
+
+def _is_paired(w: int, k: int) -> bool:
+    """Of an operand with these strides of the kept index and of k: rows side by side, or pairs that are whole words."""
+    return w == 1 or (k == 1 and w % 2 == 0)
 
 
 _FAR = 512  # bytes between steps of k from which on packing is worth while
@@ -188,16 +202,15 @@ _SMALL_CHUNK = 256
 def _plan(q: Problem, target: Target, mapped_a: bool, mapped_b: bool) -> Plan:
     size = BITS[q.product.sum_kind] // 8
     lanes = target.lanes(size)
-    if _is_dot(q, lanes):
+    if not q.pairs and _is_dot(q, lanes):
         return _dot_plan(q, target, lanes)
     block = register_block(target, lanes, max(q.i, 1), max(q.j, 1))
     away = q.y.k * size >= _PAGE and q.j * q.k * size > target.l2
     if away and q.y.w == 1 and 0 < q.i < target.vector_registers - 1:
         block = Block(q.i, (target.vector_registers - 1) // (q.i + 1), lanes)  # memory is read once, straight on
-    # bfloat16 is widened while it is packed: on Emerald Rapids vdpbf16ps gave 107 GFLOP/s, FMA in float32 213.
     converted = q.product.kind != q.product.sum_kind
     mapped = {"a": mapped_a or converted, "b": mapped_b or converted}
-    x_packed, y_packed = _packs(q, block, size, mapped, target.l2)
+    x_packed, y_packed = (True, True) if q.pairs else _packs(q, block, size, mapped, target.l2)
     turn = q.c[2] != 1 and q.c[1] == 1
     batch = math.prod(q.batch)
     chunk = _chunk(q, batch)

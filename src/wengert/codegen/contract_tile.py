@@ -78,6 +78,7 @@ class Writer:
         self.p = self.q.product
         self.block = plan.block
         self.kind = self.p.sum_kind
+        self.packed = "u32" if self.q.pairs else self.kind
         self.vector = Type(self.kind, self.block.lanes)
         self.size = BITS[self.kind] // 8
 
@@ -152,11 +153,23 @@ class Writer:
         """An operand's matrix in one batch element."""
         _, extent, _ = self.extents(side)
         here = self.offset(p, side.batch, batch)
+        if self.q.pairs:
+            return self.paired_source(side, here, extent)
         return Source(here, side.w, side.k, extent, self.q.k, self.convert(side, batch))
+
+    def paired_source(self, side: Side, p: Value, extent: int) -> Source:
+        """The same, its elements being pairs of neighbours along k."""
+
+        def convert(x: Value, w: Value, k: Value, along: str, mask: Value | None) -> Value:
+            return x
+
+        if side.w == 1:
+            return Source(self.b.retype(p, "u16"), 1, 2 * side.k, extent, self.q.k, convert, side.k)
+        return Source(self.b.retype(p, "u32"), side.w // 2, 1, extent, self.q.k, convert)
 
     def pack_kernel(self, side: Side, name: str) -> tuple[Kernel, int]:
         """The kernel that packs all of an operand, and how many elements that makes."""
-        operands = {"source": pointer(self.p.kind), "packed": pointer(self.kind), **self.maps.operands(side.operand)}
+        operands = {"source": pointer(self.p.kind), "packed": pointer(self.packed), **self.maps.operands(side.operand)}
         b = self.b = kernel_builder(name, operands)
         _, extent, width = self.extents(side)
         sizes, strides = self.packed_batch(side)
@@ -206,7 +219,7 @@ class Writer:
         q, plan, partial = self.q, self.plan, self.plan.chunks > 1
         kinds = {"a": self.p.kind, "b": self.p.kind, "c": self.kind if partial else self.p.kind}
         sides = ((q.x, plan.pack_x), (q.y, plan.pack_y))
-        kinds |= {side.operand: self.kind for side, how in sides if how == "temp"}
+        kinds |= {side.operand: self.packed for side, how in sides if how == "temp"}
         used = [side.operand for side, how in sides if how != "temp"]
         extra = self.maps.operands(*used, *([] if partial else ["c"]))
         self.b = kernel_builder(name, {n: pointer(k) for n, k in kinds.items()} | extra)
@@ -346,7 +359,7 @@ class Tile:
             p = w.offset(p, [s * w.packed_size(side) for s in strides], self.batch)
             return b.offset(p, first_panel * (width * w.q.k))
         count, start = (self.rows, self.i0) if side is w.q.x else (self.columns, self.j0)
-        to = w.scratch("x" if side is w.q.x else "y")
+        to = b.retype(w.scratch("x" if side is w.q.x else "y"), w.packed)
         source = w.source(side, p, self.batch)
         panels = count.full + (count.has_rest if isinstance(count.has_rest, bool) else b.cast(count.has_rest, "i64"))
         if side is w.q.x:

@@ -178,6 +178,14 @@ class Interpreter:
         x, y, z = self.operands(v)
         return _fma_double(x, y, z) if v.type.kind == "f64" else _fma_single(x, y, z)
 
+    def op_dot(self, v: Value) -> Any:
+        x, y, z = (np.asarray(a) for a in self.operands(v))
+        low = (x << np.uint32(16)).view(np.float32) * (y << np.uint32(16)).view(np.float32).astype(np.float64)
+        high = (x & np.uint32(0xFFFF0000)).view(np.float32) * (y & np.uint32(0xFFFF0000)).view(np.float32).astype(
+            np.float64
+        )
+        return (z + low + high).astype(np.float32)
+
     def op_ldexp(self, v: Value) -> Any:
         x, n = self.operands(v)
         return np.ldexp(x, np.where(np.isnan(n), 0, n).astype(np.int32))

@@ -221,8 +221,8 @@ COMPARE = frozenset({"lt", "le", "gt", "ge", "eq", "ne"})
 REDUCE = frozenset({"add", "mul", "min", "max", "and", "or", "xor"})
 # Instructions whose result depends on operands and attribute alone.
 _PURE = UNARY | BINARY | COMPARE | {
-    "fma", "ldexp", "select", "cast", "bitcast", "splat", "iota", "extract", "insert", "shuffle", "any", "offset",
-    "retype",
+    "fma", "dot", "ldexp", "select", "cast", "bitcast", "splat", "iota", "extract", "insert", "shuffle", "any",
+    "offset", "retype",
 }  # fmt: skip
 
 
@@ -326,6 +326,14 @@ class Builder:
         x, y, z = (self.lift(v, like.widened(lanes)) for v in (x, y, z))
         assert x.type == y.type == z.type and x.type.kind in ("f32", "f64"), f"{x.type}, {y.type}, {z.type}"
         return self.emit("fma", (x, y, z), x.type)
+
+    def dot(self, x: Value, y: Value, z: Value) -> Value:
+        """``z``, float32, plus the products of the two bfloat16 in each element of ``x`` with those in ``y``, both u32.
+
+        Denormals count as 0; the processor says in which order it adds and how often it rounds. For `bf16_dot` alone.
+        """
+        assert x.type == y.type == Type("u32", z.lanes) and z.type.kind == "f32", f"{x.type}, {y.type}, {z.type}"
+        return self.emit("dot", (x, y, z), z.type)
 
     def ldexp(self, x: Value, n: Value) -> Value:
         """``x * 2**n`` rounded once, for float32 and float64: ``x`` is about 1 or NaN, ``n`` whole numbers as floats.

@@ -83,6 +83,12 @@ class Values(Printer):
         t = llvm_type(v.type)
         return self.intrinsic(f"llvm.fma.{suffix(v.type)}", t, [t] * 3, [self.name(x) for x in v.args])
 
+    def op_dot(self, v: Value) -> str:
+        t, pairs = llvm_type(v.type), f"<{2 * v.lanes} x bfloat>"
+        x, y = (self.let(f"bitcast {self.typed(a)} to {pairs}") for a in v.args[:2])
+        name = f"llvm.x86.avx512bf16.dpbf16ps.{32 * v.lanes}"
+        return self.intrinsic(name, t, [t, pairs, pairs], [self.name(v.args[2]), x, y])
+
     def op_ldexp(self, v: Value) -> str:
         bits = v.lanes * BITS[v.type.kind]
         if not self.scalef or bits < 128:

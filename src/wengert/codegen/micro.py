@@ -84,7 +84,9 @@ class Accumulators:
 
 
 def multiply_add(b: Builder, x: Value, y: Value, z: Value, fused: bool) -> Value:
-    """``x * y + z``, rounded once if the target can."""
+    """``x * y + z``, rounded once if the target can; of pairs of bfloat16, both products."""
+    if x.type.kind == "u32":
+        return b.dot(x, y, z)
     return b.fma(x, y, z) if fused else x * y + z
 
 

@@ -17,7 +17,7 @@ class Source(NamedTuple):
     """A matrix to pack: ``pointer`` to its element (0, 0), strides, extents.
 
     ``convert(value, w, k, along, mask)`` brings loaded elements, neighbours along ``"w"`` or ``"k"``, to the kind to
-    compute in.
+    compute in. ``second``: if not 0, an element is a pair of 16 bits, and its second one that far from the first.
     """
 
     pointer: Value
@@ -26,6 +26,14 @@ class Source(NamedTuple):
     extent_w: int
     extent_k: int
     convert: Callable[[Value, Value, Value, str, Value | None], Value]
+    second: int = 0
+
+    def vector(self, b: Builder, at: Value, lanes: int, mask: Value | None) -> Value:
+        """Elements side by side, as loaded."""
+        x = b.load(self.pointer, at, lanes, mask)
+        if not self.second:
+            return x
+        return b.cast(x, "u32") | (b.cast(b.load(self.pointer, at + self.second, lanes, mask), "u32") << 16)
 
 
 def pack_panels(
@@ -77,7 +85,7 @@ def _copy(
                 mask = _both(mask, first_lanes(b, lanes, width - v))
                 at = k * s.stride_k + (w + v)
                 b.prefetch(s.pointer, at + _ROWS * s.stride_k)
-                x = s.convert(b.load(s.pointer, at, lanes, mask), w + v, k, "w", mask)
+                x = s.convert(s.vector(b, at, lanes, mask), w + v, k, "w", mask)
                 _put(b, to, k * width + v, x, width - v)
 
     start, stop = steps

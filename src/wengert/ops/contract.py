@@ -74,11 +74,11 @@ class MatMul(Linear):
         if "order" in attrs:
             return self.numpy(x, y).transpose(attrs["order"])
         dtype = x.dtype
-        if dtype in dt.HALF_NP:
-            return np.matmul(x.astype(np.float32), y.astype(np.float32)).astype(dtype)
         found = wide_product(self, x, y) if _is_heavy(x, y) else None
         if found is not None:
             return found
+        if dtype in dt.HALF_NP:
+            return np.matmul(x.astype(np.float32), y.astype(np.float32)).astype(dtype)
         # Of two matrices `dot` has the same bits as `matmul`; of small ones in half of the time.
         return x.dot(y) if x.ndim == 2 and dtype in dt.INEXACT_NP else np.matmul(x, y)
 
@@ -109,7 +109,7 @@ PRODUCTS = 1 << 24  # multiplications from which on a kernel soon wins back the 
 
 def _is_heavy(x: Any, y: Any) -> bool:
     """Whether a product, of arrays or avals, is one for kernels."""
-    return x.dtype in (dt.NP_FLOAT32, dt.NP_FLOAT64) and x.size * y.shape[-1] >= PRODUCTS
+    return x.dtype in (dt.NP_FLOAT32, dt.NP_FLOAT64, dt.bfloat16.np) and x.size * y.shape[-1] >= PRODUCTS
 
 
 def diagonal_spec(m: int, n: int, offset: int) -> tuple[int, int, int]:
