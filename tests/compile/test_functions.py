@@ -130,6 +130,32 @@ def test_structures_numpy_and_numbers():
         f({"a": a, "b": (wg.ones(3),)}, 3.0)
 
 
+@pytest.mark.quick(dtype=[wg.bfloat16])
+@pytest.mark.parametrize("dtype", [wg.float16, wg.bfloat16])
+def test_half_precision_is_native(dtype):
+    """What has no kernel of its own goes through float32, and is rounded once, as in eager mode."""
+    image, rows, weight = (rand(*s).to(dtype) for s in ((2, 3, 8, 8), (12, 33), (5, 3, 3, 3)))
+    ids = wg.tensor([[3, 0, 3], [11, 5, 0]])
+    programs = {
+        "products": (lambda x: x @ x.mT, rows),
+        "batched": (lambda x: x @ x.mT, image),
+        "convolution": (lambda x: F.conv2d(x, weight, padding=1), image),
+        "largest": (lambda x: F.max_pool2d(x, 3, 2, 1), image),
+        "embedding": (lambda x: F.embedding(ids, x), rows),
+        "sum": (lambda x: x.sum(0), rows),
+        "extremes": (lambda x: x.amax(0) - x.amin(0), rows),
+        "product": (lambda x: x.prod(0), rows),
+        "scattered": (lambda x: wg.zeros(12, 40, dtype=dtype).scatter_add(1, wg.full((2, 33), 7), x[:2]), rows),
+    }  # fmt: skip
+    for name, (f, x) in programs.items():
+        for g in (f, wg.func.grad(lambda x, f=f: (f(x).float() ** 2).sum())):
+            compiled = wg.compile(g)
+            found, right = compiled(x), g(x)
+            assert compiled.latest.program.native, name
+            assert found.dtype == right.dtype
+            np.testing.assert_allclose(found.float().numpy(), right.float().numpy(), rtol=0.02, atol=0.02, err_msg=name)
+
+
 def test_results_that_are_one_tensor_stay_one():
     def f(x):
         y, z = x * 2, x + 1

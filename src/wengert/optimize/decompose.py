@@ -248,6 +248,19 @@ def shares(rw: Rewriter, op: Any, xs: tuple[Node, ...], attrs: dict[str, Any], l
     return _make(rw, "mul", like, e, rw.make("expand", (inverse,), spread.attrs, like))
 
 
+def widened(rw: Rewriter, op: Any, xs: tuple[Node, ...], attrs: dict[str, Any], like: Node) -> Any:
+    """Half precision for which there is no kernel is computed in float32 and rounded once, as in eager mode."""
+    dtype = xs[0].aval.dtype
+    if dtype not in dt.HALF_NP or (op.name == "matmul" and dtype == dt.bfloat16.np):
+        return None
+    wide = [_make(rw, "cast", like, x, dtype=dt.NP_FLOAT32) if x.aval.dtype == dtype else x for x in xs]
+    out = _make(rw, op.name, like, *wide, **attrs)
+    return _make(rw, "cast", like, out, dtype=dtype) if out.aval.dtype == dt.NP_FLOAT32 else out
+
+
+_WIDE = ("conv", "matmul", "sum", "prod", "amax", "amin", "add_rows", "scatter_add", "window_argmax")
+
+
 def _table() -> dict[str, Sequence[Rule]]:
     table: dict[str, list[Rule]] = {name: list(found) for name, found in rules().items()}
     table["scatter_add"] += [picked_class, whole_rows, pooled, lanes]
@@ -257,6 +270,8 @@ def _table() -> dict[str, Sequence[Rule]]:
     table["matmul"] += [flat_product, outer]
     table["add"].append(outer_added)
     table["div"].append(shares)
+    for name in _WIDE:
+        table[name].append(widened)
     return dict(table)
 
 
