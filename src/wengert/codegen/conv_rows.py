@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from .conv_pack import Index, unravel
 from .conv_plan import ITEMSIZE, Axis, Problem
+from .conv_strips import Segment, Source, Strips, segments, strip_of
 from .kernel import Epilogue, Kernel, Place, kernel_builder
 from .loop import I64, Builder, Type, Value, Var, pointer
 from .micro import first_lanes, multiply_add
@@ -30,15 +31,6 @@ _LEAST = 0.9  # of the peak, by the model below; else turning both sides around 
 _TILES = 48
 
 
-class Segment(NamedTuple):
-    """Lanes ``low`` to ``high`` of a vector, which hold positions of a row from ``column - low`` on."""
-
-    row: int
-    column: int
-    low: int
-    high: int
-
-
 class RowBlocking(NamedTuple):
     """Blocks of ``rows`` together, cut into ``runs`` (vectors, count), by ``sizes`` (channels, count); and bands."""
 
@@ -48,47 +40,9 @@ class RowBlocking(NamedTuple):
     band: int
 
 
-class Strip(NamedTuple):
-    """Elements: from a row's position ``first`` to its first input (``left``), of which there are ``count``.
-
-    Of a row, of a channel, before the first row, and in all. Behind the inputs of a row are zeros, which stand before
-    those of the next row, too.
-    """
-
-    left: int
-    count: int
-    pitch: int
-    channel: int
-    before: int
-    size: int
-
-    @property
-    def lead(self) -> int:
-        """Where the first row's position ``first`` is."""
-        return self.before - self.left
-
-
 def _split(n: int, pieces: int) -> tuple[tuple[int, int], ...]:
     small, more = divmod(n, pieces)
     return tuple((size, count) for size, count in ((small + 1, more), (small, pieces - more)) if count and size)
-
-
-def seen(axis: Axis, outs: int) -> int:
-    """Input positions that so many outputs see, those between them too."""
-    return (outs - 1) * axis.step + (axis.taps - 1) * axis.spacing + 1
-
-
-def segments(width: int, rows: int, lanes: int) -> list[list[Segment]]:
-    """Of each vector of so many rows together."""
-    found: list[list[Segment]] = [[] for _ in range(-(-rows * width // lanes))]
-    for r in range(rows):
-        column = 0
-        while column < width:
-            vector, low = divmod(r * width + column, lanes)
-            high = min(lanes, low + width - column)
-            found[vector].append(Segment(r, column, low, high))
-            column += high - low
-    return found
 
 
 def applies(p: Problem) -> bool:
@@ -142,31 +96,12 @@ def _banded(p: Problem, target: Target, k: RowBlocking) -> RowBlocking | None:
     most = min(band.outs, max(-(-band.outs * outer // _TILES), 4 * band.taps))
     best = 0
     for n in range(k.rows, most + 1, k.rows):
-        if strip_of(p, target, n).size * ITEMSIZE[p.kind] <= target.l2 // 2:
+        if 2 * strip_of(p, target, n).size * ITEMSIZE[p.kind] <= target.l2 * 3 // 4:
             best = n
     if not best:
         return None
     even = -(-band.outs // -(-band.outs // best))
     return k._replace(band=-(-even // k.rows) * k.rows)
-
-
-def strip_of(p: Problem, target: Target, band: int) -> Strip:
-    """The strip of a band; inputs of a row begin on lines, as they mostly do where they come from."""
-    row, lanes = p.axes[-1], target.lanes(ITEMSIZE[p.kind])
-    wide = seen(row, row.outs)
-    left = min(max(-row.first, 0), wide)
-    count = max(min(row.size - max(row.first, 0), wide - left), 0)
-    pitch = whole(count + max(left, wide - left - count), lanes)
-    before = whole(left, lanes)
-    channel = pitch * seen(p.axes[-2], band)
-    if channel * ITEMSIZE[p.kind] % 1024 == 0:  # or channels would contend for the same sets of the cache
-        channel += max(before, lanes)
-    return Strip(left, count, pitch, channel, before, before + channel * p.channels + 2 * lanes)
-
-
-def whole(n: int, lanes: int) -> int:
-    """Elements of as many vectors as ``n`` elements take."""
-    return -(-n // lanes) * lanes
 
 
 def by_rows(name: str, p: Problem, k: RowBlocking, target: Target, epilogue: Epilogue | None) -> Kernel:
@@ -175,15 +110,30 @@ def by_rows(name: str, p: Problem, k: RowBlocking, target: Target, epilogue: Epi
     b = kernel_builder(name, {"x": pointer(p.kind), "w": pointer(p.kind), "out": pointer(p.kind), **more})
     counts = [a.outs for a in p.axes[:-2]]
     bands = -(-p.axes[-2].outs // k.band)
-    with b.loop(b.lo, b.hi, unroll=1) as tile:
+    rows = _Rows(b, p, k, target, epilogue)
+
+    def place(tile: Value) -> _Tile:
         *outer, group, band = unravel(tile, [*counts, p.groups, bands])
-        _Rows(b, p, k, target, epilogue).tile(outer, b.lift(group, I64), b.lift(band, I64) * k.band)
+        return _Tile(outer, b.lift(group, I64), b.lift(band, I64) * k.band)
+
+    with b.when(b.lo < b.hi):
+        rows.begin(place(b.lo))
+        with b.loop(b.lo, b.hi, unroll=1) as tile:
+            rows.tile(place(tile), place(b.binary("min", tile + 1, b.hi - 1)))
     tiles, size = math.prod(counts) * p.groups * bands, ITEMSIZE[p.kind]
     positions = math.prod(a.outs for a in p.axes)
     inputs = math.prod(a.size for a in p.axes) * p.inputs
     moved = size * (inputs + positions * p.groups * p.outs + p.depth * p.groups * p.outs)
     flops = 2 * p.depth * p.outs * p.groups * positions
-    return Kernel(b.finish(), tiles, size * strip_of(p, target, k.band).size, flops, moved)
+    return Kernel(b.finish(), tiles, 2 * size * strip_of(p, target, k.band).size, flops, moved)
+
+
+class _Tile(NamedTuple):
+    """A band: the indices of what lies around it, and its first row."""
+
+    outer: list[Index]
+    group: Value
+    row: Value
 
 
 class _Box(NamedTuple):
@@ -197,62 +147,6 @@ class _Box(NamedTuple):
     out: Value
 
 
-class Strips:
-    """Writes the code that fills a strip, and that reads vectors of it."""
-
-    def __init__(self, b: Builder, p: Problem, rows: int, band: int, target: Target) -> None:
-        """``rows`` together, in bands of so many."""
-        self.b, self.p = b, p
-        self.row, self.band = p.axes[-1], p.axes[-2]
-        self.lanes, self.fused = target.lanes(ITEMSIZE[p.kind]), target.has_fma
-        self.type = Type(p.kind, self.lanes)
-        self.at, self.seen = strip_of(p, target, band), seen(self.band, band)
-        self.strip = b.retype(b.scratch, p.kind)
-        self.parts = segments(self.row.outs, rows, self.lanes)
-
-    def fill(self, x: Value, first: Value) -> None:
-        """Rows of the input that the band sees, zeros where they reach beyond it."""
-        b, p, band, at = self.b, self.p, self.band, self.at
-        start, rest = first * band.step + band.first, at.channel - self.seen * at.pitch
-        x = x + max(self.row.first, 0)
-        self.zeros(0, at.before)
-        with b.loop(0, p.channels, unroll=1) as c:
-            with b.loop(0, self.seen, unroll=1) as r:
-                row = start + r
-                to = c * at.channel + r * at.pitch + at.before
-                with b.when((row >= 0) & (row < band.size)):
-                    self.copy(c * p.x_channel + row * band.x + x, to)
-                with b.otherwise():
-                    self.zeros(to, at.pitch)
-            self.zeros(c * at.channel + (self.seen * at.pitch + at.before), rest)
-
-    def copy(self, x: Value, to: Value) -> None:
-        """One row."""
-        b, lanes, rest = self.b, self.lanes, self.at.count % self.lanes
-        whole = self.at.count - rest
-        with b.loop(0, whole, lanes, unroll=4) as i:
-            b.store(self.strip, to + i, b.load(b.x, x + i, lanes=lanes))
-        if rest:
-            b.store(self.strip, to + whole, b.load(b.x, x + whole, lanes, first_lanes(b, lanes, rest)))
-            whole += lanes
-        self.zeros(to + whole, self.at.pitch - whole)
-
-    def zeros(self, to: Index, count: int) -> None:
-        """So many elements, a whole number of vectors."""
-        with self.b.loop(0, count, self.lanes, unroll=4) as i:
-            self.b.store(self.strip, i + to, self.b.const(0, self.type))
-
-    def vector(self, x: Value, shift: int, parts: Sequence[Segment], mask: Value | None = None) -> Value:
-        """Positions of a vector at some tap, of more than one row if it lies across."""
-        b, found = self.b, None
-        for s in parts:
-            place = s.row * (self.band.step * self.at.pitch) + s.column - s.low + shift
-            here = b.load(x, place, self.lanes, mask)
-            found = here if found is None else b.select(b.iota(self.lanes) >= s.low, here, found)
-        assert found is not None
-        return found
-
-
 class _Rows(Strips):
     """Writes the code of a tile."""
 
@@ -260,15 +154,31 @@ class _Rows(Strips):
         super().__init__(b, p, k.rows, k.band, target)
         self.k, self.epilogue = k, epilogue
 
-    def tile(self, outer: list[Index], group: Value, first: Value) -> None:
-        """A band of rows: the strip, then all channels."""
+    def begin(self, first: _Tile) -> None:
+        """The strip of the first tile."""
+        k = self.k
+        blocks = sum(n for _, n in k.sizes) * (k.band // k.rows) * (sum(n for _, n in k.runs) if k.rows == 1 else 1)
+        self.clear()
+        self.filling = self.ahead(blocks * self.p.channels)
+        self.next = self.source(first)
+        self.filling.rest()
+
+    def source(self, tile: _Tile) -> Source:
+        """Its inputs."""
+        x: Index = tile.group * self.p.x_group + self.p.x_base
+        for i, axis in zip(tile.outer, self.p.axes, strict=False):
+            x = i * axis.x + x
+        return Source(self.b.lift(x, I64), tile.row)
+
+    def tile(self, tile: _Tile, then: _Tile) -> None:
+        """A band of rows: all channels from its strip, while that of the next tile is filled."""
         b, p = self.b, self.p
-        self.outer, self.group = outer, group
-        x: Index = group * p.x_group + p.x_base
-        self.out: Index = group * p.out_group + p.out_base
-        for i, axis in zip(outer, p.axes, strict=False):
-            x, self.out = i * axis.x + x, i * axis.out + self.out
-        self.fill(b.lift(x, I64), first)
+        self.exchange()
+        self.next = self.source(then)
+        self.outer, self.group, first = tile
+        self.out: Index = self.group * p.out_group + p.out_base
+        for i, axis in zip(self.outer, p.axes, strict=False):
+            self.out = i * axis.out + self.out
         end = b.binary("min", first + self.k.band, self.band.outs)
         start = 0
         for size, count in self.k.sizes:
@@ -277,6 +187,7 @@ class _Rows(Strips):
                 with b.loop(first, end, self.k.rows, unroll=1) as row:
                     self.rows(row, row - first, channel, size)
             start += size * count
+        self.filling.rest()
 
     # -- blocks --------------------------------------------------------------------------------
 
@@ -306,6 +217,7 @@ class _Rows(Strips):
         sums = [[b.var(zero) for _ in parts] for _ in range(size)]
         unrolled = band.taps * row.taps * len(parts) * size <= _CODE_LIMIT
         with b.loop(0, p.channels, unroll=1) as c, ExitStack() as loops:
+            self.filling.some()
             x = b.offset(self.strip, c * self.at.channel + box.x)
             w = b.offset(b.w, c * p.w_in + box.w)
             if unrolled:

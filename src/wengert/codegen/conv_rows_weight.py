@@ -15,7 +15,8 @@ from typing import NamedTuple
 
 from .conv_pack import Index, Panels, unravel
 from .conv_plan import ITEMSIZE, Axis, Problem
-from .conv_rows import TOGETHER, Segment, Strips, applies, segments, strip_of, whole
+from .conv_rows import TOGETHER, applies
+from .conv_strips import Ahead, Segment, Source, Strips, row_of, segments, strip_of, whole
 from .kernel import Kernel, kernel_builder
 from .loop import I64, Builder, Value, Var, pointer
 from .micro import first_lanes, multiply_add
@@ -106,7 +107,7 @@ def _height(p: Problem, target: Target, size: int, rows: int) -> int:
     """Rows whose adjoints, of a block, fit most of the first-level cache, and the strip the second-level one; or 0."""
     item, row, band = ITEMSIZE[p.kind], p.axes[-1], p.axes[-2]
     most = min(target.l1 * 3 // 4 // (size * row.outs * item), band.outs)
-    while most >= rows and strip_of(p, target, most).size * item > target.l2 // 2:
+    while most >= rows and 2 * strip_of(p, target, most).size * item > target.l2 * 3 // 4:
         most -= 1
     if most < rows:
         return 0
@@ -131,14 +132,24 @@ def _tiling(p: Problem, k: RowWeight) -> RowWeight | None:
 def sums_by_rows(name: str, p: Problem, k: RowWeight, target: Target) -> Kernel:
     """The sums over chunks: operands x, g, sums (panels as `conv_pack.combine_sums` takes them)."""
     b = kernel_builder(name, {"x": pointer(p.kind), "g": pointer(p.kind), "sums": pointer(p.kind)})
-    with b.loop(b.lo, b.hi, unroll=1) as tile:
-        chunk, part = (b.lift(i, I64) for i in unravel(tile, (k.chunks, k.parts)))
-        _Sums(b, p, k, target).tile(chunk, part)
+    sums = _Sums(b, p, k, target)
+    with b.when(b.lo < b.hi):
+        sums.begin(b.lo)
+        with b.loop(b.lo, b.hi, unroll=1) as tile:
+            sums.tile(tile)
     item, positions = ITEMSIZE[p.kind], math.prod(a.outs for a in p.axes)
     moved = math.prod(a.size for a in p.axes) * p.channels + positions * p.outs + k.panels(p).elements
-    lanes = target.lanes(item)
-    scratch = item * (whole(strip_of(p, target, k.band).size, lanes) + k.beside(p, lanes).size)
+    scratch = 2 * item * (strip_of(p, target, k.band).size + k.beside(p, target.lanes(item)).size)
     return Kernel(b.finish(), k.chunks * k.parts, scratch, 2 * p.depth * p.outs * positions, item * moved)
+
+
+class _Unit(NamedTuple):
+    """A band: its number, where its inputs are and its adjoints begin, and how many rows it has."""
+
+    number: Value
+    source: Source
+    g: Value
+    height: Value
 
 
 class _Sums(Strips):
@@ -148,35 +159,67 @@ class _Sums(Strips):
         super().__init__(b, p, k.rows, k.band, target)
         self.k, self.panels = k, k.panels(p)
         self.beside = k.beside(p, self.lanes)
-        self.adjoints = b.offset(self.strip, whole(self.at.size, self.lanes))
+        self.counts = [*[a.outs for a in p.axes[:-2]], -(-self.band.outs // k.band)]
+        self.units, self.blocks = math.prod(self.counts), self.panels.blocks
+        self.adjoints = b.offset(self.memory, 2 * self.at.size)
+        self.turn_of_adjoints = b.var(0, I64)
+        steps = p.channels * self.band.taps * (k.band // k.rows)
+        self.inputs = self.ahead(steps * (self.blocks // k.parts))
+        self.taken = row_of(self.row.outs, self.lanes)
+        self.results = Ahead(b, k.size * k.band * self.taken.pieces, steps, self.ask, self.take)
 
-    def tile(self, chunk: Value, part: Value) -> None:
-        """Some blocks of output channels, for a chunk of bands."""
-        b, p, k = self.b, self.p, self.k
-        bands = -(-self.band.outs // k.band)
-        counts = [a.outs for a in p.axes[:-2]]
-        units, blocks = math.prod(counts) * bands, self.panels.blocks
+    # -- tiles -----------------------------------------------------------------------------------
+
+    def chunk(self, tile: Value) -> tuple[Value, Value, Value, Value, Value]:
+        """Of a tile: which chunk, its units from and to, its blocks from and to."""
+        k, units, blocks = self.k, self.units, self.blocks
+        chunk, part = (self.b.lift(i, I64) for i in unravel(tile, (k.chunks, k.parts)))
         low, high = chunk * units // k.chunks, (chunk + 1) * units // k.chunks
-        with b.loop(low, high, unroll=1) as unit:
-            *outer, band = unravel(unit, [*counts, bands])
-            first = b.lift(band, I64) * k.band
-            x: Index = p.x_base
-            g: Index = p.out_base
-            for i, axis in zip(outer, p.axes, strict=False):
-                x, g = i * axis.x + x, i * axis.out + g
-            self.fill(b.lift(x, I64), first)
-            height = b.binary("min", self.band.outs - first, k.band)
-            with b.loop(part * blocks // k.parts, (part + 1) * blocks // k.parts, unroll=1) as block:
-                at = (chunk * blocks + block) * self.panels.size
-                self.block(block * k.size, b.lift(first * self.band.out + g, I64), height, at, unit > low)
+        return chunk, low, high, part * blocks // k.parts, (part + 1) * blocks // k.parts
 
-    def block(self, channel: Value, g: Value, height: Value, at: Value, more: Value) -> None:
+    def unit(self, number: Value) -> _Unit:
+        """A band, by its number."""
+        b, p = self.b, self.p
+        *outer, band = unravel(number, self.counts)
+        first = b.lift(band, I64) * self.k.band
+        x, g = b.lift(p.x_base, I64), first * self.band.out + p.out_base
+        for i, axis in zip(outer, p.axes, strict=False):
+            x, g = i * axis.x + x, i * axis.out + g
+        return _Unit(number, Source(x, first), g, b.binary("min", self.band.outs - first, self.k.band))
+
+    def begin(self, tile: Value) -> None:
+        """The strip of the first unit, and the adjoints of its first block."""
+        _, low, _, block, _ = self.chunk(tile)
+        unit = self.unit(low)
+        self.clear()
+        self.next, self.next_block = unit.source, (unit, block)
+        self.inputs.rest()
+        self.results.rest()
+
+    def tile(self, tile: Value) -> None:
+        """Some blocks of output channels, for a chunk of bands; strips and adjoints of what comes next are filled."""
+        b, p, k = self.b, self.p, self.k
+        chunk, low, high, first, last = self.chunk(tile)
+        _, next_low, _, next_first, _ = self.chunk(b.binary("min", tile + 1, b.hi - 1))
+        with b.loop(low, high, unroll=1) as number:
+            ends = number + 1 == high
+            then = self.unit(b.select(ends, next_low, number + 1))
+            unit = self.unit(number)
+            self.next = then.source
+            self.exchange()
+            with b.loop(first, last, unroll=1) as block:
+                ready = block + 1 == last
+                self.next_block = self.unit(b.select(ready, then.number, number)), b.select(
+                    ready, b.select(ends, next_first, first), block + 1
+                )
+                self.turn_of_adjoints.set(self.beside.size - self.turn_of_adjoints.get())
+                self.block((chunk * self.blocks + block) * self.panels.size, unit.height, number > low)
+                self.results.rest()
+            self.inputs.rest()
+
+    def block(self, at: Value, height: Value, more: Value) -> None:
         """Some output channels, for all input channels and taps."""
         b, p, k = self.b, self.p, self.k
-        with b.loop(0, k.size, unroll=1) as d:
-            # Channels beyond the last repeat it: nobody reads their sums.
-            i = channel + d if p.outs % k.size == 0 else b.binary("min", channel + d, p.outs - 1)
-            self.take(i * p.out_channel + g, d * self.beside.channel, height)
         with b.loop(0, p.channels, unroll=1) as c, b.loop(0, self.band.taps, unroll=1) as t:
             x = b.offset(self.strip, c * self.at.channel + t * (self.band.spacing * self.at.pitch) + self.at.lead)
             totals = self.totals(x, height)
@@ -186,16 +229,33 @@ class _Sums(Strips):
                 before = b.load(self.b.sums, place, lanes=k.size, mask=there if k.size > 1 else more)
                 b.store(self.b.sums, place, before + added_up(b, vectors, self.lanes))
 
-    def take(self, g: Value, to: Value, height: Value) -> None:
-        """Rows of an output channel's adjoint, to where vectors do not lie across lines of the cache."""
-        b, row, lanes = self.b, self.row, self.lanes
-        with b.loop(0, height, unroll=1) as r:
-            start, place, rest = r * self.band.out + g, r * self.beside.pitch + to, row.outs % lanes
-            with b.loop(0, row.outs - rest, lanes, unroll=4) as i:
-                b.store(self.adjoints, place + i, b.load(b.g, start + i, lanes))
-            if rest:
-                last, there = row.outs - rest, first_lanes(b, lanes, rest)
-                b.store(self.adjoints, place + last, b.load(b.g, start + last, lanes, there), there)
+    def adjoint(self, number: Value) -> tuple[Value, Value, Value, list[Index]]:
+        """Of a piece of the next block's adjoints: channel of the block, row, where the row lies, columns."""
+        b, p, k = self.b, self.p, self.k
+        unit, block = self.next_block
+        d, r, i = (b.lift(i, I64) for i in unravel(number, (k.size, k.band, self.taken.pieces)))
+        # Channels beyond the last repeat it: nobody reads their sums.
+        channel = block * k.size + d
+        channel = channel if p.outs % k.size == 0 else b.binary("min", channel, p.outs - 1)
+        return d, r, unit.g + channel * p.out_channel + r * self.band.out, self.taken.columns(b, i)
+
+    def ask(self, number: Value) -> None:
+        """Have a piece in the cache soon."""
+        _, _, place, columns = self.adjoint(number)
+        for column in columns:
+            self.b.prefetch(self.b.g, place + column)
+
+    def take(self, number: Value) -> None:
+        """A piece of the next block's adjoints, to where vectors do not lie across lines of the cache."""
+        b, lanes = self.b, self.lanes
+        d, r, place, columns = self.adjoint(number)
+        there = first_lanes(b, lanes, self.row.outs)
+        if self.band.outs % self.k.band:
+            inside = b.splat(r < self.next_block[0].height, lanes)
+            there = inside if there is None else there & inside
+        to = d * self.beside.channel + r * self.beside.pitch + self.beside.size - self.turn_of_adjoints.get()
+        for column in columns:
+            b.store(self.adjoints, to + column, b.load(b.g, place + column, lanes, there))
 
     def totals(self, x: Value, height: Value) -> list[list[Value]]:
         """Of each tap of the row and output channel a vector of sums."""
@@ -204,7 +264,9 @@ class _Sums(Strips):
         sums = [[b.var(zero) for _ in range(k.size)] for _ in range(self.row.taps)]
         with b.loop(0, height, k.rows, unroll=1) as r:
             xs = b.offset(x, r * (self.band.step * self.at.pitch))
-            gs = b.offset(self.adjoints, r * self.beside.pitch)
+            gs = b.offset(self.adjoints, r * self.beside.pitch + self.turn_of_adjoints.get())
+            self.inputs.some()
+            self.results.some()
             if len(self.parts) == k.vectors:
                 for j, part in enumerate(self.parts):
                     self.step(xs, b.offset(gs, j * self.lanes), part, sums)
