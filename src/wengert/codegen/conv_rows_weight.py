@@ -297,15 +297,20 @@ class _Sums(Strips):
 def added_up(b: Builder, vectors: Sequence[Value], lanes: int) -> Value:
     """A vector of the sums of each vector's lanes, for a power of two of them.
 
-    Neighbours are added half against half and share a vector then, until each has one lane.
+    Two vectors share one after half of each is added to its other half. One half of each stays where it is, so this
+    takes a blend, which is cheap, and a single shuffle.
     """
     vectors, width = list(vectors), lanes  # lanes that each sum still has
+    while len(vectors) > 1:
+        width, n = width // 2, len(vectors) // 2
+        second = [i & width for i in range(lanes)]  # not zero: the second vector's
+        stay = [i + lanes if there else i for i, there in enumerate(second)]
+        move = [i + lanes - width if there else i + width for i, there in enumerate(second)]
+        vectors = [b.shuffle(x, y, stay) + b.shuffle(x, y, move) for x, y in zip(vectors[:n], vectors[n:], strict=True)]
+    (total,) = vectors
     while width > 1:
-        half = width // 2
-        pairs = list(zip(vectors[::2], vectors[1::2], strict=True)) if len(vectors) > 1 else [(vectors[0],) * 2]
-        together = vectors[0].lanes * (2 if len(vectors) > 1 else 1) // width
-        low = [i * width + j for i in range(together) for j in range(half)]
-        high = [i + half for i in low]
-        vectors = [b.shuffle(x, y, low) + b.shuffle(x, y, high) for x, y in pairs]
+        half, sums = width // 2, total.lanes // width
+        low = [i * width + j for i in range(sums) for j in range(half)]
+        total = b.shuffle(total, total, low) + b.shuffle(total, total, [i + half for i in low])
         width = half
-    return vectors[0]
+    return total
