@@ -12,13 +12,14 @@ import math
 import operator
 from collections.abc import Sequence
 from contextlib import ExitStack
+from itertools import product
 from typing import NamedTuple
 
 from .conv_pack import Index, Panels, pack_block, unravel
 from .conv_plan import ITEMSIZE, Axis, Blocking, Problem, Run, extent
 from .kernel import Epilogue, Kernel, Place, kernel_builder
 from .loop import I64, Builder, Type, Value, Var, pointer
-from .micro import multiply_add
+from .micro import lanes_between, multiply_add, transpose
 from .target import Target
 
 _UNROLLED_CHANNELS = 4  # up to so many, there is no loop over channels
@@ -260,21 +261,50 @@ class _Direct:
 
     def store(self, box: _Box, sums: list[list[Var]], group: Value) -> None:
         """Through the epilogue into memory."""
-        b, p, k = self.b, self.p, self.k
-        masks = [self.mask(box.channel + j * k.lanes) for j in range(k.vectors)]
-        for s in range(k.stack):
-            for i in range(box.run.size):
-                out = box.out + (i * self.row.out + (s * p.axes[k.stacked].out if s else 0))
-                for j, (total, mask) in enumerate(zip(sums[s * box.run.size + i], masks, strict=True)):
-                    value = total.get()
-                    if self.epilogue:
-                        at = list(box.indices)
-                        at[k.row] = at[k.row] + i
-                        if s:
-                            at[k.stacked] = at[k.stacked] + s
-                        channel = group * p.outs + box.channel + j * k.lanes
-                        value = self.epilogue(b, value, self.place(at, channel, mask))
-                    self.write(out + j * k.lanes * p.out_channel, value, mask)
+        k, p = self.k, self.p
+        turns = p.out_channel != 1 and self.row.out == 1 and k.lanes > 1
+        stack = p.axes[k.stacked].out if k.stack > 1 else 0
+        for j in range(k.vectors):
+            channel = box.channel + j * k.lanes
+            mask = self.mask(channel)
+            out = box.out + j * k.lanes * p.out_channel
+            found: list[tuple[int, Value]] = []
+            for (s, i), vectors in zip(product(range(k.stack), range(box.run.size)), sums, strict=True):
+                value = self.finish(vectors[j].get(), box, (s, i), group * p.outs + channel, mask)
+                found.append((s * stack + i * self.row.out, value))
+                if not turns:
+                    self.write(out + found[-1][0], value, mask)
+            for first in range(0, len(found) if turns else 0, k.lanes):
+                self.turn(out, found[first : first + k.lanes], channel)
+
+    def finish(self, value: Value, box: _Box, place: tuple[int, int], channel: Value, mask: Value | None) -> Value:
+        """Through the epilogue; ``place`` in the box: along the stack and along the row."""
+        if not self.epilogue:
+            return value
+        k, (s, i) = self.k, place
+        at = list(box.indices)
+        at[k.row] = at[k.row] + i
+        if s:
+            at[k.stacked] = at[k.stacked] + s
+        return self.epilogue(self.b, value, self.place(at, channel, mask))
+
+    def turn(self, out: Index, found: Sequence[tuple[int, Value]], channel: Value) -> None:
+        """Vectors of channels at some positions, which are neighbours in memory: vectors of positions are stored."""
+        b, p, lanes = self.b, self.p, self.k.lanes
+        runs = [[0, 1]]  # of neighbours, from and to
+        for i in range(1, len(found)):
+            if found[i][0] == found[i - 1][0] + 1:
+                runs[-1][1] += 1
+            else:
+                runs.append([i, i + 1])
+        rows = [value for _, value in found]
+        for c, column in enumerate(transpose(b, rows + rows[-1:] * (lanes - len(rows)))):  # these are not stored
+            with ExitStack() as exists:
+                if p.outs % self.k.width:
+                    exists.enter_context(b.when(channel + c < p.outs))
+                for low, high in runs:
+                    at = out + (c * p.out_channel + found[low][0] - low)
+                    b.store(b.out, at, column, lanes_between(b, lanes, low, high))
 
     def mask(self, channel: Value) -> Value | None:
         """Which lanes exist; None if all do in every block."""

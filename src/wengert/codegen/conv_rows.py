@@ -19,7 +19,7 @@ from .conv_plan import ITEMSIZE, Axis, Problem
 from .conv_strips import Segment, Source, Strips, segments, strip_of
 from .kernel import Epilogue, Kernel, Place, kernel_builder
 from .loop import I64, Builder, Type, Value, Var, pointer
-from .micro import first_lanes, multiply_add
+from .micro import first_lanes, lanes_between, multiply_add
 from .target import Target
 
 _PORTS = 2  # multiply-adds, or loads within a line, in a cycle
@@ -255,7 +255,7 @@ class _Rows(Strips):
                 for s in segs:
                     mask = None
                     if self.k.rows > 1:
-                        mask = _lanes_between(b, lanes, s)
+                        mask = lanes_between(b, lanes, s.low, s.high)
                     elif j == len(parts) - 1 and self.row.outs % lanes:
                         mask = first_lanes(b, lanes, b.lift(self.row.outs - box.column - s.column, I64))
                     at = box.out + (s.row * self.band.out + s.column - s.low + d * p.out_channel)
@@ -274,10 +274,3 @@ class _Rows(Strips):
             for part, i in zip(axis.parts, parts, strict=True):
                 found[part.dim] = b.lift(i * part.scale + part.start, I64)
         return Place(tuple(found[i] for i in sorted(found)), self.row.parts[-1].dim, self.lanes, mask)
-
-
-def _lanes_between(b: Builder, lanes: int, s: Segment) -> Value | None:
-    if s.high - s.low == lanes:
-        return None
-    there = b.iota(lanes) < s.high
-    return there & (b.iota(lanes) >= s.low) if s.low else there

@@ -145,3 +145,11 @@ def first_lanes(b: Builder, lanes: int, count: int | Value) -> Value | None:
     if isinstance(count, int) and count >= lanes:
         return None
     return b.compare("lt", b.iota(lanes), b.splat(count, lanes) if isinstance(count, Value) else count)
+
+
+def lanes_between(b: Builder, lanes: int, low: int, high: int) -> Value | None:
+    """A mask of lanes ``low`` to ``high``; None if these are all."""
+    if high - low == lanes:
+        return None
+    there = b.iota(lanes) < high
+    return there & (b.iota(lanes) >= low) if low else there
