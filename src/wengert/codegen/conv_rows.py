@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import NamedTuple
 
@@ -18,7 +17,7 @@ from .conv_pack import Index, unravel
 from .conv_plan import ITEMSIZE, Axis, Problem
 from .conv_strips import Segment, Source, Strips, segments, strip_of
 from .kernel import Epilogue, Kernel, Place, kernel_builder
-from .loop import I64, Builder, Type, Value, Var, pointer
+from .loop import I64, Builder, Value, Var, pointer
 from .micro import first_lanes, lanes_between, multiply_add
 from .target import Target
 
@@ -75,7 +74,8 @@ def block_rows(p: Problem, target: Target) -> RowBlocking | None:
             runs = _split(len(found), pieces)
             longest = runs[0][0]
             for most in range(1, p.outs + 1):
-                if longest > _LONGEST or longest * most + min(longest, most) + 1 > target.vector_registers:
+                needed = longest * most + min(longest, most) + (2 if straddling else 1)
+                if longest > _LONGEST or needed > target.vector_registers:
                     break
                 blocks = -(-p.outs // most)
                 cost = sum(
@@ -160,10 +160,10 @@ class _Rows(Strips):
         blocks = sum(n for _, n in k.sizes) * (k.band // k.rows) * (sum(n for _, n in k.runs) if k.rows == 1 else 1)
         self.clear()
         self.filling = self.ahead(blocks * self.p.channels)
-        self.next = self.source(first)
+        self.next = self.band_of(first)
         self.filling.rest()
 
-    def source(self, tile: _Tile) -> Source:
+    def band_of(self, tile: _Tile) -> Source:
         """Its inputs."""
         x: Index = tile.group * self.p.x_group + self.p.x_base
         for i, axis in zip(tile.outer, self.p.axes, strict=False):
@@ -174,7 +174,7 @@ class _Rows(Strips):
         """A band of rows: all channels from its strip, while that of the next tile is filled."""
         b, p = self.b, self.p
         self.exchange()
-        self.next = self.source(then)
+        self.next = self.band_of(then)
         self.outer, self.group, first = tile
         self.out: Index = self.group * p.out_group + p.out_base
         for i, axis in zip(self.outer, p.axes, strict=False):

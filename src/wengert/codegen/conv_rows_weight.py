@@ -16,14 +16,14 @@ from typing import NamedTuple
 from .conv_pack import Index, Panels, unravel
 from .conv_plan import ITEMSIZE, Axis, Problem
 from .conv_rows import TOGETHER, applies
-from .conv_strips import Ahead, Segment, Source, Strips, row_of, segments, strip_of, whole
+from .conv_strips import Ahead, Segment, Source, Strips, pieces_of, segments, strip_of, whole
 from .kernel import Kernel, kernel_builder
 from .loop import I64, Builder, Value, Var, pointer
 from .micro import first_lanes, multiply_add
 from .target import Target
 
 _PORTS, _LATENCY = 2, 4
-_ENDING = 45  # cycles in which a block's lanes are added up
+_ENDING = 1.5  # cycles in which the lanes of a vector of sums are added up
 _LEAST = 0.85  # of the peak, by the model below; else turning both operands around is cheaper
 _LONGEST = 8  # vectors written after each other
 _MOST, _FEWEST = 16, 8  # tiles
@@ -90,7 +90,7 @@ def block_rows_weight(p: Problem, target: Target) -> RowWeight | None:
         cycles = _cycles(size, row, straddling) * len(found) / rows
         height = _height(p, target, size, rows)
         if height:
-            cost = (cycles + _ENDING / height) * -(-p.outs // size)
+            cost = (cycles + _ENDING * size * row.taps / height) * -(-p.outs // size)
             best = min(best or (math.inf, 0, 0, 0), (cost, size, rows, vectors))
     ideal = row.outs / lanes * p.outs * row.taps / _PORTS
     if best is None or ideal / best[0] < _LEAST:
@@ -165,8 +165,8 @@ class _Sums(Strips):
         self.turn_of_adjoints = b.var(0, I64)
         steps = p.channels * self.band.taps * (k.band // k.rows)
         self.inputs = self.ahead(steps * (self.blocks // k.parts))
-        self.taken = row_of(self.row.outs, self.lanes)
-        self.results = Ahead(b, k.size * k.band * self.taken.pieces, steps, self.ask, self.take)
+        self.taken = pieces_of(self.row.outs, self.lanes)
+        self.results = Ahead(b, k.size * k.band * self.taken.count, steps, self.fetch_adjoints, self.copy_adjoints)
 
     # -- tiles -----------------------------------------------------------------------------------
 
@@ -198,7 +198,7 @@ class _Sums(Strips):
 
     def tile(self, tile: Value) -> None:
         """Some blocks of output channels, for a chunk of bands; strips and adjoints of what comes next are filled."""
-        b, p, k = self.b, self.p, self.k
+        b = self.b
         chunk, low, high, first, last = self.chunk(tile)
         _, next_low, _, next_first, _ = self.chunk(b.binary("min", tile + 1, b.hi - 1))
         with b.loop(low, high, unroll=1) as number:
@@ -209,8 +209,9 @@ class _Sums(Strips):
             self.exchange()
             with b.loop(first, last, unroll=1) as block:
                 ready = block + 1 == last
-                self.next_block = self.unit(b.select(ready, then.number, number)), b.select(
-                    ready, b.select(ends, next_first, first), block + 1
+                self.next_block = (
+                    self.unit(b.select(ready, then.number, number)),
+                    b.select(ready, b.select(ends, next_first, first), block + 1),
                 )
                 self.turn_of_adjoints.set(self.beside.size - self.turn_of_adjoints.get())
                 self.block((chunk * self.blocks + block) * self.panels.size, unit.height, number > low)
@@ -229,23 +230,23 @@ class _Sums(Strips):
                 before = b.load(self.b.sums, place, lanes=k.size, mask=there if k.size > 1 else more)
                 b.store(self.b.sums, place, before + added_up(b, vectors, self.lanes))
 
-    def adjoint(self, number: Value) -> tuple[Value, Value, Value, list[Index]]:
-        """Of a piece of the next block's adjoints: channel of the block, row, where the row lies, columns."""
+    def adjoint(self, number: Value) -> tuple[Index, Index, Value, list[Index]]:
+        """Of a piece of the next block's adjoints: channel of the block, row of the band, where that lies, columns."""
         b, p, k = self.b, self.p, self.k
         unit, block = self.next_block
-        d, r, i = (b.lift(i, I64) for i in unravel(number, (k.size, k.band, self.taken.pieces)))
+        d, r, i = unravel(number, (k.size, k.band, self.taken.count))
         # Channels beyond the last repeat it: nobody reads their sums.
         channel = block * k.size + d
         channel = channel if p.outs % k.size == 0 else b.binary("min", channel, p.outs - 1)
         return d, r, unit.g + channel * p.out_channel + r * self.band.out, self.taken.columns(b, i)
 
-    def ask(self, number: Value) -> None:
+    def fetch_adjoints(self, number: Value) -> None:
         """Have a piece in the cache soon."""
-        _, _, place, columns = self.adjoint(number)
+        *_, place, columns = self.adjoint(number)
         for column in columns:
             self.b.prefetch(self.b.g, place + column)
 
-    def take(self, number: Value) -> None:
+    def copy_adjoints(self, number: Value) -> None:
         """A piece of the next block's adjoints, to where vectors do not lie across lines of the cache."""
         b, lanes = self.b, self.lanes
         d, r, place, columns = self.adjoint(number)

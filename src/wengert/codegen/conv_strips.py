@@ -15,9 +15,8 @@ from .loop import I64, Builder, Type, Value
 from .micro import first_lanes
 from .target import Target
 
-
 _LEAD = 6  # pieces between a prefetch and its use
-_TOGETHER = 4
+_TOGETHER = 4  # vectors of a piece
 
 
 class Segment(NamedTuple):
@@ -94,7 +93,7 @@ def whole(n: int, lanes: int) -> int:
 
 
 class Ahead:
-    """Copying, by pieces, from far memory: a piece at each of many places in other work, fetched some places before."""
+    """Copying by pieces, spread over places in other work; each is fetched from far memory some before its turn."""
 
     def __init__(
         self, b: Builder, total: int, times: int, fetch: Callable[[Value], None], copy: Callable[[Value], None]
@@ -102,50 +101,57 @@ class Ahead:
         """``total`` pieces, at about ``times`` places."""
         self.b, self.total, self.fetch, self.copy = b, total, fetch, copy
         self.each = -(-total // max(times, 1))
-        self.fetched = b.var(0, I64)
+        self.every = 1 << max(times // (2 * (total + _LEAD)), 1).bit_length() - 1
+        self.place = b.var(0, I64)
 
     def some(self) -> None:
-        """The next ones."""
+        """Here is a place."""
         b = self.b
         for _ in range(self.each):
-            fetched = self.fetched.get()
-            copied = fetched - _LEAD
-            with b.when(copied < self.total):
-                self.fetch(fetched)
-                with b.when(copied >= 0):
-                    self.copy(copied)
-                self.fetched.set(fetched + 1)
+            place = self.place.get()
+            with b.when((place & (self.every - 1)) == 0):
+                self.next(place // self.every)
+            self.place.set(place + 1)
+
+    def next(self, fetched: Value) -> None:
+        """A piece to fetch, and the one fetched some before to copy."""
+        b, copied = self.b, fetched - _LEAD
+        with b.when(copied < self.total):
+            self.fetch(fetched)
+            with b.when(copied >= 0):
+                self.copy(copied)
 
     def rest(self) -> None:
         """What is left; then all may begin again."""
         if self.total:
-            with self.b.loop(self.b.binary("max", self.fetched.get() - _LEAD, 0), self.total, unroll=1) as i:
+            copied = (self.place.get() + (self.every - 1)) // self.every - _LEAD
+            with self.b.loop(self.b.binary("max", copied, 0), self.total, unroll=1) as i:
                 self.copy(i)
-            self.fetched.set(0)
+            self.place.set(0)
 
 
-class Row(NamedTuple):
-    """Vectors of a row, ``together`` of which are copied at a time, in so many ``pieces``."""
+class Pieces(NamedTuple):
+    """A row of ``length`` elements, cut into ``count`` pieces of so many vectors."""
 
     lanes: int
+    length: int
+    vectors: int
     count: int
-    pieces: int
-    together: int
 
-    def columns(self, b: Builder, piece: Index) -> list[Index]:
-        """Where the vectors begin: the last overlap those before rather than reach beyond the row."""
-        last = max(self.count - self.lanes, 0)
-        if self.pieces == 1:
-            return [min(j * self.lanes, last) for j in range(self.together)]
-        first = b.lift(piece * (self.together * self.lanes), I64)
-        return [b.binary("min", first + j * self.lanes, last) for j in range(self.together)]
+    def columns(self, b: Builder, number: Index) -> list[Index]:
+        """Where the vectors of a piece begin: the last overlap those before rather than reach beyond the row."""
+        last = max(self.length - self.lanes, 0)
+        if self.count == 1:
+            return [min(j * self.lanes, last) for j in range(self.vectors)]
+        first = b.lift(number * (self.vectors * self.lanes), I64)
+        return [b.binary("min", first + j * self.lanes, last) for j in range(self.vectors)]
 
 
-def row_of(count: int, lanes: int) -> Row:
-    """Of so many elements."""
-    vectors = -(-count // lanes)
-    pieces = -(-vectors // _TOGETHER)
-    return Row(lanes, count, pieces, -(-vectors // max(pieces, 1)))
+def pieces_of(length: int, lanes: int) -> Pieces:
+    """Of a row of so many elements."""
+    vectors = -(-length // lanes)
+    count = -(-vectors // _TOGETHER)
+    return Pieces(lanes, length, -(-vectors // max(count, 1)), count)
 
 
 class Strips:
@@ -162,13 +168,12 @@ class Strips:
         self.height, self.at, self.seen = band, strip_of(p, target, band), seen(self.band, band)
         self.memory = b.retype(b.scratch, p.kind)
         self.turn = b.var(0, I64)
-        self.pieces = row_of(self.at.count, self.lanes)
+        self.pieces = pieces_of(self.at.count, self.lanes)
         self.parts = segments(self.row.outs, rows, self.lanes)
 
     def ahead(self, times: int) -> Ahead:
         """Fills the strip that is not read from `next`, at so many places."""
-        total = self.p.channels * self.seen * self.pieces.pieces
-        return Ahead(self.b, total, times, self.fetch, self.copy)
+        return Ahead(self.b, self.p.channels * self.seen * self.pieces.count, times, self.fetch, self.copy)
 
     @property
     def strip(self) -> Value:
@@ -196,26 +201,25 @@ class Strips:
         with self.b.loop(0, count, self.lanes, unroll=4) as i:
             self.b.store(self.memory, i + to, self.b.const(0, self.type))
 
-    def piece(self, number: Value) -> tuple[Index, Index, Value, list[Index]]:
-        """Of a piece of the next band: channel, row of the strip, where the row lies, columns."""
-        c, r, i = unravel(number, (self.p.channels, self.seen, self.pieces.pieces))
+    def piece(self, number: Value) -> tuple[Index, Index, Value, Value, list[Index]]:
+        """Of a piece of the next band: channel, row of the strip, row of the input, where that lies, columns."""
+        c, r, i = unravel(number, (self.p.channels, self.seen, self.pieces.count))
         row = self.next.row * self.band.step + self.band.first + r
         place = self.next.x + c * self.p.x_channel + row * self.band.x + max(self.row.first, 0)
-        return c, r, place, self.pieces.columns(self.b, i)
+        return c, r, row, place, self.pieces.columns(self.b, i)
 
     def fetch(self, number: Value) -> None:
         """Have a piece in the cache soon."""
-        _, _, place, columns = self.piece(number)
+        *_, place, columns = self.piece(number)
         for column in columns:
             self.b.prefetch(self.b.x, place + column)
 
     def copy(self, number: Value) -> None:
         """A piece of the next band's inputs into the strip that is not read; zeros if its row lies outside."""
         b, band, at, lanes = self.b, self.band, self.at, self.lanes
-        c, r, place, columns = self.piece(number)
+        c, r, row, place, columns = self.piece(number)
         there = first_lanes(b, lanes, at.count)
         if not band.always or band.outs % self.height:
-            row = self.next.row * band.step + band.first + r
             inside = b.splat((row >= 0) & (row < band.size), lanes)
             there = inside if there is None else there & inside
         to = c * at.channel + r * at.pitch + (at.before + at.size) - self.turn.get()
