@@ -12,6 +12,7 @@ import pytest
 
 from wengert.codegen import conv
 from wengert.codegen.conv import Convolution, convolve, input_gradient, weight_gradient
+from wengert.codegen.conv_rows_weight import block_rows_weight
 from wengert.codegen.conv_weight import block_weight, shortened
 from wengert.codegen.kernel import Place
 from wengert.codegen.loop import F32, Builder, Type, Value, pointer
@@ -104,6 +105,8 @@ CASES = {
     "high and long rows": Case((2, 2, 24, 266), (4, 2, 3, 5), layout=channels_first, padding=((0, 1), (2, 3))),
     "high rows, far borders": Case((2, 2, 50, 48), (8, 2, 3, 3), layout=channels_first, padding=((1, 1), (20, 20)),
                                    dilation=(1, 20)),
+    "high rows, many channels": Case((2, 4, 26, 64), (66, 4, 3, 3), layout=channels_first, padding=((1, 1), (1, 1))),
+    "short rows NCHW": Case((4, 32, 7, 7), (50, 32, 3, 3), layout=channels_first, padding=((1, 1), (1, 1))),
     "rows of one dimension": Case((6, 4, 64), (6, 4, 3), layout=channels_first, padding=((1, 1),)),
     "kernel major": Case((2, 6, 7, 9), (17, 6, 3, 2), weights=kernel_major, kind="f64"),
     "one channel": Case((3, 1, 8, 8), (1, 1, 3, 3)),
@@ -188,7 +191,11 @@ def test_random(seed: int) -> None:
 
 
 @pytest.mark.parametrize("which", [convolve, input_gradient, weight_gradient])
-@pytest.mark.parametrize("name", ["3x3", "stride", "depthwise", "first layer", "NCHW"])
+@pytest.mark.parametrize(
+    "name",
+    ["3x3", "stride", "depthwise", "first layer", "NCHW", "rows of groups", "high rows together",
+     "high and long rows", "high rows, many channels", "short rows NCHW"],
+)  # fmt: skip
 def test_cuts_do_not_change_a_bit(name: str, which: Any) -> None:
     whole, cut = (CASES[name].compute(which, TARGETS[-1], cuts) for cuts in (1, 7))
     np.testing.assert_array_equal(whole, cut)
@@ -203,6 +210,18 @@ def test_tiles_write_their_own_channels_of_the_gradient() -> None:
         case.check(weight_gradient, target)
         whole, cut = (case.compute(weight_gradient, target, cuts) for cuts in (1, 7))
         np.testing.assert_array_equal(whole, cut)
+
+
+@pytest.mark.parametrize("name", ["high rows, many channels", "high rows together"])
+def test_bands_and_blocks_take_turns(name: str) -> None:
+    """What these cases have: several bands, of one height or of two; in one, tiles that share bands, not blocks."""
+    (problem,) = conv._forward(CASES[name].spec)
+    k = block_rows_weight(problem, replace(avx512(), l1=32 << 10, l2=1 << 20))
+    assert k is not None
+    bands, channels = -(-problem.axes[-2].outs // k.band), name == "high rows, many channels"
+    assert bands > 1
+    assert (k.parts > 1) == channels
+    assert (problem.axes[-2].outs % k.band != 0) == channels
 
 
 def test_few_sums_for_large_gradients() -> None:
@@ -243,7 +262,10 @@ class BiasResidualRelu:
 
     def __call__(self, b: Builder, x: Value, place: Place) -> Value:
         at = sum(i * s for i, s in zip(place.index, self.strides, strict=True))
-        bias = b.load(b.bias, place.index[1], lanes=place.lanes, mask=place.mask)
+        if place.axis == 1:
+            bias = b.load(b.bias, place.index[1], lanes=place.lanes, mask=place.mask)
+        else:
+            bias = b.splat(b.load(b.bias, place.index[1]), place.lanes)
         step = self.strides[place.axis]
         if step == 1 or place.lanes == 1:
             residual = b.load(b.residual, at, lanes=place.lanes, mask=place.mask)
@@ -253,7 +275,8 @@ class BiasResidualRelu:
 
 
 @pytest.mark.parametrize("which", [convolve, input_gradient])
-@pytest.mark.parametrize("name", ["3x3", "1x1", "short rows", "stride", "groups", "depthwise", "NCHW", "transposed"])
+@pytest.mark.parametrize("name", ["3x3", "1x1", "short rows", "stride", "groups", "depthwise", "NCHW", "transposed",
+                                  "short rows NCHW", "high rows together"])  # fmt: skip
 def test_epilogue(name: str, which: Any) -> None:
     case = CASES[name]
     expected = case.expected(which)
@@ -280,9 +303,10 @@ def test_equal_specs_give_equal_code(which: Any) -> None:
 
 @pytest.mark.parametrize("which", [convolve, input_gradient, weight_gradient])
 def test_compiles_for_other_processors(which: Any) -> None:
-    for step in which(CASES["stride"].spec, aarch64()).steps:
-        f = step.kernel.function
-        assert llvm.compile_ir(module_text([f]), aarch64(), f.name)[:4] == b"\x7fELF"
+    for case in (CASES["stride"], CASES["short rows NCHW"], CASES["high rows, many channels"]):
+        for step in which(case.spec, aarch64()).steps:
+            f = step.kernel.function
+            assert llvm.compile_ir(module_text([f]), aarch64(), f.name)[:4] == b"\x7fELF"
 
 
 def test_flops_are_those_of_the_definition() -> None:

@@ -59,8 +59,11 @@ def run(recipe: Recipe, target: Target, operands: Mapping[str, np.ndarray], cuts
         library = llvm.load([get_object(module_text([f]), target, f.name)], [f.name])
         types = [ctypes.c_void_p] * (len(step.operands) + 1) + [ctypes.c_int64] * 2
         call = ctypes.CFUNCTYPE(None, *types)(library.address(f.name))
-        scratch = np.full(step.kernel.scratch + 64, 0xFF, np.uint8)
+        scratch = np.full(step.kernel.scratch + 128, 0xFF, np.uint8)
         addresses = [memory[name].ctypes.data for name in step.operands]
         start = scratch.ctypes.data + -scratch.ctypes.data % 64
         for i in range(cuts):
             call(*addresses, start, step.kernel.tiles * i // cuts, step.kernel.tiles * (i + 1) // cuts)
+        assert (scratch[start - scratch.ctypes.data + step.kernel.scratch :] == 0xFF).all(), (
+            "written behind its scratch"
+        )
