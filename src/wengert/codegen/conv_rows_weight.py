@@ -104,9 +104,9 @@ def _fits(size: int, taps: int, target: Target) -> bool:
 
 
 def _height(p: Problem, target: Target, size: int, rows: int) -> int:
-    """Rows whose adjoints, of a block, fit most of the first-level cache, and the strip the second-level one; or 0."""
+    """Rows whose adjoints, of a block, fill the first-level cache, if two strips fit the second-level one; or 0."""
     item, row, band = ITEMSIZE[p.kind], p.axes[-1], p.axes[-2]
-    most = min(target.l1 * 3 // 4 // (size * row.outs * item), band.outs)
+    most = min(target.l1 // (size * row.outs * item), band.outs)
     while most >= rows and 2 * strip_of(p, target, most).size * item > target.l2 * 3 // 4:
         most -= 1
     if most < rows:
