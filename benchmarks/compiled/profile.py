@@ -66,8 +66,10 @@ def install(clock: Clock) -> None:
             op.forward_with_pullback = clock.pair(op.name, op.forward_with_pullback)
     written = lower.straight_line
 
-    def straight_line(inputs: Any, nodes: Any, outputs: Any, single: bool, name: str) -> Callable[..., Any]:
-        return clock.around(name, written(inputs, nodes, outputs, single, name))
+    def straight_line(
+        inputs: Any, nodes: Any, outputs: Any, single: bool, name: str, **more: Any
+    ) -> Callable[..., Any]:
+        return clock.around(name, written(inputs, nodes, outputs, single, name, **more))
 
     lower.straight_line = call.straight_line = straight_line
     Optimizer._update_all = clock.around("optimizer", Optimizer._update_all)
