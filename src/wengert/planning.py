@@ -55,19 +55,24 @@ class Cost:
         self.seconds = _predicted(self.flops, self.moved)
 
     @property
+    def nodes(self) -> list[Any]:
+        """What the step computes."""
+        return [*self.group.before, *self.group.nodes]
+
+    @property
     def lines(self) -> list[str]:
         """The user's lines that the step computes."""
-        return sorted({n.origin for n in self.group.nodes if n.origin})
+        return sorted({n.origin for n in self.nodes if n.origin})
 
     @property
     def modules(self) -> list[str]:
         """The modules that the step belongs to."""
-        return sorted({".".join(n.scope) for n in self.group.nodes if n.scope})
+        return sorted({".".join(n.scope) for n in self.nodes if n.scope})
 
     @property
     def names(self) -> str:
-        """The ops whose results it stores or hands on."""
-        names = [n.name for n in self.group.nodes]
+        """The ops whose results it stores or hands on, those on operands of a product in front of it."""
+        names = [n.name for n in self.nodes]
         return " ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
 
 

@@ -28,7 +28,10 @@ pytestmark = pytest.mark.slow
 
 NEEDS = {"avx2": targets._X86_V3, "avx512": (*targets._X86_V3, *targets._AVX512)}
 HERE = [host(), *(t for t in (avx2(), avx512()) if host_features().issuperset(NEEDS[t.name]))]
-DTYPES = {"f32": np.dtype(np.float32), "f64": np.dtype(np.float64), "bf16": np.dtype(bfloat16.np)}
+DTYPES = {
+    "f32": np.dtype(np.float32), "f64": np.dtype(np.float64), "bf16": np.dtype(bfloat16.np), "i8": np.dtype(np.int8),
+    "f16": np.dtype(np.float16),
+}  # fmt: skip
 MEMORY = {**DTYPES, "u32": np.dtype(np.uint32)}  # packed pairs
 ROUNDING = {"f32": 2.0**-24, "f64": 2.0**-53, "bf16": 2.0**-9}
 GUARD = 32  # elements around each array that must stay untouched
@@ -70,12 +73,14 @@ class Array:
     """An operand with guards around its memory."""
 
     def __init__(self, p: Product, name: str, rng: np.random.Generator) -> None:
-        self.dtype, shape = DTYPES[p.kind], shape_of(p, name)
+        self.dtype, shape = DTYPES[p.kind_of(name)], shape_of(p, name)
         batch, first, second = getattr(p, name)
         steps = (*batch, first, second)
         size = 1 + sum((n - 1) * step for n, step in zip(shape, steps, strict=True)) if 0 not in shape else 0
-        self.memory = np.full(size + 2 * GUARD, np.nan).astype(self.dtype)
-        self.memory[GUARD : GUARD + size] = rng.standard_normal(size).astype(self.dtype)
+        beside = 77 if self.dtype.kind == "i" else np.nan
+        self.memory = np.full(size + 2 * GUARD, beside).astype(self.dtype)
+        width = 20 if self.dtype.kind == "i" else 1
+        self.memory[GUARD : GUARD + size] = (rng.standard_normal(size) * width).astype(self.dtype)
         self.steps, self.shape = steps, shape
         self.address = self.memory.ctypes.data + GUARD * self.dtype.itemsize
 
@@ -250,13 +255,14 @@ class Scale:
 
     name: str
     axis: int
+    work: int = 2
 
     @property
     def operands(self) -> dict[str, Type]:
         return {self.name: pointer("f32")}
 
     def __call__(self, b: Builder, x: Value, place: Place) -> Value:
-        p, index = getattr(b, self.name), place.index[self.axis]
+        p, index, x = getattr(b, self.name), place.index[self.axis], b.cast(x, "f32")
         if place.axis == self.axis:
             return x * b.load(p, index, place.lanes, place.mask)
         return x * b.splat(b.load(p, index), place.lanes)
@@ -306,6 +312,53 @@ def test_prologues(transposed: str, m: int, n: int) -> None:
     maps = {"prologue_a": Scale("u", 1), "prologue_b": Scale("v", 1)}
     for k in (19, 260):
         check(plain("f32", m, n, k, transposed), host(), maps, {"u": u, "v": v}, reference)
+
+
+@pytest.mark.parametrize("target", HERE, ids=lambda t: t.name)
+@pytest.mark.parametrize("kind", ["i8", "f16", "bf16"])
+def test_prologues_of_other_kinds(kind: str, target: Target) -> None:
+    u, v = np.random.default_rng(2).uniform(-1, 1, (2, 300)).astype(np.float32)
+    maps = {"prologue_a": Scale("u", 1), "prologue_b": Scale("v", 0)}
+
+    def reference(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        return np.matmul(a * u[: a.shape[1]], b * v[: b.shape[0], None])
+
+    for m, n, k, transposed in (
+        (1, 50, 133, "b"),
+        (6, 45, 64, "b"),
+        (3, 45, 64, ""),
+        (37, 100, 45, "a"),
+        (37, 9, 70, "b"),
+    ):
+        p = replace(plain("f32", m, n, k, transposed), kind_a=kind, kind_b=kind)
+        check(p, target, maps, {"u": u, "v": v}, reference)
+
+
+def test_a_prologue_of_a_batch_of_rows() -> None:
+    p = Product("f32", (5,), 6, 30, 40, ((6,), 1, 30), ((0,), 30, 1), row_major(5, 6, 30))  # rows of all would be 30
+    u = np.linspace(-1, 1, 6, dtype=np.float32)
+
+    def reference(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        return np.matmul(a * u[:, None], b)
+
+    check(p, host(), {"prologue_a": Scale("u", 1)}, {"u": u}, reference)
+
+
+def test_dear_prologues_are_not_repeated() -> None:
+    p = plain("f32", 300, 300, 300)
+    assert not plan(p, avx512()).pack_x and plan(p, avx512(), 20).pack_x
+    assert plan(p, avx512(), 20).cost > plan(p, avx512(), 1).cost > plan(p, avx512()).cost
+    few = plain("f32", 2, 300, 300, "b")
+    assert plan(few, avx512(), 20).cost - plan(few, avx512()).cost > 10 * 2 * 300, "once for each group of columns"
+
+
+def test_rows_of_the_same_sets_of_the_cache_are_not_read_side_by_side() -> None:
+    target = replace(avx512(), l1=32 << 10)
+    for transposed in ("", "b"):
+        decided = plan(plain("f32", 16, 2048, 2048, transposed), target)
+        assert decided.pack_x or decided.block.rows <= 8
+        apart = plan(plain("f32", 16, 2048, 2064, transposed), target)
+        assert not apart.pack_x and apart.block.rows > 8
 
 
 def interpreted(recipe: Recipe, arrays: Mapping[str, np.ndarray[Any, Any]]) -> None:

@@ -77,6 +77,16 @@ def test_fused_in_float64(name: str) -> None:
     assert found == groups(narrow)
 
 
+@pytest.mark.parametrize(("m", "batch", "n"), [(40, 7, 5), (16, 50, 3), (33, 20, 1)])
+def test_batches_side_by_side_in_memory(m: int, batch: int, n: int) -> None:
+    w, x, y = r(m, 30), r(30, batch, n), r(n)
+
+    def f(w: Any, x: Any, y: Any) -> Any:
+        return (w.unsqueeze(0).expand(batch, m, 30) @ x.permute(1, 0, 2)).permute(1, 0, 2) + y
+
+    check(f, w, x, y)
+
+
 def test_partial_sums_of_a_long_product_agree_with_float64() -> None:
     x, w, y = r(50, 3000), r(3000, 70), r(50, 70)
     found = wg.compile(lambda x, w, y: (x @ w + y).relu())(x, w, y).numpy()

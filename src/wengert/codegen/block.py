@@ -82,20 +82,21 @@ class Scheduled:
     ``written``: for an output (by seq) the input whose memory it replaces. ``shared``: whether loops may share
     the work of an iteration out among threads. ``held``: it is the body of a loop, in registers; then states, and all
     buffers within, are padded arrays. ``sure``: lookups that are in range (see `optimize.checks.Checks`). ``reuses``:
-    kernels may write over buffers that nobody reads behind them.
+    kernels may write over buffers that nobody reads behind them. ``repeated``: it is a body, of a loop say.
     """
 
     def __init__(
         self, graph: Graph, written: dict[int, Node], target: Target, shared: bool = True,
         held: Held | None = None, sure: frozenset[Key] = frozenset(), reuses: bool = False,
+        repeated: bool = False,
     ) -> None:  # fmt: skip
         self.graph, self.target, self.shared = graph, target if shared else replace(target, serial=True), shared
         self.held = held
         self.padded = frozenset() if held is None else held.padded(graph)
-        self.roots = Roots(graph, sure)
+        self.roots = Roots(graph, sure, self.target if held is None else None, repeated)
         grouping = Grouping(graph, self.roots, written)
         outside = {n.seq for n in (*graph.inputs, *graph.outputs)}
-        self.groups = Order(grouping.groups, grouping.sources, outside, written).groups
+        self.groups = Order(grouping.groups, self.roots.sources, outside, written).groups
         # The last group that may meet a bad index: what was there before the call is written after it.
         looking = [i for i, g in enumerate(self.groups) if any(self.roots.looks(n) for n in g.nodes)]
         self.last_look = looking[-1] if looking else -1
@@ -243,11 +244,8 @@ def _stored(p: Scheduled) -> set[int]:
         for n in g.nodes:
             if g.kind in ("reduce", "running") or (g.kind == "whole" and not g.fused):
                 out.add(n.seq)
-            if p.roots.role[n.seq] == "whole":
-                views = [p.roots.view(x) for x in n.inputs]
-                out |= {v.root.seq for v in views if v is not None}
-            else:
-                out |= {x.seq for x, _ in p.roots.reads[n.seq][1] if x.seq not in g.seqs}
+            whole = p.roots.role[n.seq] == "whole"
+            out |= {x.seq for x in p.roots.sources(n) if whole or x.seq not in g.seqs}
     return out
 
 
@@ -257,7 +255,7 @@ def _in_place(p: Scheduled, written: dict[int, Node]) -> dict[int, Node]:
     last_read: dict[int, int] = {}
     for i, g in enumerate(p.groups):
         for n in g.nodes:
-            for x in read_roots(p, n):
+            for x in p.roots.sources(n):
                 last_read[x.seq] = i
     kept = {n.seq for n in p.graph.outputs}
     out: dict[int, Node] = {}
@@ -305,24 +303,17 @@ def _may_replace(p: Scheduled, group: Group, seq: int, old: Node) -> bool:
 
 def _reused(p: Scheduled, outside: Container[int]) -> dict[int, Node]:
     """For a root (by seq) the value whose buffer it takes: its kernel is the last to read it, element by element."""
-    last = {x.seq: i for i, g in enumerate(p.groups) for n in g.nodes for x in read_roots(p, n)}
+    last = {x.seq: i for i, g in enumerate(p.groups) for n in g.nodes for x in p.roots.sources(n)}
     out: dict[int, Node] = {}
     taken = set[int]()
     for i, g in enumerate(p.groups):
         for n in g.nodes:
             if g.kind != "rows" or n.seq in outside or n.seq not in p.stored or n.aval.nbytes < LEAST:
                 continue
-            for x in read_roots(p, n):
+            for x in p.roots.sources(n):
                 free = last[x.seq] == i and x.op is not None and not {x.seq} & (g.seqs | taken)
                 if free and x.seq not in outside and _may_replace(p, g, n.seq, x):
                     out[n.seq] = x
                     taken.add(x.seq)
                     break
     return out
-
-
-def read_roots(p: Scheduled, n: Node) -> list[Node]:
-    """The roots that a root is computed from."""
-    if p.roots.role[n.seq] == "whole":
-        return [v.root for v in (p.roots.view(x) for x in n.inputs) if v is not None]
-    return [x for x, _ in p.roots.reads[n.seq][1]]

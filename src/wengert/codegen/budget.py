@@ -17,7 +17,7 @@ from ..graph.node import ITEM, Node
 from ..ops.base import Draw
 from ..optimize.checks import looked_at
 from ..schedule.groups import HOLDING, RECOMPUTED
-from .block import Scheduled, read_roots, written_over
+from .block import Scheduled, written_over
 from .target import Target
 
 ROUNDS = 40
@@ -36,7 +36,7 @@ class Lives:
             for n in g.nodes:
                 if n.seq in s.stored and n.seq not in outside and type(n.aval) is not tuple:
                     self.node[n.seq], self.first[n.seq] = n, i
-                for x in read_roots(s, n):
+                for x in s.roots.sources(n):
                     self.reads.setdefault(x.seq, []).append(i)
         self.last = {k: max([i, *self.reads.get(k, ())]) for k, i in self.first.items()}
         change = [0] * (len(s.groups) + 1)
@@ -92,7 +92,9 @@ def _chosen(s: Scheduled, lives: Lives, missing: int) -> dict[int, Node]:
             break
         n = waiting[k]
         until = lives.next_read(k, at)
-        longer = [x for x in read_roots(s, n) if x.seq in lives.node and x.seq not in out and lives.last[x.seq] < until]
+        longer = [
+            x for x in s.roots.sources(n) if x.seq in lives.node and x.seq not in out and lives.last[x.seq] < until
+        ]
         won = n.aval.nbytes - sum(x.aval.nbytes for x in longer)
         if won > 0:
             out[k] = n

@@ -12,7 +12,7 @@ import math
 from .contract_dot import dot_kernel
 from .contract_plan import Plan, Product, plan
 from .contract_tile import Maps, Writer
-from .kernel import Epilogue, Kernel, Recipe, Step
+from .kernel import Epilogue, Kernel, Prologue, Recipe, Step
 from .loop import Function
 from .lower import module_text
 from .target import Target
@@ -27,20 +27,22 @@ def matmul(
     spec: Product,
     target: Target,
     epilogue: Epilogue | None = None,
-    prologue_a: Epilogue | None = None,
-    prologue_b: Epilogue | None = None,
+    prologue_a: Prologue | None = None,
+    prologue_b: Prologue | None = None,
 ) -> Recipe:
     """The kernels of a product. Operands: ``a``, ``b``, ``c``, then those of the epilogue and the prologues.
 
     ``epilogue`` is given sums (in float32 for bf16), scaled and accumulated, as vectors along the dimension of ``c``
     with stride 1; its `Place` has the indices of ``c``. A prologue is given elements of ``a`` (place: batch, m, k)
-    or ``b`` (batch, k, n), in the kind that is summed in, and gives those to multiply instead; it may be asked several
+    or ``b`` (batch, k, n), as they lie in memory, and gives those to multiply instead; it may be asked several
     times for the same element. Both must be hashable; equal ones mean the same.
 
-    Steps that pack an operand read nothing else, so they can be left out of a loop in which it does not change.
+    Steps that pack an operand read nothing else but what its prologue does, so they can be left out of a loop in which
+    that does not change.
     """
     maps = Maps(prologue_a, prologue_b, epilogue)
-    decided = plan(spec, target, prologue_a is not None, prologue_b is not None)
+    work = [0 if f is None else f.work for f in (prologue_a, prologue_b)]
+    decided = plan(spec, target, *work, followed=epilogue is not None)
     return _recipe(decided, target, maps)
 
 

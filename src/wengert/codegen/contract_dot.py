@@ -9,7 +9,7 @@ import math
 
 from .contract_tile import Writer
 from .kernel import Kernel
-from .loop import BITS, I64, Value
+from .loop import I64, Value
 from .micro import Accumulators, first_lanes, multiply_add
 
 
@@ -28,9 +28,7 @@ def dot_kernel(w: Writer, name: str) -> Kernel:
             mask = first_lanes(b, lanes, q.j - j) if q.j % lanes else None
             with b.loop(0, q.i, unroll=1) as i:
                 w.finish(c, batch, i, j, b.load(sums, i * lanes, lanes), mask, "j")
-    batch = math.prod(q.batch)
-    touched = batch * (q.i * q.k + q.k * q.j + q.i * q.j) * BITS[w.p.kind] // 8
-    return Kernel(b.finish(), batch * columns, 0, w.p.flops, touched)
+    return Kernel(b.finish(), math.prod(q.batch) * columns, 0, w.p.flops, w.touched)
 
 
 def _dots(w: Writer, batch: list[Value], j: Value, out: Value) -> None:

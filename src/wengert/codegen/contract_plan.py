@@ -6,6 +6,7 @@ not depend on it.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,7 +24,8 @@ class Product:
     """``c[..., m, n] (+)= alpha * sum over k of a[..., m, k] * b[..., k, n]``, shapes static.
 
     ``a``, ``b``, ``c``: strides in elements, (of each batch dimension, of the first index, of the second); 0 repeats
-    elements of ``a`` or ``b``. ``kind``: of all three; ``bf16`` is summed in float32.
+    elements of ``a`` or ``b``. ``kind``: of all three, but for ``kind_a`` and ``kind_b`` where an operand is computed
+    from what lies in memory; ``bf16`` is summed in float32.
     """
 
     kind: str
@@ -36,6 +38,12 @@ class Product:
     c: Strides
     accumulate: bool = False
     alpha: float = 1.0
+    kind_a: str = ""
+    kind_b: str = ""
+
+    def kind_of(self, operand: str) -> str:
+        """The kind in memory of ``"a"``, ``"b"`` or ``"c"``."""
+        return {"a": self.kind_a, "b": self.kind_b}.get(operand) or self.kind
 
     @property
     def sum_kind(self) -> str:
@@ -79,8 +87,12 @@ class Problem(NamedTuple):
     pairs: bool = False
 
 
-def problem(p: Product, swapped: bool, pairs: bool = False) -> Problem:
-    """The product with ``a`` broadcast, or ``b`` if ``swapped``; batch dimensions made rows where strides allow it."""
+def problem(p: Product, swapped: bool, pairs: bool = False, computed: bool = False, followed: bool = False) -> Problem:
+    """The product with ``a`` broadcast, or ``b`` if ``swapped``; batch dimensions made rows where strides allow it.
+
+    ``computed``: elements of operands go through functions; ``followed``: results do. These want to know of each lane
+    in which batch and row it is, so vectors must not go from one to the next.
+    """
     a, b = Side("a", *p.a), Side("b", p.b[0], p.b[2], p.b[1])
     i, j = (p.n, p.m) if swapped else (p.m, p.n)
     x, y = (b, a) if swapped else (a, b)
@@ -89,6 +101,9 @@ def problem(p: Product, swapped: bool, pairs: bool = False) -> Problem:
     folds: list[tuple[int, int]] = []
     for d in reversed(dims):
         same = (x.batch[d], batch_c[d]) == (xw * i, ci * i)
+        across = batch_c[d] if i == 1 else ci
+        if computed or (followed and across == 1 and cj != 1):
+            break
         if y.batch[d] == 0 and (same or i == 1):
             if i == 1:
                 xw, ci = x.batch[d], batch_c[d]
@@ -139,6 +154,18 @@ class Plan(NamedTuple):
     near: int
     dot: bool = False
 
+    def scattered(self, operand: str) -> float:
+        """Cycles to read a byte of an operand from memory, more than straight on.
+
+        Where rows lie along k, some lines of each are packed at a time, for which processors wait; the more so where
+        the caches find room for few of them.
+        """
+        q = self.problem
+        side, how = (q.x, self.pack_x) if q.x.operand == operand else (q.y, self.pack_y)
+        if not how or side.w == 1 or side.k != 1:
+            return 0.0
+        return _SCATTERED if side.w * BITS[q.product.kind_of(operand)] // 8 % _SETS else _COLLIDING
+
     @property
     def row_tiles(self) -> int:
         """How many tiles along i."""
@@ -153,7 +180,7 @@ class Plan(NamedTuple):
     def streams(self) -> bool:
         """Whether memory is read once, each step of k on another page: no processor foresees what comes next."""
         q = self.problem
-        far = q.y.k * BITS[q.product.kind] // 8 >= _PAGE
+        far = q.y.k * BITS[q.product.kind_of(q.y.operand)] // 8 >= _PAGE
         return far and q.y.w == 1 and q.i <= self.block.rows and not (self.pack_y or self.dot)
 
     @property
@@ -164,7 +191,8 @@ class Plan(NamedTuple):
         which are next.
         """
         q = self.problem
-        return not self.pack_x and q.x.k == 1 and q.i * q.k * BITS[q.product.kind] // 8 > self.near
+        size = q.i * q.k * BITS[q.product.kind_of(q.x.operand)] // 8
+        return not self.pack_x and q.x.k == 1 and size > self.near
 
     @property
     def chunks(self) -> int:
@@ -172,11 +200,17 @@ class Plan(NamedTuple):
         return max(-(-self.problem.k // self.chunk), 1)
 
 
-def plan(p: Product, target: Target, mapped_a: bool = False, mapped_b: bool = False) -> Plan:
-    """The cheaper of the two ways to give the roles; ``mapped``: the operand's elements go through a function."""
-    pairs = (False, True) if target.bf16_dot and not (mapped_a or mapped_b) and _has_pairs(p) else (False,)
-    problems = [problem(p, swapped, two) for two in pairs for swapped in (False, True)]
-    return min([_plan(q, target, mapped_a, mapped_b) for q in problems], key=lambda q: q.cost)
+@functools.lru_cache(4096)
+def plan(p: Product, target: Target, work_a: int = 0, work_b: int = 0, followed: bool = False) -> Plan:
+    """The cheaper of the two ways to give the roles.
+
+    ``work``: additions of a function that an operand's elements go through, each time they are packed or loaded.
+    ``followed``: results go through a function, too.
+    """
+    computed, work = bool(work_a or work_b), {"a": work_a, "b": work_b}
+    pairs = (False, True) if target.bf16_dot and not computed and _has_pairs(p) else (False,)
+    problems = [problem(p, swapped, two, computed, followed) for two in pairs for swapped in (False, True)]
+    return min([_plan(q, target, work) for q in problems], key=lambda q: q.cost)
 
 
 def _has_pairs(p: Product) -> bool:
@@ -191,26 +225,29 @@ def _is_paired(w: int, k: int) -> bool:
 
 _FAR = 512  # bytes between steps of k from which on packing is worth while
 _PAGE = 4096
+_SETS = 4096  # bytes after which a first-level cache begins with the same set again
 _CONFLICT = 1024  # rows at multiples of this share few sets of the first-level cache
 _COPY, _TURN, _GATHER = 0.4, 0.5, 1.5  # cycles to pack an element within a kernel, as measured
 _AWAY = 1.0  # more if it is done before, through memory
 _LINE, _FAR_LINE = 64, 4.0  # bytes of a line, and cycles that one costs which is read for a few elements
+_SCATTERED, _COLLIDING = 0.04, 0.2  # cycles to read a byte of many rows at once
+_AGAIN = 1.0  # cycles to read an element that rows of the same set have thrown out
 _STORE_TURNED = 1.0  # cycles to store an element by a transpose
 _SMALL_CHUNK = 256
 
 
-def _plan(q: Problem, target: Target, mapped_a: bool, mapped_b: bool) -> Plan:
+def _plan(q: Problem, target: Target, work: dict[str, int]) -> Plan:
     size = BITS[q.product.sum_kind] // 8
     lanes = target.lanes(size)
     if not q.pairs and _is_dot(q, lanes):
-        return _dot_plan(q, target, lanes)
+        return _dot_plan(q, target, lanes, work)
     block = register_block(target, lanes, max(q.i, 1), max(q.j, 1))
     away = q.y.k * size >= _PAGE and q.j * q.k * size > target.l2
     if away and q.y.w == 1 and 0 < q.i < target.vector_registers - 1:
         block = Block(q.i, (target.vector_registers - 1) // (q.i + 1), lanes)  # memory is read once, straight on
-    converted = q.product.kind != q.product.sum_kind
-    mapped = {"a": mapped_a or converted, "b": mapped_b or converted}
-    x_packed, y_packed = (True, True) if q.pairs else _packs(q, block, size, mapped, target.l2)
+    converted = int(q.product.kind != q.product.sum_kind)
+    needs = {n: max(w, converted) for n, w in work.items()}
+    x_packed, y_packed = (True, True) if q.pairs else _packs(q, block, size, needs, target)
     turn = q.c[2] != 1 and q.c[1] == 1
     batch = math.prod(q.batch)
     chunk = _chunk(q, batch)
@@ -229,8 +266,12 @@ def _plan(q: Problem, target: Target, mapped_a: bool, mapped_b: bool) -> Plan:
     pack_y = ("tile" if columns <= most else "temp") if y_packed else ""
     cycles = sweep_cycles(block, q.i, q.j) * q.k
     cycles += q.i * q.k * _pack_cycles(q.x, q.k, pack_x) + q.j * q.k * _pack_cycles(q.y, q.k, pack_y)
+    cycles += q.i * q.k * _map_cycles(work[q.x.operand], 1 if pack_x else lanes * -(-q.j // block.width), lanes)
+    cycles += q.j * q.k * _map_cycles(work[q.y.operand], 1 if pack_y else -(-q.i // block.rows), lanes)
     if not pack_x and q.x.k * size >= _PAGE and q.i * q.k * size > target.l2:
         cycles += q.k * -(-q.i // block.rows) * (block.rows * size / _LINE + 1) * _FAR_LINE
+    if not pack_x and _collide(q, block, size, target.l1):
+        cycles += q.i * q.k * -(-q.j // block.width) * _AGAIN
     if q.c[2] != 1:
         cycles += q.i * q.j * _STORE_TURNED * (1 if turn else 2)
     return Plan(
@@ -256,8 +297,10 @@ def _is_dot(q: Problem, lanes: int) -> bool:
     return 0 < q.i <= _FEW_ROWS and q.x.k == q.y.k == 1 and q.y.w != 1 and q.k >= 4 * lanes
 
 
-def _dot_plan(q: Problem, target: Target, lanes: int) -> Plan:
+def _dot_plan(q: Problem, target: Target, lanes: int, work: dict[str, int]) -> Plan:
     columns = next(s for s in (8, 4, 2, 1) if s == 1 or (q.i * s + q.i < target.vector_registers and s <= lanes))
+    cycles = q.j * q.k * (q.i + 1) / lanes / 2 + q.j * q.k * _map_cycles(work[q.y.operand], 1, lanes)
+    cycles += q.i * q.k * _map_cycles(work[q.x.operand], -(-q.j // columns), lanes)
     group = max(_DOT_STEPS // (q.i * q.k), -(-q.j // (64 * lanes)), 1)
     return Plan(
         problem=q,
@@ -269,7 +312,7 @@ def _dot_plan(q: Problem, target: Target, lanes: int) -> Plan:
         pack_x="",
         pack_y="",
         turn=False,
-        cost=math.prod(q.batch) * q.j * q.k * (q.i + 1) / lanes / 2,
+        cost=math.prod(q.batch) * cycles,
         near=target.l2,
         dot=True,
     )
@@ -278,23 +321,37 @@ def _dot_plan(q: Problem, target: Target, lanes: int) -> Plan:
 _DOT_STEPS = 1 << 13  # multiply-adds of one column that make a tile worth while
 
 
+VECTOR_OP = 0.7  # cycles of a vector's addition beside others
+
+
+def _map_cycles(work: int, times: int, lanes: int) -> float:
+    """Estimated cycles to compute an element ``times`` times, as part of a vector; single numbers count as one each."""
+    return work * times * VECTOR_OP / lanes
+
+
 def _pack_cycles(side: Side, k: int, how: str) -> float:
     """Estimated cycles to pack an element."""
     cycles = _COPY if side.w == 1 else _TURN if side.k == 1 and k > 2 else _GATHER
     return cycles + (_AWAY if how == "temp" else 0.0) if how else 0.0
 
 
-def _packs(q: Problem, block: Block, size: int, mapped: dict[str, bool], l2: int) -> tuple[bool, bool]:
+def _packs(q: Problem, block: Block, size: int, work: dict[str, int], target: Target) -> tuple[bool, bool]:
     """Whether to pack x and y: needed if vectors cannot be loaded, else if the operand is read often from far apart."""
     y_uses, x_uses = q.i / block.rows, q.j / block.width
     far_x, far_y = q.x.k * size, q.y.k * size
     often_x = 1 if q.k > 256 else 8
     often_y = 48 if far_y % _CONFLICT or q.k <= 256 else 24
-    x = (mapped[q.x.operand] and x_uses > 2) or (far_x >= 2 * _FAR and x_uses > often_x and q.k > 32)
-    y = (mapped[q.y.operand] and y_uses > 2) or (far_y >= _FAR and y_uses > often_y and q.k > 32)
+    x = (x_uses - 1) * work[q.x.operand] > 1 or (far_x >= 2 * _FAR and x_uses > often_x and q.k > 32)
+    x = x or (x_uses > often_x and _collide(q, block, size, target.l1))
+    y = (y_uses - 1) * work[q.y.operand] > 1 or (far_y >= _FAR and y_uses > often_y and q.k > 32)
     # Each step of k is on another page, and what comes from memory is read again by each of a few sweeps.
-    y = y or q.y.w != 1 or (far_y >= _PAGE and 1 < y_uses <= 8 and q.j * q.k * size > l2)
+    y = y or q.y.w != 1 or (far_y >= _PAGE and 1 < y_uses <= 8 and q.j * q.k * size > target.l2)
     return x, y
+
+
+def _collide(q: Problem, block: Block, size: int, l1: int) -> bool:
+    """Whether a panel's rows of x, one beside the other in memory, throw each other out of the first-level cache."""
+    return q.x.k == 1 and block.rows * math.gcd(q.x.w * size, _SETS) > l1
 
 
 def _chunk(q: Problem, batch: int) -> int:

@@ -139,9 +139,8 @@ class Writer:
         mapped: Epilogue | None = getattr(self.maps, side.operand)
 
         def convert(x: Value, w: Value, k: Value, along: str, mask: Value | None) -> Value:
-            x = self.b.cast(x, self.kind)
             if mapped is None:
-                return x
+                return self.b.cast(x, self.kind)
             axis = index_name if along == "w" else "k"
             at = {index_name: w, "k": k} if side.operand == "a" else {"k": k, index_name: w}
             place = self.place(batch, axis, mask, **at)._replace(lanes=x.lanes)
@@ -169,7 +168,8 @@ class Writer:
 
     def pack_kernel(self, side: Side, name: str) -> tuple[Kernel, int]:
         """The kernel that packs all of an operand, and how many elements that makes."""
-        operands = {"source": pointer(self.p.kind), "packed": pointer(self.packed), **self.maps.operands(side.operand)}
+        kind = self.p.kind_of(side.operand)
+        operands = {"source": pointer(kind), "packed": pointer(self.packed), **self.maps.operands(side.operand)}
         b = self.b = kernel_builder(name, operands)
         _, extent, width = self.extents(side)
         sizes, strides = self.packed_batch(side)
@@ -193,7 +193,7 @@ class Writer:
             steps = (start, b.binary("min", start + span, self.q.k)) if spans > 1 else None
             pack_panels(b, self.source(side, b.source, batch), first * width, to, here, width, self.block.lanes, steps)
         elements = count * self.packed_size(side)
-        moved = count * extent * self.q.k * BITS[self.p.kind] // 8 + elements * self.size
+        moved = count * extent * self.q.k * BITS[kind] // 8 + elements * self.size
         return Kernel(b.finish(), count * groups * spans, 0, 0, moved), elements
 
     # -- tiles -----------------------------------------------------------------------------
@@ -203,21 +203,26 @@ class Writer:
         plan, q = self.plan, self.q
         b = self.begin(name)
         self.layout_scratch()
-        batch = math.prod(q.batch)
         self.packed_columns = b.var(b.const(-1, I64))
         with b.loop(b.lo, b.hi, unroll=1) as t:
             it, columns = t % plan.row_tiles, t // plan.row_tiles
             jt, t = columns % plan.column_tiles, columns // plan.column_tiles
             chunk = t % plan.chunks
             Tile(self, it, jt, chunk, self.split_batch(t // plan.chunks), columns).write()
-        tiles = batch * plan.chunks * plan.row_tiles * plan.column_tiles
-        touched = batch * (q.i * q.k + q.k * q.j + q.i * q.j) * BITS[self.p.kind] // 8
-        return Kernel(b.finish(), tiles, self.scratch_bytes, self.p.flops, touched)
+        tiles = math.prod(q.batch) * plan.chunks * plan.row_tiles * plan.column_tiles
+        return Kernel(b.finish(), tiles, self.scratch_bytes, self.p.flops, self.touched)
+
+    @property
+    def touched(self) -> int:
+        """Bytes of the operands and the result."""
+        q, bits = self.q, {n: BITS[self.p.kind_of(n)] for n in "abc"}
+        sides = q.i * q.k * bits[q.x.operand] + q.k * q.j * bits[q.y.operand]
+        return math.prod(q.batch) * (sides + q.i * q.j * bits["c"]) // 8
 
     def begin(self, name: str) -> Builder:
         """The builder of a kernel with all operands, packed ones among them, that gives the result or partial sums."""
         q, plan, partial = self.q, self.plan, self.plan.chunks > 1
-        kinds = {"a": self.p.kind, "b": self.p.kind, "c": self.kind if partial else self.p.kind}
+        kinds = {n: self.p.kind_of(n) for n in "abc"} | ({"c": self.kind} if partial else {})
         sides = ((q.x, plan.pack_x), (q.y, plan.pack_y))
         kinds |= {side.operand: self.packed for side, how in sides if how == "temp"}
         used = [side.operand for side, how in sides if how != "temp"]
@@ -463,7 +468,7 @@ class Tile:
         p = b.offset(p, begin * side.w + k0 * side.k)
         convert = w.convert(side, self.batch)
 
-        ahead = max(_AHEAD // w.size, width) if w.plan.streams and side is w.q.y else 0
+        ahead = max(_AHEAD * 8 // BITS[w.p.kind_of(side.operand)], width) if w.plan.streams and side is w.q.y else 0
 
         def read(k: Value, at: int, lanes: int, mask: Value | None) -> Value:
             if ahead:

@@ -129,9 +129,9 @@ class Writer:
         if self.held:
             target = target.narrowed()
             held = [Held.of(g.inputs[s], g.inputs[:consts]) for g, s in zip(ready, states, strict=True)]
-            out = [Block(g, {}, target, shared, own) for g, own in zip(ready, held, strict=True)]
+            out = [Block(g, {}, target, shared, own, repeated=True) for g, own in zip(ready, held, strict=True)]
         else:
-            out = [Block(g, {}, target, shared) for g in ready]
+            out = [Block(g, {}, target, shared, repeated=True) for g in ready]
         if not all(x.native for x in out):
             raise Unfit
         self.collective = shared and any(x.work >= SHARED for x in out)

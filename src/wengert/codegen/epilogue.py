@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from ..graph.node import Node
 from ..schedule.groups import Group, full
-from ..schedule.index import Straddle, Unaligned
+from ..schedule.index import Affine, Straddle, Unaligned
 from ..schedule.kinds import KIND
 from ..schedule.roots import Roots, View, unflattened
 from .evaluate import Blocks, Evaluator, Operands, merged_runs
@@ -17,7 +16,7 @@ from .loop import I64, Builder, Type, Value, pointer
 from .nest import signature
 
 
-class _Named(Operands):
+class Named(Operands):
     """Operands that are parameters of a kernel already, by name; without names, they are collected."""
 
     def __init__(self, b: Builder, names: dict[int, str] | None = None) -> None:
@@ -47,15 +46,20 @@ def blocks_of(roots: Roots, product: Node, members: Sequence[Node]) -> Blocks | 
                 sizes[cut.atom : cut.atom + 1] = [sizes[cut.atom] // cut.inner, cut.inner]
     except Unaligned:
         return None
-    walls, inner = set(), 0
-    for size in product.shape:
+    seen = Body(roots, product, product.shape, members, Blocks(sizes, [[a] for a in range(len(sizes))])).seen()
+    blocks = merged_blocks(sizes, product.shape, seen)
+    split = len(blocks.runs) != len(product.shape)
+    whole = blocks.counts[-1] == product.shape[-1] and not (split and min(_sides(product)) <= _DOTS)
+    return blocks if whole else None
+
+
+def merged_blocks(sizes: Sequence[int], shape: Sequence[int], seen: set[Affine]) -> Blocks:
+    """As few loops as can be, each within one axis."""
+    walls, inner = set[int](), 0
+    for size in shape:
         walls.add(inner)
         inner += _atoms(sizes[inner:], size)
-    seen = _Body(roots, product, members, Blocks(sizes, [[a] for a in range(len(sizes))])).seen()
-    runs = merged_runs(sizes, seen, walls)
-    split = len(runs) != len(product.shape)
-    whole = runs[-1][0] == max(walls) and not (split and min(_sides(product)) <= _DOTS)
-    return Blocks(sizes, runs) if whole else None
+    return Blocks(sizes, merged_runs(sizes, seen | {full(sizes)}, walls))
 
 
 _DOTS = 6  # products of so few rows or columns may have their vectors along either
@@ -75,21 +79,26 @@ def _atoms(sizes: Sequence[int], size: int) -> int:
     return count
 
 
-class _Body:
-    """The members' values where a vector of the product is."""
+class Body:
+    """The members' values where a vector of some value is given: a product's results, or what becomes an operand."""
 
-    def __init__(self, roots: Roots, product: Node, members: Sequence[Node], blocks: Blocks) -> None:
-        self.roots, self.product, self.members, self.blocks = roots, product, members, blocks
+    def __init__(
+        self, roots: Roots, given: Node, shape: tuple[int, ...], members: Sequence[Node], blocks: Blocks,
+        at: Affine | None = None,
+    ) -> None:  # fmt: skip
+        """``shape``: what indices go over; ``at``: which elements are given, if others may be read besides."""
+        self.roots, self.given, self.shape, self.members, self.blocks = roots, given, shape, members, blocks
+        self.at = full(blocks.sizes) if at is None else at
 
     def emit(
         self, b: Builder, operands: Operands, x: Value, index: Sequence[Value], axis: int, mask: Value | None
     ) -> tuple[Evaluator, dict[int, Value]]:
-        """The values by seq; ``index``: of the product in memory; the vector lies along ``axis`` of it."""
+        """The values by seq; ``index``: in ``shape``; the vector lies along ``axis`` of it."""
         e = Evaluator(self.roots, b, operands, self.blocks)
         e.lanes = x.lanes
         self._place(e, index, axis)
-        values = {self.product.seq: x}
-        e.local = lambda n, flat: values.get(n.seq)
+        values = {self.given.seq: x}
+        e.local = lambda n, flat: values.get(n.seq) if n is not self.given or flat == self.at else None
         for n in self.members:
             coords = unflattened(self.blocks.sizes, self.roots.domain(n))
             values[n.seq] = b.splat(e.expression(n, coords, mask), x.lanes)
@@ -98,7 +107,7 @@ class _Body:
     def _place(self, e: Evaluator, index: Sequence[Value], axis: int) -> None:
         """Set the variables of the blocks from the product's indices."""
         block = 0
-        for d, (i, size) in enumerate(zip(index, self.product.shape, strict=True)):
+        for d, (i, size) in enumerate(zip(index, self.shape, strict=True)):
             own, count = [], 1
             while count < size or not own:
                 own.append(block)
@@ -116,14 +125,14 @@ class _Body:
     def dry(self) -> tuple[Evaluator, Operands]:
         """What the members need, found by writing them for nothing."""
         b = Builder("dry", i=I64)
-        operands = _Named(b)
-        x = b.const(0, Type(KIND[self.product.aval.dtype], 1))
-        e, _ = self.emit(b, operands, x, [b.i for _ in self.product.shape], -1, None)
+        operands = Named(b)
+        x = b.const(0, Type(KIND[self.given.aval.dtype], 1))
+        e, _ = self.emit(b, operands, x, [b.i for _ in self.shape], -1, None)
         return e, operands
 
-    def seen(self) -> set[Any]:
+    def seen(self) -> set[Affine]:
         """The indices that come up."""
-        return self.dry()[0].seen | {full(self.blocks.sizes)}
+        return self.dry()[0].seen
 
 
 class Fused:
@@ -141,7 +150,7 @@ class Fused:
         self.main = product if product in wanted else (same or [product])[0]  # what the kernel itself stores
         self.others = [n for n in wanted if n is not self.main]
         self.flops = product.aval.size * sum(roots.size[n.seq] for n in members)
-        self.body = _Body(roots, product, members, blocks)
+        self.body = Body(roots, product, product.shape, members, blocks)
         self.order = memory_order(product)
         read = self.body.dry()[1].nodes
         self.nodes = list({n.seq: n for n in (*read, *self.others)}.values())
@@ -162,7 +171,7 @@ class Fused:
     def __call__(self, b: Builder, x: Value, place: Place) -> Value:
         """Store all results but the main one, which is given back."""
         index = [place.index[i] for i in self.order]
-        e, values = self.body.emit(b, _Named(b, self.names), x, index, self.order.index(place.axis), place.mask)
+        e, values = self.body.emit(b, Named(b, self.names), x, index, self.order.index(place.axis), place.mask)
         flat = full(e.blocks.sizes)
         for n in self.others:
             e.store(n, flat, values[n.seq], place.mask)

@@ -71,6 +71,15 @@ class Epilogue(Protocol):
         ...
 
 
+class Prologue(Epilogue, Protocol):
+    """What is done to an operand's elements before they are multiplied (cast, scale, activation, ...).
+
+    ``work``: additions that it takes for each of them, at least 1.
+    """
+
+    work: int
+
+
 def kernel_builder(name: str, operands: Mapping[str, Type]) -> Builder:
     """A builder whose parameters are the operands, then ``scratch``, ``lo`` and ``hi``."""
     return Builder(name, **operands, scratch=pointer("u8"), lo=I64, hi=I64)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..graph.node import Node
@@ -12,13 +12,14 @@ from ..schedule.index import strides_of
 from ..schedule.kinds import KIND
 from ..schedule.roots import Roots, View
 from .column import LARGEST, Column, column_product
-from .contract import Product, matmul
+from .contract import matmul
 from .conv import Convolution, convolve, in_rows, weight_gradient
 from .draws import draw_rows, draws
 from .epilogue import Fused
 from .held import Held
 from .kernel import Recipe
 from .pool import Pool, Window, max_pool, max_pool_gradient
+from .prologue import Computed, product_of
 from .scatter import add_rows
 from .target import Target
 
@@ -36,28 +37,19 @@ def own(n: Node) -> View:
     return View(n, 0, strides_of(n.shape))
 
 
-def _matmul(n: Node, views: list[View], target: Target, epilogue: Fused | None = None) -> Lowered | None:
-    kind = KIND.get(n.aval.dtype)
-    if kind not in ("f32", "f64", "bf16") or not n.aval.size:
+def _matmul(
+    n: Node, views: list[View], target: Target, epilogue: Fused | None = None, prologues: Mapping[str, Computed] = {}
+) -> Lowered | None:
+    """``views``: of operands that have prologues, what these are given."""
+    if KIND.get(n.aval.dtype) not in ("f32", "f64", "bf16") or not n.aval.size:
         return None
     a, b = views
-    x, y = n.inputs
-    m, k = x.shape[-2:]
-    mine = strides_of(n.shape)
-    order = n.attrs.get("order", tuple(range(len(mine))))
-    c = tuple([mine[order.index(i)] for i in range(len(order))])
-    spec = Product(
-        kind, x.shape[:-2], m, y.shape[-1], k,
-        _matrix(a.strides), _matrix(b.strides), _matrix(c),
-    )  # fmt: skip
-    if epilogue is None:
-        return Lowered(matmul(spec, target), {"a": a, "b": b, "c": own(n)})
-    return Lowered(matmul(spec, target, epilogue), {"a": a, "b": b, "c": own(epilogue.main), **epilogue.views})
-
-
-def _matrix(strides: tuple[int, ...]) -> tuple[tuple[int, ...], int, int]:
-    """Strides of batches, rows and columns."""
-    return strides[:-2], strides[-2], strides[-1]
+    kinds = [KIND[v.root.aval.dtype] if name in prologues else "" for name, v in (("a", a), ("b", b))]
+    spec = product_of(n, (a.strides, b.strides), kinds)
+    operands = {"a": a, "b": b, "c": own(n if epilogue is None else epilogue.main)}
+    for more in (epilogue, *prologues.values()):
+        operands |= {} if more is None else more.views
+    return Lowered(matmul(spec, target, epilogue, prologues.get("a"), prologues.get("b")), operands)
 
 
 def _column(n: Node, views: Sequence[View], target: Target, held: Held | None) -> Lowered | None:
@@ -220,12 +212,12 @@ LOWERERS: dict[str, Lowerer] = {
 }  # fmt: skip
 
 
-def _counted(lowered: Lowered, epilogue: Fused) -> Lowered:
-    """A recipe whose last kernel is said to do the epilogue's work too."""
+def _counted(lowered: Lowered, more: Sequence[Fused | Computed]) -> Lowered:
+    """A recipe whose last kernel is said to do the work of what goes before and behind too."""
     *steps, last = lowered.recipe.steps
     kernel = last.kernel._replace(
-        flops=last.kernel.flops + epilogue.flops,
-        bytes=last.kernel.bytes + sum(n.aval.nbytes for n in epilogue.nodes),
+        flops=last.kernel.flops + sum(x.flops for x in more),
+        bytes=last.kernel.bytes + sum(n.aval.nbytes for x in more for n in x.nodes),
     )
     return lowered._replace(recipe=lowered.recipe._replace(steps=(*steps, last._replace(kernel=kernel))))
 
@@ -240,12 +232,17 @@ def lower(
     lowerer: Any = LOWERERS.get(n.op.name)
     if lowerer is None or any(type(x.aval) is tuple for x in (n, *n.inputs)):
         return None
-    found = [roots.view(x) for x in n.inputs]
+    computed = {i: x for i in (0, 1) if (x := roots.operands.get((n.seq, i))) is not None}
+    found = [computed[i].source if i in computed else roots.view(x) for i, x in enumerate(n.inputs)]
     views = [v for v in found if v is not None]
     if len(views) < len(found):
         return None
+    if computed:
+        prologues = {"ab"[i]: Computed(roots, n.inputs[i], x, "xy"[i]) for i, x in computed.items()}
+        more = [*([] if epilogue is None else [epilogue]), *prologues.values()]
+        return _counted(lowerer(n, views, target, epilogue, prologues), more)
     if epilogue is not None:
-        return _counted(lowerer(n, views, target, epilogue), epilogue)
+        return _counted(lowerer(n, views, target, epilogue), [epilogue])
     found = lookup_of(n)
     if found is not None:
         return lowerer(n, views, target, found.is_sure(roots.sure))

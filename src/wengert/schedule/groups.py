@@ -9,7 +9,8 @@ in a way that one pass allows; so there are never cycles. Kinds of groups:
 * ``reduce``: reductions over other axes, all over the same axes of the same shape.
 * ``running``: ops that run along the same axis of the same shape, in one direction.
 * ``whole``: an op that has kernels of its own, or that NumPy computes; the results of a loop belong to its group.
-  What follows a product or a convolution element by element joins it, as its epilogue.
+  What follows a product or a convolution element by element joins it, as its epilogue. What a product computes of its
+  operands is no root (see `operands`).
 """
 
 from __future__ import annotations
@@ -20,13 +21,12 @@ from collections.abc import Container, Sequence
 from ..graph.graph import Graph
 from ..graph.node import ITEM, Node
 from .index import Affine, Straddle, Unaligned, strides_of
-from .kinds import takes_epilogue
+from .kinds import FOLLOWING, takes_epilogue
 from .roots import Roots, unflattened
 
 MEMBERS = 64  # roots in a group
 OPS = 1024  # ops in them together: the time to compile a kernel grows faster than they do
 HOLDING = frozenset({"scan", "while_loop", "cond", "switch", "each"})  # ops with graphs in their attributes
-FOLLOWING = 4  # additions in an epilogue: it is written out for each vector of a block of registers
 RECOMPUTED = "recomputed"  # key in `Graph.derived`: what must not be computed before its readers want it
 NUMBERS = 1024  # roots in a group of single numbers
 
@@ -43,7 +43,8 @@ class Group:
         self.shape: tuple[int, ...] = ()  # of a reduce group: the domain, and what is reduced
         self.axes: tuple[int, ...] = ()
         self.ops = 0
-        self.why = ""  # it begins: what kept its first root from joining the group before
+        self.why = ""  # it begins: what kept its first root from joining the group before, or its roots the one behind
+        self.before: list[Node] = []  # what it computes of its operands
 
     @property
     def fused(self) -> bool:
@@ -89,7 +90,7 @@ class Grouping:
         waits: dict[int, int] = {}
         users: dict[int, list[Node]] = {}
         for n in todo:
-            sources = {x.seq for x in self.sources(n) if self.roots.role[x.seq] != "leaf"}
+            sources = {x.seq for x in self.roots.sources(n) if self.roots.role[x.seq] != "leaf"}
             waits[n.seq] = len(sources)
             for s in sources:
                 users.setdefault(s, []).append(n)
@@ -118,13 +119,6 @@ class Grouping:
     def _is_number(self, n: Node) -> bool:
         return self.roots.role[n.seq] == "point" and n.aval.size == 1
 
-    def sources(self, n: Node) -> list[Node]:
-        """The roots that a root is computed from."""
-        if self.roots.role[n.seq] != "whole":
-            return [x for x, _ in self.roots.reads[n.seq][1]]
-        views = [(self.roots.view(x), x) for x in n.inputs if type(x.aval) is not tuple]
-        return [x if v is None else v.root for v, x in views] + [x for x in n.inputs if type(x.aval) is tuple]
-
     def _put(self, n: Node) -> None:
         role = self.roots.role[n.seq]
         if n.op is ITEM and n.inputs[0].op.name in HOLDING:
@@ -135,6 +129,7 @@ class Grouping:
             group = Group("whole", 0)
             self._append(group)
             group.add(n)
+            group.before = self.roots.computed(n)
             self.place[n.seq] = len(self.groups) - 1
             return
         _, reads = self.roots.reads[n.seq]
@@ -148,6 +143,9 @@ class Grouping:
             chosen = len(self.groups) - 1
         group = self.groups[chosen]
         group.add(n)
+        if n.seq in self.roots.refused:
+            parts = [group.why, f"{n.name} is not computed in the product behind: {self.roots.refused[n.seq]}"]
+            group.why = "; ".join([p for p in parts if p])
         group.ops += self.roots.size.get(n.seq, 1)
         for x, _ in reads:
             known = self.readers.setdefault(x.seq, [])

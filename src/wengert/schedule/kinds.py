@@ -53,6 +53,9 @@ def role(n: Node) -> str:
     return "whole"
 
 
+FOLLOWING = 4  # additions in an epilogue: it is written out for each vector of a block of registers
+
+
 def takes_epilogue(n: Node) -> bool:
     """Whether the kernel of an op can go on with its results: products, and convolutions that lie well."""
     if (

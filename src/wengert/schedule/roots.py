@@ -7,13 +7,17 @@ them, element by element, so the choice is one between memory traffic and arithm
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..graph.graph import Graph
 from ..graph.node import Node
 from ..optimize.checks import Key, lookup_of
 from .index import Affine, Coords, Straddle, Unaligned, digits, flat_index, is_movement, strides_of, through
-from .kinds import Part, cost, is_number, looked_up, parts, role
+from .kinds import FOLLOWING, KIND, Part, cost, is_number, looked_up, parts, role, takes_epilogue
+from .operands import Operand, operand_of
+
+if TYPE_CHECKING:
+    from ..codegen.target import Target
 
 RECOMPUTED = 8  # additions: what may be computed again, for each use but the first
 # Ops whose kernels want operands in row-major memory.
@@ -21,6 +25,7 @@ DENSE = frozenset({"add_rows", "scan", "while_loop", "cond", "switch"})
 # Ops whose kernels want each matrix of an operand (its last two dimensions) to lie in rows, or in columns.
 MATRICES = frozenset({"each"})
 READS = 10  # tensors read by one expression
+SHORT = 2  # terms of a product's sums: operands of so few are not packed by vectors along them
 NODES = 80  # ops in one expression
 
 Read = tuple[Node, Affine]  # a root, and which of its elements is read
@@ -41,15 +46,25 @@ def _view_of(root: Node, flat: Affine, shape: Sequence[int]) -> View:
 class Roots:
     """The roots of a graph: ``is_root(n)``, and for each of them what it reads."""
 
-    def __init__(self, graph: Graph, sure: frozenset[Key] = frozenset()) -> None:
-        """``sure``: lookups that are in range (see `optimize.checks.Checks`)."""
-        self.graph, self.sure = graph, sure
+    def __init__(
+        self, graph: Graph, sure: frozenset[Key] = frozenset(), target: Target | None = None, repeated: bool = False,
+    ) -> None:  # fmt: skip
+        """``sure``: lookups that are in range (see `optimize.checks.Checks`).
+
+        ``target``: what products are planned for that may compute their operands themselves; without it none does.
+        ``repeated``: the graph runs many times, and what does not change is computed once.
+        """
+        self.graph, self.sure, self.target, self.repeated = graph, sure, target, repeated
         self.role = {n.seq: role(n) for n in (*graph.inputs, *graph.nodes)}
         self.kept: set[int] = {n.seq for n in (*graph.inputs, *graph.nodes) if self.role[n.seq] == "leaf"}
         self.views: dict[int, tuple[int, View | None]] = {}
         self.weight: dict[int, int] = {}  # of an expression down to roots
         self.size: dict[int, int] = {}
         self.users: dict[int, list[Node]] = {}
+        self.operands: dict[tuple[int, int], Operand] = {}  # by product and position: those that it computes itself
+        self.refused: dict[int, str] = {}  # why a product does not compute an operand
+        self.wanted: dict[int, list[tuple[Node, int]]] = {}  # who reads what may be such an operand, in order
+        self.settled = True
         self._choose()
 
     def is_root(self, n: Node) -> bool:
@@ -75,6 +90,32 @@ class Roots:
             stack += inner
         return False
 
+    def sources(self, n: Node) -> list[Node]:
+        """The roots that a root is computed from; and what has several results, or none of it in strided memory."""
+        if self.role[n.seq] != "whole":
+            return [x for x, _ in self.reads[n.seq][1]]
+        out: list[Node] = []
+        for i, x in enumerate(n.inputs):
+            found, view = self.operands.get((n.seq, i)), self.view(x)
+            out += [y for y, _ in found.reads] if found is not None else [x if view is None else view.root]
+        return out
+
+    def computed(self, n: Node) -> list[Node]:
+        """The operands that a product computes itself, behind their movements."""
+        return [_base(x) for i, x in enumerate(n.inputs) if (n.seq, i) in self.operands]
+
+    def work(self, n: Node) -> int:
+        """Additions to compute an element from roots."""
+        stack, seen = [n], set[int]()
+        total = 0
+        while stack:
+            m = stack.pop()
+            if m.seq not in seen and m.seq not in self.kept:
+                seen.add(m.seq)
+                total += 0 if is_movement(m) else cost(m)
+                stack += m.inputs
+        return total
+
     # -- choosing --------------------------------------------------------------------------
 
     def _choose(self) -> None:
@@ -86,16 +127,50 @@ class Roots:
             if self.role[n.seq] in ("reduce", "running", "whole"):
                 self.kept.add(n.seq)
             if self.role[n.seq] == "whole":
-                for x in n.inputs:
-                    self._keep_base(x)
-                    if n.op.name in DENSE and not self._is_dense(x):
-                        self.kept.add(x.seq)
-                    if n.op.name in MATRICES and not self._is_matrix(x):
-                        self.kept.add(x.seq)
+                for i, x in enumerate(n.inputs):
+                    self._consider_input(n, i, x)
         self.kept |= {n.seq for n in self.graph.outputs}
         for n in order:
             self._consider(n)
         self._check()
+
+    def _consider_input(self, n: Node, which: int, x: Node) -> None:
+        """Keep an operand of an op as a whole, unless that is a product that may compute it."""
+        if self._may_compute(n, x):
+            self.wanted.setdefault(_base(x).seq, []).append((n, which))
+            return
+        self._keep_base(x)
+        if n.op.name in DENSE and not self._is_dense(x):
+            self.kept.add(x.seq)
+        if n.op.name in MATRICES and not self._is_matrix(x):
+            self.kept.add(x.seq)
+
+    def _may_compute(self, n: Node, x: Node) -> bool:
+        """Whether an op is a product that might compute an operand itself."""
+        if n.op.name != "matmul" or self.target is None or not n.aval.size or n.inputs[0].shape[-1] <= SHORT:
+            return False
+        return KIND.get(n.aval.dtype) in ("f32", "f64", "bf16") and self.role[_base(x).seq] == "point"
+
+    def _compute(self, n: Node, product: Node, which: int) -> str:
+        """Let a product compute an operand from the value ``n``, which nobody else reads; else the reason why not."""
+        from ..codegen.prologue import pays
+
+        assert self.target is not None
+        x, other = product.inputs[which], product.inputs[1 - which]
+        if len(self._final_users(n)) > 1:
+            return "another kernel reads it too"
+        found = None if self.looks(x) else operand_of(self, x, _summed(x, which))
+        if found is None:
+            return "the product would not find all of it side by side"
+        if takes_epilogue(found.source.root) and self.weight[n.seq] <= FOLLOWING:
+            return "it follows what makes it"
+        self.kept.add(n.seq)
+        apart, beside = [strides_of(y.shape) if (v := self._view(y)) is None else v.strides for y in (x, other)]
+        self.kept.discard(n.seq)
+        if not pays(product, which, found, self.work(x), (apart, beside), self.target, self.repeated):
+            return "the product would take longer than both"
+        self.operands[product.seq, which] = found
+        return ""
 
     def _keep_base(self, n: Node) -> None:
         """An operand of an op as a whole: the value behind its movements has memory, if it can be seen from there."""
@@ -106,7 +181,7 @@ class Roots:
             base = base.inputs[0]
         held = base.seq in self.kept
         self.kept.add(base.seq)
-        if self.view(n) is None:
+        if self._view(n) is None:  # not to be remembered: the base may be let go of again
             if not held:
                 self.kept.discard(base.seq)
             self.kept.add(n.seq)
@@ -153,11 +228,13 @@ class Roots:
 
     def _consider(self, n: Node) -> None:
         """Keep a value if it would be computed again too often, or its expression becomes too large."""
-        if self.role[n.seq] != "point" or n.seq in self.kept:
-            if self.role[n.seq] == "point":
-                self._measure(n)
+        if self.role[n.seq] != "point":
             return
         self._measure(n)
+        if n.seq in self.wanted:
+            self._consider_operand(n)
+        if n.seq in self.kept:
+            return
         users = self._final_users(n)
         weight = self.weight[n.seq]
         spread = any(size > n.aval.size for _, size in users)
@@ -166,6 +243,16 @@ class Roots:
             self.kept.add(n.seq)
         elif len(self._inputs_of(n)) > READS:
             self.kept.add(n.seq)
+
+    def _consider_operand(self, n: Node) -> None:
+        """Keep an operand unless the product computes it."""
+        if n.seq not in self.kept:
+            why = self._compute(n, *self.wanted[n.seq][0])
+            if not why:
+                return
+            self.refused[n.seq] = why
+        for product, which in self.wanted[n.seq]:
+            self._keep_base(product.inputs[which])
 
     def _measure(self, n: Node) -> None:
         weight, size = cost(n), 1
@@ -207,13 +294,27 @@ class Roots:
         """What each root reads. Inputs of reshapes that cannot be followed become roots, until there are none."""
         self.reads: dict[int, tuple[tuple[int, ...], tuple[Read, ...]]] = {}
         known = -1
-        self.settled = False
         while known != len(self.kept):
             known = len(self.kept)
+            self.settled = False
             for n in self.graph.nodes:
                 if n.seq in self.kept and self.role[n.seq] in ("point", "reduce", "running", "move"):
                     self.reads[n.seq] = self._reads_of(n)
-        self.settled = True
+            self.settled = True
+            self._check_operands()
+
+    def _check_operands(self) -> None:
+        """Operands that products compute, from what has become roots since."""
+        products = [n for n in self.graph.nodes if n.inputs and any((n.seq, i) in self.operands for i in (0, 1))]
+        for n in products:
+            for i, x in enumerate(n.inputs):
+                if self.operands.pop((n.seq, i), None) is None:
+                    continue
+                found = operand_of(self, x, _summed(x, i)) if self.view(x) is None else None
+                if found is None:
+                    self._keep_base(x)
+                else:
+                    self.operands[n.seq, i] = found
 
     def _reads_of(self, n: Node) -> tuple[tuple[int, ...], tuple[Read, ...]]:
         sizes = list(self.domain(n))
@@ -266,6 +367,18 @@ class Roots:
                 raise  # in the atoms of a group: it is none of the group
             self.kept.add(x.seq)
             return [Part(x, at, [])] if x.shape == n.shape else []
+
+
+def _base(n: Node) -> Node:
+    """What is behind the movements of a value."""
+    while is_movement(n):
+        n = n.inputs[0]
+    return n
+
+
+def _summed(x: Node, which: int) -> int:
+    """The axis that a product is summed over, of the first or the second operand."""
+    return len(x.shape) - 1 - which
 
 
 def _looks_inside(graph: Graph) -> bool:

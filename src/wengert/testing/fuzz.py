@@ -174,6 +174,27 @@ def _matmul(d: Draw, shapes: list[tuple[int, ...]]) -> tuple[Step, tuple[int, ..
     return (lambda v: (v[i] @ v[i].transpose(-1, -2)) * 0.1), shape
 
 
+def _computed_product(d: Draw, shapes: list[tuple[int, ...]]) -> tuple[Step, tuple[int, ...]] | None:
+    """A product of operands that it may compute itself: numbers of another kind, scaled, and a function of a value."""
+    i, f = _pick(d, shapes), d.rng.choice(UNARY)
+    if len(shapes[i]) < 2:
+        return None
+    n, k = d.rng.choice([1, 5, 17, 40]), shapes[i][-1]
+    w = (d.numbers.normal(size=(n, k)) * 50).astype(d.rng.choice([np.int8, np.int16, np.float16, np.float32]))
+    shape = (*shapes[i][:-1], n)
+    if np.prod(shape, dtype=int) > LARGEST:
+        return None
+    scale = (d.numbers.normal(size=(n, 1)) * 0.02 / k).astype(d.dtype)
+    turned = d.rng.random() < 0.5
+    dtype = api.float64 if d.dtype is np.float64 else api.float32
+
+    def step(v: list[Any]) -> Any:
+        y = wrap(w if turned else np.ascontiguousarray(w.T)).to(dtype)
+        return f(v[i]) @ ((y * wrap(scale)).transpose(0, 1) if turned else y * wrap(scale.T))
+
+    return step, shape
+
+
 def _take(d: Draw, shapes: list[tuple[int, ...]]) -> tuple[Step, tuple[int, ...]] | None:
     i = _pick(d, shapes)
     if not shapes[i]:
@@ -278,8 +299,8 @@ def _convolve(d: Draw, shapes: list[tuple[int, ...]]) -> tuple[Step, tuple[int, 
 
 MAKERS: tuple[Callable[..., Any], ...] = (
     _unary, _unary, _unary, _binary, _binary, _binary, _reduce, _reduce, _softmax, _permute, _reshape, _slice, _cat,
-    _pad, _matmul, _take, _gather, _scatter, _normalise, _classify, _write, _whole_numbers, _convolve,
-    _run,
+    _pad, _matmul, _computed_product, _take, _gather, _scatter, _normalise, _classify, _write, _whole_numbers,
+    _convolve, _run,
 )  # fmt: skip
 
 
