@@ -116,10 +116,11 @@ class Step:
         for i in [*self.results, *self.grad_values]:
             self.owned.append(i in p.made and i not in first)
             first.add(i)
-        # Gradients are written to where the last ones are, if nobody else refers to those.
+        # Gradients are written to where the last ones are, if nobody else refers to those, nor the program reads them.
         counts = collections.Counter(self.grad_values)
         alone = {i for i in p.sparing if counts[i] == 1 and i not in self.results}
-        sinks = {i: sink for sink, i in self.grads if i in alone}
+        added_to = {id(s.sink) for s in captured.slots if isinstance(s, GradSlot)}
+        sinks = {i: sink for sink, i in self.grads if i in alone and id(sink) not in added_to}
         made = [p.avals[i] for i in p.made]
         self.shapes: list[tuple[Any, Any, Any, Sink | None, list[Any]]] = [
             (maker(a.shape, a.dtype), a.shape, a.dtype, sinks.get(i), [None]) for i, a in zip(p.made, made, strict=True)
@@ -399,9 +400,12 @@ class Compiled:
             if not reason:
                 return self._run(step, args, kwargs, arrays)
         self._say(key, reason)
+        from .runtime.results import release
+
         with uncollected():
             captured = capture(self.function, args, kwargs)
             step = self._made(captured)
+        release()  # what work before this left, such as drawing weights, and compiling
         self.steps[key] = [*self.steps.get(key, ()), step][-KEPT:]
         return self._run(step, args, kwargs, arrays)
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import itertools
 import math
 import mmap
+import sys
 import tracemalloc
 from typing import Any
 
@@ -23,6 +25,19 @@ _ADVICE: Any = getattr(mmap, "MADV_HUGEPAGE", None)  # Linux alone
 
 # Where in their pages blocks begin: if it were the same for all, they would contend for the same sets of the caches.
 _places = itertools.count(step=5 * LINE)
+
+
+@functools.cache
+def _trim() -> Any:
+    """What gives the free memory of C's allocator back to the system; glibc alone has it."""
+    return getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+
+
+def trim() -> None:
+    """Give back the pages that an allocator keeps though nothing is in them, as after compiling."""
+    give_back = _trim()
+    if give_back is not None:
+        give_back(0)
 
 
 class _Mapping:

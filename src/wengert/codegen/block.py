@@ -11,7 +11,7 @@ from ..graph.node import ITEM, Node
 from ..optimize.checks import Key, Wanted, wanted_of
 from ..schedule.groups import Group, Grouping, full
 from ..schedule.kinds import role
-from ..schedule.memory import Layout, Span, place
+from ..schedule.memory import Layout, Room, Span, place
 from ..schedule.order import LEAST, Order
 from ..schedule.roots import Roots, View
 from . import control, nest, whole
@@ -100,6 +100,9 @@ class Scheduled:
         # The last group that may meet a bad index: what was there before the call is written after it.
         looking = [i for i, g in enumerate(self.groups) if any(self.roots.looks(n) for n in g.nodes)]
         self.last_look = looking[-1] if looking else -1
+        # NumPy's steps may fail or be interrupted, loops may be interrupted, and nothing may be changed then.
+        ends = [i for i, g in enumerate(self.groups) if g.kind == "whole" and _may_end(g.nodes[0])]
+        self.last_end = ends[-1] if ends else -1
         self.inplace = _in_place(self, written)
         self.stored = _stored(self)
         self.reused = _reused(self, outside) if reuses else {}
@@ -207,21 +210,24 @@ class Block(Scheduled):
         found = [pair for step in self.steps for pair in self.buffers(step)]
         return {key: x for key, x in found if key not in external and is_made(x)}
 
-    def lay_out(self, external: Container[int], lasting: Container[int] = ()) -> Layout:
-        """Offsets of the buffers that are neither external nor constants; ``lasting`` ones share with none."""
+    def lay_out(self, external: Container[int], lasting: Container[int] = (), results: Sequence[Node] = ()) -> Layout:
+        """Places of the buffers that are neither external nor constants; ``lasting`` ones share with none.
+
+        ``results``: external ones whose memory nobody has a use for until they are written, if the call succeeds.
+        """
         first: dict[int, int] = {}
         last: dict[int, int] = {}
         sizes: dict[int, int] = {}
         for i, step in enumerate(self.steps):
             for key, x in self.buffers(step):
-                if key in external or not is_made(x):
-                    continue
                 first.setdefault(key, i)
-                last[key] = i
-                sizes[key] = x.nbytes if isinstance(x, Temp) else x.aval.nbytes
+                if key not in external and is_made(x):
+                    last[key] = i
+                    sizes[key] = x.nbytes if isinstance(x, Temp) else x.aval.nbytes
         end = len(self.steps)
         spans = [Span(k, sizes[k], 0, end) if k in lasting else Span(k, sizes[k], first[k], last[k]) for k in sizes]
-        return place(spans)
+        since = max(self.last_end, self.last_look) + 1
+        return place(spans, [Room(n.seq, n.aval.nbytes, since, first[n.seq]) for n in results if n.seq in first])
 
 
 def is_made(x: Any) -> bool:
@@ -259,11 +265,9 @@ def _in_place(p: Scheduled, written: dict[int, Node]) -> dict[int, Node]:
                 last_read[x.seq] = i
     kept = {n.seq for n in p.graph.outputs}
     out: dict[int, Node] = {}
-    # NumPy's steps may fail or be interrupted, loops may be interrupted, and nothing may be changed then.
-    safe = max((i for i, g in enumerate(p.groups) if g.kind == "whole" and _may_end(g.nodes[0])), default=-1)
     for seq, old in written.items():
         i = place_of.get(seq)
-        if i is not None and (i < safe or i <= p.last_look):
+        if i is not None and (i < p.last_end or i <= p.last_look):
             continue
         late = max(last_read.get(seq, -1), last_read.get(old.seq, -1))
         if i is not None and late <= i and old.seq not in kept and _may_replace(p, p.groups[i], seq, old):

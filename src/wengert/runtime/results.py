@@ -82,5 +82,6 @@ def maker(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Callable[[Any, Any], 
 
 
 def release() -> None:
-    """Give all memory that is kept back to the system."""
+    """Give all memory that is kept back to the system, and what allocators keep."""
     _free.clear()
+    pages.trim()

@@ -100,7 +100,7 @@ class Schedule:
         """Compute values again until a call needs no more than ``budget`` bytes."""
         from ..codegen.budget import fit
 
-        graph, allowed = self.graph, budget - self.peak + self.layout.size
+        graph, allowed = self.graph, budget - self.peak + self.layout.live
         for _ in range(TRIES):
             if self.peak <= budget or allowed <= 0:
                 break
@@ -136,7 +136,9 @@ class Schedule:
         for step in self.block.steps:
             for _, x in self.block.buffers(step):
                 self._constant(x)
-        self.layout = self.block.lay_out(self.slots, self.late)
+        # NumPy's steps see arrays of a result's own dtype there.
+        results = external[len(self.graph.inputs) :] if self.block.native else ()
+        self.layout = self.block.lay_out(self.slots, self.late, results)
 
     def _constant(self, n: Any) -> None:
         if not isinstance(n, Temp) and n.op is None and n.data is not None and n.seq not in self.slots:
@@ -147,12 +149,17 @@ class Schedule:
         if v is STOPPING:
             return Place(STOP, 0, v.nbytes)
         if isinstance(v, Temp):
-            return Place(ARENA, self.layout.offsets[id(v)], v.nbytes)
+            return self._lodged(id(v), 0, v.nbytes)
         n = v.root
         size = n.aval.dtype.itemsize
         if n.seq in self.slots:
             return Place(self.slots[n.seq], v.offset * size, n.aval.nbytes)
-        return Place(ARENA, self.layout.offsets[self.block.home(n.seq)] + v.offset * size, n.aval.nbytes)
+        return self._lodged(self.block.home(n.seq), v.offset * size, n.aval.nbytes)
+
+    def _lodged(self, key: int, offset: int, size: int) -> Place:
+        """A place from an offset on in a buffer: in the arena, or in a result."""
+        room = self.layout.rooms.get(key)
+        return Place(ARENA if room is None else self.slots[room], self.layout.offsets[key] + offset, size)
 
     # -- steps -----------------------------------------------------------------------------
 
