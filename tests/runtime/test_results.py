@@ -100,6 +100,19 @@ def test_in_compiled_functions():
     assert place(f(x).numpy()) == where
 
 
+def test_a_new_program_lets_go_of_what_is_kept():
+    """As of what drawing the weights of a network left, which has other sizes than anything that comes later."""
+    weight = wg.empty(512, 300).uniform_()
+    assert sum(map(len, results._free.values())) > 0
+    f = wg.compile(lambda x: (x * 2).sum())
+    f(weight)
+    assert not results._free
+    kept = make()
+    del kept
+    f(weight)  # not by each call
+    assert results._free
+
+
 def test_in_threads():
     """Each thread fills what it gets with its own number, and finds that number there later."""
     wrong = []

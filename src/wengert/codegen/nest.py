@@ -7,6 +7,7 @@ the merged loops.
 from __future__ import annotations
 
 import functools
+import gc
 from typing import Any
 
 from ..graph.node import Node, frozen
@@ -39,6 +40,7 @@ def write(
         looks = [(number[x.index.seq], x.size, x.low) for x in found.lookups]
         known = (found.kernel, [number[n.seq] for n in found.operands], {number[s] for s in found.written}, looks)
         _written[target, key] = known
+        gc.collect(0)  # what wrote it refers to itself, and memory would be full of that by the end of a program
     kernel, operands, written, looks = known
     own = frozenset([nodes[i].seq for i in written])
     lookups = tuple([Lookup(nodes[i], size, low) for i, size, low in looks])
