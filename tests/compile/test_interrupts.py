@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import wengert as wg
+from wengert import nn
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="interrupts itself by a timer")
 FOREVER = 1 << 40
@@ -92,3 +93,24 @@ def _interrupted(loop: Any, size: int, soon: Callable[[], None]) -> None:
         np.testing.assert_array_equal(late.numpy(), states[1])
     np.testing.assert_array_equal(compiled(x, few).numpy(), first)
     assert early.numpy()[0] == states[0][0] + 1.0
+
+
+@pytest.mark.slow
+def test_gradients_stay_as_they_were(soon: Callable[[], None]) -> None:
+    """Though they are usually written to where the last ones are."""
+    w = nn.Parameter(wg.ones(3))
+
+    @wg.compile
+    def step(x: Any, n: Any) -> Any:
+        w.grad = None
+        (x * w).square().sum().backward()
+        return counted(x + w.grad, n)
+
+    x = wg.linspace(-1.0, 1.0, 3)
+    step(x, wg.tensor(3))
+    step(x, wg.tensor(3))
+    before = w.grad.numpy().copy()
+    soon()
+    with pytest.raises(KeyboardInterrupt):
+        step(x + 1, wg.tensor(FOREVER))
+    np.testing.assert_array_equal(w.grad.numpy(), before)

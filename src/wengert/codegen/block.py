@@ -97,12 +97,12 @@ class Scheduled:
         grouping = Grouping(graph, self.roots, written)
         outside = {n.seq for n in (*graph.inputs, *graph.outputs)}
         self.groups = Order(grouping.groups, self.roots.sources, outside, written).groups
-        # The last group that may meet a bad index: what was there before the call is written after it.
         looking = [i for i, g in enumerate(self.groups) if any(self.roots.looks(n) for n in g.nodes)]
         self.last_look = looking[-1] if looking else -1
-        # NumPy's steps may fail or be interrupted, loops may be interrupted, and nothing may be changed then.
+        # The last group at which a call may end early: by a bad index, an error in NumPy's step, an interrupt of that
+        # or of a loop. What was there before the call is written after it.
         ends = [i for i, g in enumerate(self.groups) if g.kind == "whole" and _may_end(g.nodes[0])]
-        self.last_end = ends[-1] if ends else -1
+        self.last_end = max([self.last_look, *ends])
         self.inplace = _in_place(self, written)
         self.stored = _stored(self)
         self.reused = _reused(self, outside) if reuses else {}
@@ -226,8 +226,8 @@ class Block(Scheduled):
                     sizes[key] = x.nbytes if isinstance(x, Temp) else x.aval.nbytes
         end = len(self.steps)
         spans = [Span(k, sizes[k], 0, end) if k in lasting else Span(k, sizes[k], first[k], last[k]) for k in sizes]
-        since = max(self.last_end, self.last_look) + 1
-        return place(spans, [Room(n.seq, n.aval.nbytes, since, first[n.seq]) for n in results if n.seq in first])
+        rooms = [Room(n.seq, n.aval.nbytes, self.last_end + 1, first[n.seq]) for n in results if n.seq in first]
+        return place(spans, rooms)
 
 
 def is_made(x: Any) -> bool:
@@ -267,7 +267,7 @@ def _in_place(p: Scheduled, written: dict[int, Node]) -> dict[int, Node]:
     out: dict[int, Node] = {}
     for seq, old in written.items():
         i = place_of.get(seq)
-        if i is not None and (i < p.last_end or i <= p.last_look):
+        if i is not None and i <= p.last_end:
             continue
         late = max(last_read.get(seq, -1), last_read.get(old.seq, -1))
         if i is not None and late <= i and old.seq not in kept and _may_replace(p, p.groups[i], seq, old):

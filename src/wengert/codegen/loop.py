@@ -254,10 +254,8 @@ class Builder:
         from .anchors import anchor
 
         anchor(self.body)
-        body = self.body
-        # Kernels are kept, and their values know the builder: it forgets all that only building needs.
-        self.body, self.block, self.line, self.known, self.constants = [], [], [], {}, {}
-        return Function(self.name, self.params, self.arguments, body, self.calls, self.external, self.aliased)
+        self.line, self.known, self.constants = self.body, {}, {}  # kernels are kept, and values know their builder
+        return Function(self.name, self.params, self.arguments, self.body, self.calls, self.external, self.aliased)
 
     # -- values ----------------------------------------------------------------------------
 

@@ -59,8 +59,8 @@ class Blueprint(NamedTuple):
     kernels by number (`driver.linked`). ``arena``, ``scratch``: bytes between kernels, and of each thread.
     ``wide``: whether more threads than one pay. ``waits``: whether kernels wait for each other. ``polls``: whether
     loops ask for interrupts. ``views``: the shape of each output's memory and how it is seen from there
-    (`memory.Movement`), where outputs may be views. ``lookups``: what kernels look up that may be out of range; the
-    values ``sparing`` are then not written.
+    (`memory.Movement`), where outputs may be views. ``lookups``: what kernels look up that may be out of range. If
+    a call ends early, by that or by an interrupt, the values ``sparing`` are not written.
     """
 
     outputs: tuple[int, ...]

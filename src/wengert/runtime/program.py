@@ -56,7 +56,7 @@ class Program:
     ``avals``: of the inputs and of what is made for outside. ``made``: the numbers of the latter, ``outputs``: of the
     results; those at the positions ``replaced`` are inputs that are written over. ``movements``: how results are seen
     in the memory of those values, where they may be views. ``sparing``: the numbers of the made values that are not
-    touched if an index is out of range.
+    touched if a call ends early.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Program:
             outputs = [a.with_shape(shape) for a, (shape, _) in zip(outputs, blueprint.views, strict=True)]
         self.first_made = len(inputs)
         self.made = range(len(inputs), len(inputs) + blueprint.made)
-        self.sparing = blueprint.sparing if self.lookups else self.made
+        self.sparing = blueprint.sparing
         of_outputs = dict(zip(self.outputs, outputs, strict=True))
         self.avals = [*inputs, *[of_outputs[i] for i in self.made]]
         self.limit = max(os.cpu_count() or 1, 1) if blueprint.wide else 1

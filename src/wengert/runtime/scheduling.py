@@ -191,8 +191,8 @@ class Schedule:
         return Launch(use.kernel, tuple([self._place(v) for v in use.views]), tuple(use.writes), first)
 
     def _sparing(self) -> tuple[int, ...]:
-        """The numbers of the values made for outside that nothing is written to before the guard."""
-        late = {n.seq for g in self.block.groups[self.block.last_look + 1 :] for n in g.nodes}
+        """The numbers of the values made for outside that nothing is written to while the call may still end."""
+        late = {n.seq for g in self.block.groups[self.block.last_end + 1 :] for n in g.nodes}
         return tuple([i for i, n in enumerate(self.external) if n.seq in late])
 
     def blueprint(self) -> Blueprint:
