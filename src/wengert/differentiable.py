@@ -17,7 +17,7 @@ from . import tree
 from .capturing import ArgumentSlot, Captured, Output, identity
 from .graph.graph import Graph
 from .graph.handle import Handle, lift, make_node, node_of, of_node, results, symbol, wrap
-from .graph.node import Node, ancestors
+from .graph.node import Node, ancestors, reach, union
 from .graph.trace import tracing
 from .ops.base import OPS, full_tuple
 
@@ -39,6 +39,7 @@ class Halves:
 
     ``changed``: which inputs the function itself writes. ``forward``: its inputs to its outputs, then ``kept``
     values. ``backward``: kept values (or inputs, by number) and adjoints of ``outs`` to adjoints of the inputs ``wrt``.
+    ``reach``: for each of ``outs`` the inputs that get a gradient from it, as bits.
     """
 
     def __init__(self, graph: Graph, outs: Sequence[int], changed: set[int]) -> None:
@@ -52,6 +53,7 @@ class Halves:
             seeds = [symbol(found[i].aval, True) for i in self.outs]
             inputs = [node_of(x) for x in xs]
             roots = [node_of(found[i]) for i in self.outs]
+            self.reach = reach(roots, inputs)
             live = [(r, s) for r, s in zip(roots, seeds, strict=True) if r.requires_grad]
             wrt = [inputs[i] for i in self.wrt]
             adjoints = reverse([r for r, _ in live], [s for _, s in live], wrt, raw=False)
@@ -106,9 +108,11 @@ class DifferentiableStep:
         return tree.unflatten(captured.structure, leaves)
 
     def _pull(self, g: Any, kept: list[Any], shapes: list[Any], n_inputs: int) -> list[Any]:
-        """Adjoints of the inputs, over arrays."""
+        """Adjoints of the inputs, over arrays; None for those that get nothing from the results with an adjoint."""
         halves = self.halves
-        gs = [g] if len(self.outs) == 1 else full_tuple(g, shapes)
+        given = [g] if len(self.outs) == 1 else g
+        reached = union(m for i, m in zip(halves.outs, halves.reach, strict=True) if given[i] is not None)
+        gs = full_tuple(given, shapes)
         seeds = [gs[i] for i in halves.outs]
         p = self.adjoints
         inputs, made = p.avals[: p.first_made], p.avals[p.first_made :]
@@ -121,7 +125,7 @@ class DifferentiableStep:
         values = [*given, *outs, *p.constants]
         out: list[Any] = [None] * n_inputs
         for i, number in zip(halves.wrt, p.outputs, strict=True):
-            out[i] = values[number]
+            out[i] = values[number] if reached >> i & 1 else None
         return out
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import wengert as wg
 from wengert import nn
 from wengert.nn import functional as F
+from wengert.ops.base import OPS
 
 
 def test_a_compiled_module_trains_in_an_eager_loop():
@@ -90,3 +91,41 @@ def test_without_grad_mode_nothing_is_kept():
     with wg.no_grad():
         assert not f(wg.ones(2)).requires_grad
     assert f(wg.ones(2)).requires_grad
+
+
+def test_what_a_backward_pass_does_not_reach_has_no_gradient():
+    """One of zeros would let an optimizer decay the weight, or go on with its momentum."""
+    first, second = nn.Linear(2, 2), nn.Linear(2, 2)
+    both = wg.compile(lambda x: (first(x), second(x), second(x).detach()))
+    for used, unused in ((0, 1), (1, 0)):
+        both(wg.ones(1, 2))[used].sum().backward()
+        nets = (first, second)
+        assert all(p.grad is None for p in nets[unused].parameters())
+        assert all(p.grad is not None for p in nets[used].parameters())
+        nets[used].zero_grad()
+
+
+def test_second_derivatives_leave_out_what_the_first_ones_do_not_depend_on():
+    net = nn.Sequential(nn.Linear(2, 3), nn.LeakyReLU(), nn.Linear(3, 1))
+
+    def penalty(x):
+        x = x.clone().requires_grad_()
+        (g,) = wg.autograd.grad(net(x).sum(), x, create_graph=True)
+        (g.norm(dim=1) - 1).pow(2).sum().backward()
+
+    found = []
+    for f in (penalty, wg.compile(penalty)):
+        net.zero_grad()
+        f(wg.ones(2, 2))
+        found.append([None if p.grad is None else p.grad.clone() for p in net.parameters()])
+    assert [g is None for g in found[0]] == [False, True, False, True]
+    for a, b in zip(*found, strict=True):
+        assert (a is None) is (b is None)
+        assert a is None or wg.allclose(a, b)
+
+
+def test_a_formula_in_eager_mode_gives_none_to_what_only_its_other_results_use():
+    x, y = wg.ones(3, requires_grad=True), wg.ones(3, requires_grad=True)
+    two = wg.trace(lambda a, b: (a * 2, b * 3), x, y)
+    OPS["call"](x, y, graph=two)[0].sum().backward()
+    assert x.grad is not None and y.grad is None

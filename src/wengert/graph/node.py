@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import itertools
+import operator
 import os
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -242,6 +244,22 @@ def ancestors(roots: Iterable[Node], stop: Callable[[Node], bool] | None = None)
         if node.inputs and (stop is None or not stop(node)):
             stack.extend(node.inputs)
     return [seen[k] for k in sorted(seen)]
+
+
+def reach(outs: Sequence[Node], inputs: Sequence[Node]) -> list[int]:
+    """For each result the inputs that it gets a gradient from: bit ``i`` stands for ``inputs[i]``."""
+    masks = {n.seq: 1 << i for i, n in enumerate(inputs)}
+    for n in ancestors(outs):
+        if n.seq not in masks:
+            masks[n.seq] = 0
+            for x in (n.inputs or ()) if n.requires_grad else ():
+                masks[n.seq] |= masks[x.seq]
+    return [masks[n.seq] for n in outs]
+
+
+def union(masks: Iterable[int]) -> int:
+    """All bits that are set in one of the masks."""
+    return functools.reduce(operator.or_, masks, 0)
 
 
 def recompute(node: Node) -> Any:

@@ -18,7 +18,7 @@ from ..graph.aval import Aval
 from ..graph.graph import Graph
 from ..graph.handle import Handle, make_node, node_of, of_node, results, symbol, wrap
 from ..graph.lower import straight_line
-from ..graph.node import Node, ancestors
+from ..graph.node import Node, ancestors, reach, union
 from ..graph.trace import trace, tracing
 from .base import OPS, Op, Sample, dtype_of, full_tuple, items, shape_of, to_front
 from .piecewise import keeps_arguments, pullback
@@ -61,11 +61,13 @@ class Call(Op):
             found = iter(items(self(*xs, g, graph=pullback(graph, tuple(need)))))
         elif STATE.trace is not None and STATE.trace.captures_all:
             gs = [g] if graph.single else g
-            joint = adjoints(graph, tuple(need), tuple([x is not None for x in gs]))
-            found = iter(items(_CALL(*xs, *[x for x in gs if x is not None], graph=joint)))
+            joint, there = adjoints(graph, tuple(need), tuple([x is not None for x in gs]))
+            given = [x for x in gs if x is not None]
+            found = iter(spread(items(_CALL(*xs, *given, graph=joint)) if any(there) else (), there))
         else:
-            gs = [g] if graph.single else full_tuple(g, out)
-            found = iter(_vjp_handles(graph, xs, need)[1](*gs))
+            gs = [g] if graph.single else g
+            some = [x is not None for x in gs]
+            found = iter(_vjp_handles(graph, xs, need, some)[1](*[x for x in gs if x is not None]))
         return [next(found) if n else None for n in need]
 
     def jvp(self, ts: Sequence[Any], out: Any, xs: Any, **attrs: Any) -> Any:
@@ -142,7 +144,18 @@ class Plan:
         assert backward is not None
         if self.single:
             return partial(backward, *found[1:])
-        return lambda g, need: backward(*found[n:], *full_tuple(g, found[:n]))
+        return lambda g, need: self._reached(g, need, backward(*found[n:], *full_tuple(g, found[:n])))
+
+    def _reached(self, gs: Sequence[Any], need: Sequence[bool], adjoints: Sequence[Any]) -> Sequence[Any]:
+        """None instead of zeros for operands that only results without an adjoint depend on."""
+        if all(g is not None for g in gs):
+            return adjoints
+        graph = self.attrs["graph"]
+        reached = graph.derived.get("reach")
+        if reached is None:
+            reached = graph.derived["reach"] = reach(graph.outputs, graph.inputs)
+        mask = union(m for g, m in zip(gs, reached, strict=True) if g is not None)
+        return [a if mask >> i & 1 else None for i, a in enumerate(adjoints)]
 
     def handles(self, found: Any, nodes: Sequence[Any]) -> Any:
         """Results as handles, recorded where there is a ``backward``; ``nodes``: then, those of the operands."""
@@ -179,20 +192,31 @@ def _jvp_handles(graph: Graph, xs: Sequence[Any], ts: Sequence[Any]) -> list[Any
     return jvp_flat(body, chosen, [t for t in ts if t is not None])[1]
 
 
-def _vjp_handles(graph: Graph, xs: Sequence[Any], need: Sequence[bool], given: Sequence[bool] | None = None) -> Any:
-    """`vjp_flat` of a graph for the operands named by ``need`` and the results named by ``given``: all, or some."""
+def _vjp_handles(graph: Graph, xs: Sequence[Any], need: Sequence[bool], given: Sequence[bool]) -> Any:
+    """`vjp_flat` of a graph for the operands named by ``need`` and the results named by ``given``.
+
+    The adjoint is None for an operand on which these results do not depend: one of zeros would be a gradient.
+    """
     from ..transform.flat import vjp_flat
 
     def body(*ys: Any) -> Sequence[Any]:
         chosen = iter(ys)
         outs = graph.replay([next(chosen) if n else x for x, n in zip(xs, need, strict=True)])
-        return outs if given is None else [o for o, some in zip(outs, given, strict=True) if some]
+        return [o for o, some in zip(outs, given, strict=True) if some]
 
-    return vjp_flat(body, [x for x, n in zip(xs, need, strict=True) if n])
+    return vjp_flat(body, [x for x, n in zip(xs, need, strict=True) if n], fill=False)
 
 
-def adjoints(graph: Graph, need: tuple[bool, ...], given: tuple[bool, ...]) -> Graph:
+def spread(found: Sequence[Any], there: Sequence[bool]) -> list[Any]:
+    """Put None where nothing is ``there``."""
+    rest = iter(found)
+    return [next(rest) if some else None for some in there]
+
+
+def adjoints(graph: Graph, need: tuple[bool, ...], given: tuple[bool, ...]) -> tuple[Graph, list[bool]]:
     """The graph (inputs, adjoints of the results named by ``given``) -> adjoints of the inputs named by ``need``.
+
+    Those on which the results do not depend have none; the second result says which of them have one.
 
     It computes the body again. Compiled programs merge that with the body's first computation, so what they trace
     need not say it anew for each call: layers of one shape have one such graph.
@@ -202,10 +226,14 @@ def adjoints(graph: Graph, need: tuple[bool, ...], given: tuple[bool, ...]) -> G
     if found is None:
         n = len(graph.inputs)
         avals = [*graph.in_avals, *[a for a, some in zip(graph.out_avals, given, strict=True) if some]]
-        found = trace(
-            lambda *args: _vjp_handles(graph, args[:n], need, given)[1](*args[n:]), avals, f"{graph.name} backward"
-        )
-        graph.derived[key] = found
+        there: list[bool] = []
+
+        def pull(*args: Any) -> list[Any]:
+            gs = _vjp_handles(graph, args[:n], need, given)[1](*args[n:])
+            there[:] = [g is not None for g in gs]
+            return [g for g in gs if g is not None]
+
+        found = graph.derived[key] = (trace(pull, avals, f"{graph.name} backward"), there)
     return found
 
 

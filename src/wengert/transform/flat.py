@@ -30,8 +30,11 @@ def zeros_of(x: Handle) -> Any:
     return OPS["fill"](x, value=0)
 
 
-def vjp_flat(f: Flat, xs: Sequence[Handle]) -> tuple[list[Any], Callable[..., list[Any]]]:
-    """Outputs, and the function from adjoints of the outputs to adjoints of the inputs."""
+def vjp_flat(f: Flat, xs: Sequence[Handle], fill: bool = True) -> tuple[list[Any], Callable[..., list[Any]]]:
+    """Outputs, and the function from adjoints of the outputs to adjoints of the inputs.
+
+    ``fill``: zeros where the outputs do not depend on an input, else None.
+    """
     with enable_grad():
         ys = [leaf_handle(x) for x in xs]
         outs = list(f(*ys))
@@ -40,14 +43,14 @@ def vjp_flat(f: Flat, xs: Sequence[Handle]) -> tuple[list[Any], Callable[..., li
     entry_grad = STATE.grad
 
     def pull(*gs: Any) -> list[Any]:
-        """Adjoints of the inputs; zeros where the outputs do not depend on an input."""
+        """Adjoints of the inputs."""
         pairs = [(o, g) for o, g in zip(outs, gs, strict=True) if o._node is not None and o._node.requires_grad]
         if not pairs:
-            return [zeros_of(x) for x in xs]
+            return [zeros_of(x) if fill else None for x in xs]
         tracked = any(g._value is None or (g._node is not None and g._node.requires_grad) for _, g in pairs)
         watched = (entry_grad or STATE.grad) and (tracked or is_watched([o._node for o in live], own))
         found = run_reverse([o for o, _ in pairs], [g for _, g in pairs], own, watched)
-        return [zeros_of(x) if g is None else g for g, x in zip(found, xs, strict=True)]
+        return [zeros_of(x) if g is None and fill else g for g, x in zip(found, xs, strict=True)]
 
     pull.is_watched = lambda: is_watched([o._node for o in live], own)  # type: ignore[attr-defined]
     return [_released(o, own) for o in outs], pull
