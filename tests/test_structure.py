@@ -22,7 +22,7 @@ LAYERS = """
     errors
     dtypes
     config
-    tree  pages
+    tree  pages  turns
     random
     graph
     ops
@@ -38,6 +38,8 @@ LAYERS = """
     optimize
     schedule  codegen
     runtime
+    variables
+    signature
     guards
     capturing
     differentiable

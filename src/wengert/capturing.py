@@ -15,7 +15,9 @@ from .graph.graph import Graph
 from .graph.handle import Handle, node_of, symbol, wrap
 from .graph.node import NO_ATTRS, Node, Sink
 from .graph.trace import using
-from .guards import Guards, Names
+from .guards import Guards
+from .turns import capturing
+from .variables import Variables
 
 
 class ArgumentSlot(NamedTuple):
@@ -68,10 +70,12 @@ def capture(f: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Capture
     attempts: tuple[Callable[[str, Any], bool], ...] = (lambda key, value: True, lambda key, value: key == "lr")
     for dynamic in attempts:
         try:
-            return _capture(f, args, kwargs, dynamic)
+            with capturing():
+                return _capture(f, args, kwargs, dynamic)
         except (TraceError, DTypeError):
             continue
-    return _capture(f, args, kwargs, lambda key, value: False)
+    with capturing():
+        return _capture(f, args, kwargs, lambda key, value: False)
 
 
 def _capture(f: Callable[..., Any], args: Any, kwargs: dict[str, Any], dynamic: Callable[[str, Any], bool]) -> Captured:
@@ -79,7 +83,7 @@ def _capture(f: Callable[..., Any], args: Any, kwargs: dict[str, Any], dynamic: 
     state = Capture(dynamic)
     inputs: list[Node] = []
     given: list[Any] = []
-    names = Names(f)
+    names = Variables(f, leaves)
     for x in leaves:
         if isinstance(x, np.ndarray):
             x = wrap(x)
@@ -94,6 +98,9 @@ def _capture(f: Callable[..., Any], args: Any, kwargs: dict[str, Any], dynamic: 
     try:
         with using(state):
             STATE.grad = grad  # the caller's mode
+            owner = getattr(f, "__self__", None)
+            if hasattr(owner, "_modules"):  # a module whose forward is called
+                state.saw_module(owner)
             symbolic_args, symbolic_kwargs = tree.unflatten(structure, given)
             found = [f(*symbolic_args, **symbolic_kwargs)]
         out = _close(state, inputs, found)

@@ -76,7 +76,8 @@ def inputs_of(step: Any, arrays: Sequence[Any]) -> list[np.ndarray]:
     captured = step.captured
     for i, slot in enumerate(captured.numbers):
         inner.numbers[i] = slot.get()
-    inner._draw_keys()
+    for taken in inner.draw_keys():
+        taken[0].give_back(*taken[1:])
     given = [*[getattr(a, "_value", a) for a in arrays], *[s.get()._value for s in captured.slots]]
     return [np.array(x) for x in (*given, *[x for x, _ in inner.own])]
 

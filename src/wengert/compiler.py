@@ -8,9 +8,11 @@ structure of arguments, shapes, dtypes and modes.
 from __future__ import annotations
 
 import collections
+import contextlib
 import functools
+import inspect
 import sys
-import threading
+import types
 import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -26,7 +28,9 @@ from .graph.alias import is_pinned, move_to_copy, owned_base
 from .graph.capture import AttributeSlot, EntrySlot, GradSlot, HeldSlot
 from .graph.handle import Handle, wrap
 from .graph.node import Sink
+from .signature import difference, signature
 from .tensor import Tensor
+from .turns import CAPTURES, Turns
 
 if TYPE_CHECKING:
     from .runtime.scheduling import Schedule
@@ -34,6 +38,9 @@ if TYPE_CHECKING:
 
 class RecompileWarning(UserWarning):
     """A compiled function was traced again, or a call of it runs in eager mode."""
+
+
+MISSED = object()
 
 
 class Step:
@@ -63,10 +70,15 @@ class Step:
         numbers = range(hidden.stop, hidden.stop + len(captured.numbers))
         self.own = [(self.numbers[k : k + 1].reshape(()), i) for k, i in enumerate(numbers)]
         self.own += [(self.keys[k], i) for k, i in enumerate(range(numbers.stop, inputs))]
+        places: dict[int, tuple[Any, list[int]]] = {}
+        for i, g in enumerate(captured.draws):
+            places.setdefault(id(g), (g, []))[1].append(i)
+        self.draws = list(places.values())
         self.changed = [s.index for s in captured.written if isinstance(s, ArgumentSlot)]
         self.touched = {id(s.handle) for s in captured.written if isinstance(s, HeldSlot)}
         self.writes = bool(self.changed or self.touched or captured.eager)
         self.looks: Any = p.looks
+        self.turns = Turns()
         self._bind()
         if self.looks is not None:
             avals = [p.avals[i] for i in self.looks.places]
@@ -93,9 +105,8 @@ class Step:
         self.groups = {id(s.owner): (s.owner, s.owner.param_groups) for s in captured.numbers}
         self.sources = [(s.owner.param_groups[s.group], s.key, s.index) for s in captured.numbers]
         self.follows = bool(self.owners or self.groups)
-        self.refreshes = bool(self.sources or captured.draws or self.donated)
+        self.refreshes = bool(self.sources or self.donated)
         self.run = p.caller([*given, *p.made], self.fixed, replaced)
-        self.lock = threading.Lock()
         self._plan_delivery()
 
     def _plan_delivery(self) -> None:
@@ -156,34 +167,47 @@ class Step:
 
     def __call__(self, arrays: Sequence[Any]) -> Any:
         """Run on the arrays (or tensors) of the arguments; the result."""
-        outs = self.attempt(arrays)
-        if outs is None:
-            outs = self._run_slowly(arrays)
-        return self._deliver(arrays, outs)
+        return self.turns.take(self._run_surely, arrays)
 
-    def attempt(self, arrays: Sequence[Any]) -> list[Any] | None:
-        """Run if the arrays are such as native code takes; the fresh outputs, or None and nothing has happened."""
-        captured = self.captured
+    def attempt(self, arrays: Sequence[Any]) -> Any:
+        """Run if the arrays are such as native code takes; the result, or MISSED and nothing has happened."""
+        with self.turns.lock:
+            if CAPTURES.owner is None:  # `take`, written out
+                return self._run_maybe(arrays)
+        return self.turns.take(self._run_maybe, arrays)
+
+    def _run_surely(self, arrays: Sequence[Any]) -> Any:
+        outs = self._run_natively(arrays)
+        return self._deliver(arrays, self._run_slowly(arrays) if outs is None else outs)
+
+    def _run_maybe(self, arrays: Sequence[Any]) -> Any:
+        outs = self._run_natively(arrays)
+        return MISSED if outs is None else self._deliver(arrays, outs)
+
+    def _run_natively(self, arrays: Sequence[Any]) -> list[Any] | None:
+        """The fresh outputs; None if the arrays are not such as native code takes, and nothing has happened."""
         if self.follows:
             self._follow_owners()
         if self.looks is not None and not self._check(arrays):
             return None
-        with self.lock:
-            if self.refreshes:
-                self._refresh()
-            outs = [
-                make(shape, dtype) if sink is None or sink.grad is not last[0] or _is_shared(last) else last[0]._value
-                for make, shape, dtype, sink, last in self.shapes
-            ]
+        if self.refreshes:
+            self._refresh()
+        taken = self.draw_keys() if self.draws else ()
+        outs = [
+            make(shape, dtype) if sink is None or sink.grad is not last[0] or _is_shared(last) else last[0]._value
+            for make, shape, dtype, sink, last in self.shapes
+        ]
+        done = False
+        try:
             if self.given_slots:
                 done = self.run(*arrays, *[s.get() for s in self.given_slots], *outs)
             else:
                 done = self.run(*arrays, *outs)
+        finally:
             if done is not True:
-                return None
-            for g in captured.draws:
-                g._offset += 1
-        return outs
+                for g, first, n in taken:
+                    g.give_back(first, n)
+        return outs if done is True else None
 
     def _check(self, arrays: Sequence[Any]) -> bool:
         """Raise if an index is out of range or a divisor zero, before anything is written; False for other shapes."""
@@ -212,23 +236,25 @@ class Step:
                 return
 
     def _refresh(self) -> None:
-        """Numbers and random keys as they are now; tensors that a live graph needs move to a copy."""
+        """Numbers as they are now; tensors that a live graph needs move to a copy."""
         numbers = self.numbers
         for i, (options, key, index) in enumerate(self.sources):
             numbers[i] = options[key] if index is None else options[key][index]
-        if self.captured.draws:
-            self._draw_keys()
         for h in self.donated:
             # As `is_pinned` says of a tensor without views.
             free = h._node is None or _references(h._node) <= _NODE_REFERENCES
             if (h._alias is not None or not free) and is_pinned(h):
                 move_to_copy(h)
 
-    def _draw_keys(self) -> None:
-        drawn: dict[int, int] = {}
-        for i, g in enumerate(self.captured.draws):
-            k = drawn[id(g)] = drawn.get(id(g), 0) + 1
-            self.keys[i, 0], self.keys[i, 1] = g._seed, g._offset + k - 1
+    def draw_keys(self) -> list[tuple[Any, int, int]]:
+        """Take the random keys of a call; what was taken, by generators."""
+        taken: list[tuple[Any, int, int]] = []
+        for g, places in self.draws:
+            first = g.reserve(len(places))
+            taken.append((g, first, len(places)))
+            for offset, i in enumerate(places, first):
+                self.keys[i, 0], self.keys[i, 1] = g._seed, offset
+        return taken
 
     def _run_slowly(self, arrays: Sequence[Any]) -> list[Any]:
         """Bring everything into the form that native code takes, and run."""
@@ -242,7 +268,7 @@ class Step:
             h._value = np.require(h._value, requirements=["C", "A"])
         avals = self.program.avals[: self.n_args]
         plain = [np.array(getattr(x, "_value", x), a.dtype, order="C") for x, a in zip(arrays, avals, strict=True)]
-        outs = self.attempt(plain)
+        outs = self._run_natively(plain)
         if outs is None:
             raise RuntimeError(message("compile", "the program does not take its arguments"))
         return outs
@@ -367,47 +393,80 @@ _GRAD_REFERENCES, _MEMORY_REFERENCES = _calibrated()
 _NODE_REFERENCES = _node_references()
 
 
-_MISSED = object()
 KEPT = 16  # programs for arguments of one kind that are kept, the latest ones
+MOST = 256  # kinds of arguments for which programs are kept
 
 
 class Compiled:
     """A function that runs as compiled programs; see `compile`."""
 
     def __init__(self, f: Callable[..., Any], check: bool = False, memory_budget: int | None = None) -> None:
+        if inspect.isgeneratorfunction(f) or inspect.iscoroutinefunction(f):
+            raise ArgumentError(
+                message("compile", "cannot compile a generator or a coroutine", getattr(f, "__name__", str(f)),
+                        "Compile the function that makes one step")
+            )  # fmt: skip
         functools.update_wrapper(self, f, updated=())
         self.function = f
         self.check = check
         self.memory_budget = memory_budget
-        self.steps: dict[Any, list[Any]] = {}
+        self.steps: collections.OrderedDict[Any, list[Any]] = collections.OrderedDict()  # the latest ones last
         self.latest: Any = None
         self.plain: Any = None  # the latest step, its number of arguments and grad mode, if all of them are tensors
         self.warned: set[str] = set()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The function's result, by the program that fits the arguments."""
-        if self.plain is not None and not kwargs:
-            out = self._again(args)
-            if out is not _MISSED:
+        plain = self.plain  # once: another thread may take it away
+        if plain is not None and not kwargs:
+            out = self._again(plain, args)
+            if out is not MISSED:
                 return out
         leaves, structure = tree.flatten((args, kwargs))
         if STATE.watchers:  # part of another trace, or of a recording: in line
             return self.function(*args, **kwargs)
-        key, arrays = _key(leaves, structure)
+        key, arrays = signature(leaves, structure)
         reason = ""
         for step in self.steps.get(key, ()):
             reason = step.captured.guards.broken()
             if not reason:
+                with contextlib.suppress(KeyError):  # another thread may have let go of it
+                    self.steps.move_to_end(key)
                 return self._run(step, args, kwargs, arrays)
-        self._say(key, reason)
+        if reason or self.steps:
+            self._warn("is compiled again", reason or difference(key, list(self.steps)))
         from .runtime.results import release
 
         with uncollected():
             captured = capture(self.function, args, kwargs)
             step = self._made(captured)
         release()  # what work before this left, such as drawing weights, and compiling
-        self.steps[key] = [*self.steps.get(key, ()), step][-KEPT:]
+        self.steps[key] = [*self.steps.pop(key, ()), step][-KEPT:]
+        if len(self.steps) > MOST:
+            self.steps.popitem(last=False)
         return self._run(step, args, kwargs, arrays)
+
+    def __get__(self, owner: Any, kind: Any = None) -> Any:
+        """A method of an object: a compiled function of its own, kept with the object, so that it goes with it."""
+        if owner is None:
+            return self
+        method = types.MethodType(self.function, owner)
+        name, own = getattr(self, "__name__", ""), getattr(owner, "__dict__", None)
+        if own is None or inspect.getattr_static(type(owner), name, None) is not self:
+            return types.MethodType(self, owner)
+        bound = own[name] = Compiled(method, self.check, self.memory_budget)
+        return bound
+
+    def __reduce__(self) -> Any:
+        """Stored and copied without its programs: by its name, as a method of a copy, or with its function."""
+        f, name = self.function, getattr(self, "__name__", "")
+        owner = getattr(f, "__self__", None)
+        if getattr(owner, "__dict__", {}).get(name) is self:
+            return getattr, (owner, name)
+        place: Any = sys.modules.get(getattr(f, "__module__", None) or "")
+        for part in f.__qualname__.split(".") if hasattr(f, "__qualname__") else ():
+            place = getattr(place, part, None)
+        return f.__qualname__ if place is self else (Compiled, (f, self.check, self.memory_budget))
 
     def _made(self, captured: Captured) -> Any:
         if not (STATE.grad and carries_gradient(captured)):
@@ -420,18 +479,18 @@ class Compiled:
             )  # fmt: skip
         return DifferentiableStep(captured)
 
-    def _again(self, args: tuple[Any, ...]) -> Any:
+    @staticmethod
+    def _again(plain: Any, args: tuple[Any, ...]) -> Any:
         """The latest program once more, if it fits: native code looks at shapes and dtypes."""
-        step, count, grad = self.plain
+        step, count, grad = plain
         if len(args) != count or STATE.grad is not grad or STATE.watchers:
-            return _MISSED
+            return MISSED
         for x in args:
             if type(x) is not Tensor or x._node is not None:
-                return _MISSED
+                return MISSED
         if step.captured.guards.broken() or (step.writes and step.mixes(args)):
-            return _MISSED
-        outs = step.attempt(args)
-        return _MISSED if outs is None else step._deliver(args, outs)
+            return MISSED
+        return step.attempt(args)
 
     def _run(self, step: Any, args: Any, kwargs: Any, arrays: Sequence[Any]) -> Any:
         self.latest = step
@@ -448,49 +507,12 @@ class Compiled:
             return checked_call(self.function, step, args, kwargs, arrays)
         return step(arrays)
 
-    def _say(self, key: Any, reason: str) -> None:
-        """Warn, once for each reason, that the function is compiled again."""
-        other_mode = (key[0], not key[1], *key[2:])  # inference beside training is nothing to speak of
-        if not self.steps or (not reason and other_mode in self.steps):
-            return
-        reason = reason or "the arguments have another structure, shape or dtype"
-        self._warn("is compiled again", reason)
-
     def _warn(self, what: str, reason: str) -> None:
-        if reason not in self.warned:
-            self.warned.add(reason)
+        subject = reason.partition(" is ")[0]  # a number that changes in every call is one reason
+        if reason and subject not in self.warned:
+            self.warned.add(subject)
             name = getattr(self, "__name__", "function")
             warnings.warn(message("compile", f"{name} {what}", reason), RecompileWarning, stacklevel=4)
-
-
-class _Same:
-    """Stands for an object that cannot be hashed: equal to itself alone."""
-
-    def __init__(self, x: Any) -> None:
-        self.x = x
-
-    def __hash__(self) -> int:
-        return id(self.x)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and self.x is other.x
-
-
-def _key(leaves: Sequence[Any], structure: Any) -> tuple[Any, list[Any]]:
-    """What tells programs apart, and the tensors among the leaves."""
-    parts: list[Any] = [structure, STATE.grad]
-    arrays: list[Any] = []
-    for x in leaves:
-        if isinstance(x, Handle):
-            aval = x.aval
-            parts.append((aval.shape, aval.dtype.num, x._node is not None and x._node.requires_grad))
-            arrays.append(x)
-        elif isinstance(x, np.ndarray):
-            parts.append((x.shape, x.dtype.num, False))
-            arrays.append(x)
-        else:
-            parts.append((type(x), x if getattr(type(x), "__hash__", None) else _Same(x)))
-    return tuple(parts), arrays
 
 
 def compile(f: Callable[..., Any] | None = None, *, check: bool = False, memory_budget: int | None = None) -> Any:
@@ -499,11 +521,13 @@ def compile(f: Callable[..., Any] | None = None, *, check: bool = False, memory_
     The function is traced once for each structure of arguments, shapes, dtypes and modes; a call then runs native
     code. Tensors that it reads or changes without getting them as arguments (parameters, running statistics, an
     optimizer's state, gradients, random generators) keep up with it. Learning rates and the like may change
-    between calls. Python code with other effects runs while tracing only. Numbers and strings among the arguments,
-    in variables around the function, and in attributes of modules are part of what is compiled: when they change, or
-    layers, hooks, parameter groups or what requires grad, it is compiled again (once for each state it comes back to).
-    Numbers in lists and in other objects are not watched. A result that would be a view of another one, or of an
-    argument, is a copy. Control flow on values needs `wengert.cond`, `while_loop` or `scan`.
+    between calls. Python code with other effects runs while tracing only. Numbers and strings among the arguments are
+    part of what is compiled, and so is what the function finds around it by name: variables, the functions of the
+    user's that it calls and their variables, attributes, elements of lists and dictionaries (up to a thousand), NumPy
+    arrays. When these change, or layers, hooks, parameter groups or what requires grad, it is compiled again (once for
+    each state it comes back to). A result that would be a view of another one, or of an argument, is a copy. Control
+    flow on values needs `wengert.cond`, `while_loop` or `scan`. A method may be compiled where it is defined. Threads may
+    call at once; they wait while one of them captures a function.
 
     Args:
         f: the function, or a module; without it, a decorator is returned.
@@ -512,7 +536,7 @@ def compile(f: Callable[..., Any] | None = None, *, check: bool = False, memory_
             ``peak`` of `plan`): values that wait long for their readers are computed again until it fits.
 
     Raises:
-        ArgumentError: at the first call, if the memory budget is too small.
+        ArgumentError: a generator or a coroutine; at the first call, if the memory budget is too small.
         TraceError: the function looks at a value.
         IndexRangeError: in a call, for an index out of range; nothing has changed then.
         ArgumentError: in a call, for an integer division by zero, where the divisor follows from the inputs by

@@ -20,6 +20,7 @@ from .graph.handle import Handle, lift, make_node, node_of, of_node, results, sy
 from .graph.node import Node, ancestors, reach, union
 from .graph.trace import tracing
 from .ops.base import OPS, full_tuple
+from .turns import Turns
 
 
 def carries_gradient(captured: Captured) -> bool:
@@ -85,9 +86,13 @@ class DifferentiableStep:
         self.program = self.forward.program
         self.adjoints = compiled(self.halves.backward)
         self.run = self.adjoints.caller(range(len(self.adjoints.avals)))
+        self.turns = Turns()
 
     def __call__(self, arrays: Sequence[Any]) -> Any:
         """Run forward; the results know how to run backward."""
+        return self.forward.turns.take(self._run_forward, arrays)
+
+    def _run_forward(self, arrays: Sequence[Any]) -> Any:
         values = self.forward(arrays)
         captured, halves = self.captured, self.halves
         count = len(self.outs)
@@ -115,18 +120,23 @@ class DifferentiableStep:
         gs = full_tuple(given, shapes)
         seeds = [gs[i] for i in halves.outs]
         p = self.adjoints
-        inputs, made = p.avals[: p.first_made], p.avals[p.first_made :]
-        outs = [np.empty(a.shape, a.dtype) for a in made]
-        given = [np.require(x, requirements=["C", "A"]) for x in (*kept, *seeds)]
-        if self.run(*given, *outs) is not True:
-            given = [np.array(x, a.dtype, order="C") for x, a in zip(given, inputs, strict=True)]
-            if self.run(*given, *outs) is not True:
-                raise RuntimeError("the backward program does not take its arguments")
-        values = [*given, *outs, *p.constants]
+        values = [*self.turns.take(self._run_backward, [*kept, *seeds]), *p.constants]
         out: list[Any] = [None] * n_inputs
         for i, number in zip(halves.wrt, p.outputs, strict=True):
             out[i] = values[number] if reached >> i & 1 else None
         return out
+
+    def _run_backward(self, given: list[Any]) -> list[Any]:
+        """The values of the backward program, those that it gets and those that it makes."""
+        p = self.adjoints
+        inputs, made = p.avals[: p.first_made], p.avals[p.first_made :]
+        outs = [np.empty(a.shape, a.dtype) for a in made]
+        given = [np.require(x, requirements=["C", "A"]) for x in given]
+        if self.run(*given, *outs) is not True:
+            given = [np.array(x, a.dtype, order="C") for x, a in zip(given, inputs, strict=True)]
+            if self.run(*given, *outs) is not True:
+                raise RuntimeError("the backward program does not take its arguments")
+        return [*given, *outs]
 
 
 def _changed(captured: Captured) -> set[int]:

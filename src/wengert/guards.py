@@ -6,27 +6,15 @@ counts up (`config.changed`), so a call looks at them again only when the count 
 
 from __future__ import annotations
 
-import functools
-import inspect
-from collections.abc import Callable, Iterator
 from typing import Any
 
-import numpy as np
-
+from . import dtypes
 from .config import CHANGES
 from .graph.capture import HeldSlot
 from .graph.handle import Handle
+from .variables import Variables, bits, is_simple, is_users, same
 
-_SIMPLE = (int, float, bool, str, type(None))
 _TABLES = ("_parameters", "_buffers", "_modules", "_forward_pre_hooks", "_forward_hooks", "_backward_hooks")
-
-
-def _is_simple(value: Any) -> bool:
-    return type(value) in _SIMPLE or (type(value) is tuple and all(_is_simple(v) for v in value))
-
-
-def _same(a: Any, b: Any) -> bool:
-    return a is b or (type(a) is type(b) and _is_simple(a) and a == b)
 
 
 class Picture:
@@ -36,14 +24,16 @@ class Picture:
         self.module = module
         self.tables: dict[str, Any] = {}
         self.attributes = {
-            k: v for k, v in vars(module).items() if k != "_scope_name" and (_is_simple(v) or isinstance(v, Handle))
+            k: v for k, v in vars(module).items() if k != "_scope_name" and (is_simple(v) or isinstance(v, Handle))
         }
+        self.variables = Variables(module.forward) if is_users(type(module)) else None
 
     def settle(self) -> None:
         """The function has run: what it changes itself is no reason, so leave out such attributes."""
         now = vars(self.module)
         self.tables = {name: tuple(now[name].items()) for name in _TABLES}
-        self.attributes = {k: v for k, v in self.attributes.items() if k in now and _same(v, now[k])}
+        kept = {k: v for k, v in self.attributes.items() if k in now and same(v, now[k])}
+        self.attributes = kept | {"training": self.attributes["training"]}  # in the next call the other mode is there
 
     def broken(self) -> str:
         """What is different now, in words; empty if nothing."""
@@ -51,10 +41,10 @@ class Picture:
         if self.attributes["training"] is not now["training"]:
             return f"{name} is in {'training' if now['training'] else 'evaluation'} mode now"
         for key, value in self.attributes.items():
-            if not _same(value, now.get(key)):
+            if not same(value, now.get(key)):
                 return (
                     f"{key} of {name} is {now[key]!r} now"
-                    if _is_simple(now.get(key))
+                    if is_simple(now.get(key))
                     else f"{key} of {name} has changed"
                 )
         for table, entries in self.tables.items():
@@ -107,62 +97,22 @@ class Members:
         return f"{type(self.owner).__name__} has other parameter groups or hooks now"
 
 
-class Names:
-    """The variables around a function that it reads: numbers, strings, tensors, modules and optimizers."""
-
-    def __init__(self, f: Callable[..., Any]) -> None:
-        self.found = list(_variables(f))
-
-    def settle(self) -> None:
-        """Leave out the variables that the function itself has changed."""
-        self.found = [(name, get, value) for name, get, value in self.found if _same(get(), value)]
-
-    def broken(self) -> str:
-        """What is different now, in words; empty if nothing."""
-        for name, get, value in self.found:
-            now = get()
-            if now is not value and not _same(now, value):
-                return f"the variable {name!r} is {repr(now) if _is_simple(now) else 'another object'} now"
-        return ""
-
-
-def _variables(f: Any) -> Iterator[tuple[str, Callable[[], Any], Any]]:
-    while isinstance(f, functools.partial):
-        f = f.func
-    owner = getattr(f, "__self__", None)  # of a method
-    f = inspect.unwrap(getattr(f, "__func__", f))
-    code, names = getattr(f, "__code__", None), getattr(f, "__globals__", {})
-    if code is None:
-        return
-    for name, cell in zip(code.co_freevars, f.__closure__ or (), strict=True):
-        get = functools.partial(getattr, cell, "cell_contents", None)
-        if _is_watched(get()):
-            yield name, get, get()
-    for name in code.co_names:
-        if name in getattr(owner, "__dict__", {}) and _is_watched(vars(owner)[name]):
-            yield f"self.{name}", functools.partial(getattr, owner, name, None), vars(owner)[name]
-        if _is_watched(names.get(name, print)):
-            yield name, functools.partial(names.get, name), names[name]
-
-
-def _is_watched(x: Any) -> bool:
-    return _is_simple(x) or isinstance(x, Handle) or hasattr(x, "_modules") or hasattr(x, "param_groups")
-
-
 class Guards:
     """All of this for one captured function, made when tracing is over and undone."""
 
-    def __init__(self, capture: Any, names: Names, slots: list[Any]) -> None:
+    def __init__(self, capture: Any, names: Variables, slots: list[Any]) -> None:
         self.count = CHANGES.count
         self.names = names
         self.pictures: list[Picture] = list(capture.modules.values())
-        for watched in (names, *self.pictures):
-            watched.settle()
+        self.dtype = dtypes._default
+        for picture in self.pictures:
+            picture.settle()
+        names.settle(p.variables for p in self.pictures if p.variables is not None)
         self.rare: list[Any] = [*self.pictures, *map(Members, capture.owners.values())]
         self.rare += [Leaf(s.handle) for s in slots if isinstance(s, HeldSlot)]
         self.fixed = list(capture.fixed)
         self.grads = list(capture.grads_read)
-        self.values = [(x, value) for ref, value in capture.values if (x := ref()) is not None]
+        self.values = [(x, bits(value)) for ref, value in capture.values if (x := ref()) is not None]
         self.owners = {id(s.owner): (s.owner, s.owner.param_groups) for s, _ in self.fixed}
         self.options = self._options()
 
@@ -178,8 +128,10 @@ class Guards:
                     return reason
             self.count = count
         for x, value in self.values:
-            if not np.array_equal(x._value, value):
+            if bits(x._value) != value:
                 return f"a tensor whose values Python code looks at, {x.aval}, has changed"
+        if dtypes._default is not self.dtype:
+            return f"the default dtype is {dtypes._default} now"
         return self.names.broken() or self._options_broken() or self._grads_broken()
 
     def _options_broken(self) -> str:

@@ -9,11 +9,13 @@ Source: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
 from __future__ import annotations
 
 import os
+import threading
 from typing import Any
 
 import numpy as np
 
-from .errors import ArgumentError, message
+from .config import STATE
+from .errors import ArgumentError, TraceError, message
 
 _DEFAULT_SEED = 67280421310721
 _M0, _M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
@@ -54,6 +56,18 @@ def philox(seed: int, offset: int, n: int, first: int = 0) -> Any:
     return out.reshape(-1)[skipped : skipped + n]
 
 
+_TURN = [threading.Lock()]
+
+
+def _renew() -> None:
+    """In a child process nobody would let go of what another thread had."""
+    _TURN[0] = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew)
+
+
 class Generator:
     """A source of keys: a seed, and an offset that every draw moves on.
 
@@ -70,6 +84,7 @@ class Generator:
 
     def manual_seed(self, seed: int) -> Generator:
         """Start the stream of a seed (any 64-bit integer, negative ones too)."""
+        _not_while_capturing("manual_seed")
         try:
             self._seed = int(seed) % (1 << 64)
         except (TypeError, ValueError):
@@ -94,6 +109,7 @@ class Generator:
 
     def set_state(self, state: Any) -> None:
         """Go on where `get_state` was taken."""
+        _not_while_capturing("set_state")
         values = np.asarray(state._value if hasattr(state, "_value") else state)
         if values.shape != (2,):
             raise ArgumentError(message("set_state", "not a state of a generator", f"shape {values.shape}"))
@@ -101,15 +117,36 @@ class Generator:
 
     def next_key(self) -> Any:
         """The key of the next draw: uint64 [seed, offset]."""
-        key = np.array([self._seed, self._offset], np.uint64)
-        self._offset += 1
-        return key
+        _not_while_capturing("next_key")
+        return np.array([self._seed, self.reserve(1)], np.uint64)
+
+    def reserve(self, n: int) -> int:
+        """The offset of the first of ``n`` draws, which no other thread gets."""
+        with _TURN[0]:
+            first = self._offset
+            self._offset = first + n
+        return first
+
+    def give_back(self, first: int, n: int) -> None:
+        """These draws were not made: go back, unless others have drawn meanwhile."""
+        with _TURN[0]:
+            if self._offset == first + n:
+                self._offset = first
 
     def clone_state(self) -> Generator:
         """A generator that goes on like this one."""
         other = Generator(self.device)
         other._seed, other._offset = self._seed, self._offset
         return other
+
+
+def _not_while_capturing(name: str) -> None:
+    """A program gets its keys from outside; what Python code does to a generator would be done once, while tracing."""
+    if STATE.trace is not None and STATE.trace.captures_all:
+        raise TraceError(
+            message(name, "a compiled function cannot set the state of a generator, nor take keys from it itself",
+                    cure="Seed before the call")
+        )  # fmt: skip
 
 
 default_generator = Generator()

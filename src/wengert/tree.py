@@ -57,7 +57,7 @@ def _children(x: Any) -> tuple[Any, Hashable, Sequence[Any]] | None:
         parts, aux = _registry[kind][0](x)
         return kind, aux, parts
     if isinstance(x, dict):
-        return kind, tuple(x), tuple(x.values())
+        return kind, (getattr(x, "default_factory", None), *x), tuple(x.values())
     if isinstance(x, (list, tuple)):
         return kind, len(x), x
     if dataclasses.is_dataclass(x) and not isinstance(x, type):
@@ -74,13 +74,18 @@ def _rebuild(kind: Any, aux: Any, parts: list[Any]) -> Any:
     if kind in _registry:
         return _registry[kind][1](aux, parts)
     if issubclass(kind, dict):
-        pairs = dict(zip(aux, parts, strict=True))
-        return pairs if kind is dict else kind(pairs)
+        factory, *keys = aux
+        pairs = dict(zip(keys, parts, strict=True))
+        given = (pairs,) if factory is None else (factory, pairs)
+        return pairs if kind is dict else kind(*given)
     if issubclass(kind, tuple) and hasattr(kind, "_fields"):
         return kind(*parts)
     if issubclass(kind, (list, tuple)):
         return kind(parts)
-    return kind(**dict(zip(aux, parts, strict=True)))
+    out = object.__new__(kind)  # as `copy.copy`: what `__post_init__` did to the fields is done
+    for name, part in zip(aux, parts, strict=True):
+        object.__setattr__(out, name, part)
+    return out
 
 
 def flatten(x: Any) -> tuple[list[Any], Structure]:

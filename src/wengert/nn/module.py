@@ -146,7 +146,8 @@ class Module(Conversions, Hooks):
         self.__dict__["forward"] = Compiled(seen, check, memory_budget)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in self.__dict__.items() if not isinstance(v, Compiled)}
+        own = self.__dict__
+        return {k: v for k, v in own.items() if k != "forward" or not isinstance(v, Compiled)}
 
     # --- registration --------------------------------------------------------------------------------
 

@@ -222,14 +222,14 @@ _PYTHON = ("PyBool_FromLong", "PyErr_Occurred", "PyEval_RestoreThread", "PyEval_
 _PYTHON = (*_PYTHON, "PyType_IsSubtype", "Py_DecRef", "Py_IncRef")
 
 
-@functools.cache
+@llvm.once
 def _library() -> llvm.Library:
     imports = {name: pool._address(ctypes.pythonapi[name]) for name in _PYTHON} | {"_Py_NoneStruct": id(None)}
     code = get_object(_IR, host(), "call")
     return llvm.load([code], ["wengert_call_pointer", "wengert_call_arrays"], imports)
 
 
-@functools.cache
+@llvm.once
 def _method(name: str, flags: int) -> _MethodDef:
     """A method's definition, which the interpreter wants to stay where it is."""
     return _MethodDef(name.encode(), _library().address(name), flags, None)

@@ -7,7 +7,6 @@ skipped, so that none writes to parameters what the loop has not computed.
 from __future__ import annotations
 
 import ctypes
-import functools
 
 from ..codegen.target import host
 from . import llvm, pool
@@ -51,7 +50,7 @@ no:
 """
 
 
-@functools.cache
+@llvm.once
 def _library() -> llvm.Library:
     imports = {name: pool._address(ctypes.pythonapi[name]) for name in _PYTHON}
     return llvm.load([get_object(_IR, host(), "interrupt")], ["wengert_poll"], imports)

@@ -14,7 +14,7 @@ import re
 import sys
 import threading
 import weakref
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,24 @@ LOCK = threading.RLock()
 PIPELINE = 1
 
 _library_number = itertools.count()
+
+
+def once(make: Callable[..., Any]) -> Callable[..., Any]:
+    """Remember what a function makes, for each of its arguments, and let threads that ask at once have the same.
+
+    `functools.cache` lets both make it, and forgets one: if it was code, it is unloaded while a thread has its address.
+    """
+    made: dict[Any, Any] = {}
+
+    @functools.wraps(make)
+    def remembered(*args: Any) -> Any:
+        if args not in made:
+            with LOCK:
+                if args not in made:
+                    made[args] = make(*args)
+        return made[args]
+
+    return remembered
 
 
 @functools.cache
@@ -98,7 +116,7 @@ class Library:
         return self._tracker[name]
 
 
-@functools.cache
+@once
 def _linker() -> Any:
     """The JIT that all libraries are loaded by."""
     import llvmlite.binding as llvm
