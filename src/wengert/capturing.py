@@ -10,7 +10,7 @@ import numpy as np
 from . import tree
 from .config import STATE
 from .errors import DTypeError, TraceError
-from .graph.capture import AttributeSlot, Capture, EntrySlot, HeldSlot
+from .graph.capture import AttributeSlot, Capture, EntrySlot, HeldSlot, PlaceSlot
 from .graph.graph import Graph
 from .graph.handle import Handle, node_of, symbol, wrap
 from .graph.node import NO_ATTRS, Node, Sink
@@ -34,6 +34,8 @@ def identity(slot: Any) -> Any:
         return ("held", id(slot.handle))
     if isinstance(slot, AttributeSlot):
         return ("attribute", id(slot.module), slot.name)
+    if isinstance(slot, PlaceSlot):
+        return ("place", id(slot.table), slot.key)
     if isinstance(slot, EntrySlot):
         return ("entry", id(slot.owner), tuple(id(k) if isinstance(k, Handle) else k for k in slot.keys))
     return ("grad", id(slot.sink))
@@ -103,11 +105,20 @@ def _capture(f: Callable[..., Any], args: Any, kwargs: dict[str, Any], dynamic: 
                 state.saw_module(owner)
             symbolic_args, symbolic_kwargs = tree.unflatten(structure, given)
             found = [f(*symbolic_args, **symbolic_kwargs)]
+            _see_rebound(state, names)
         out = _close(state, inputs, found)
     finally:
+        _see_rebound(state, names)  # of a function that has failed, too
         state.undo()
     out.guards = Guards(state, names, out.slots)
     return out
+
+
+def _see_rebound(state: Capture, names: Variables) -> None:
+    """Variables, attributes and elements that the function has bound to other tensors."""
+    for variables in (names, *[p.variables for p in state.modules.values() if p.variables is not None]):
+        for place in variables.rebound():
+            state.saw_place(*place)
 
 
 def _close(state: Capture, inputs: list[Node], found: list[Any]) -> Captured:

@@ -25,7 +25,7 @@ from .config import STATE, uncollected
 from .differentiable import DifferentiableStep, carries_gradient
 from .errors import ArgumentError, message
 from .graph.alias import is_pinned, move_to_copy, owned_base
-from .graph.capture import AttributeSlot, EntrySlot, GradSlot, HeldSlot
+from .graph.capture import AttributeSlot, EntrySlot, GradSlot, HeldSlot, PlaceSlot
 from .graph.handle import Handle, wrap
 from .graph.node import Sink
 from .signature import difference, signature
@@ -298,7 +298,7 @@ class Step:
         p = self.program
         values = [outs[i - p.first_made] if i in p.made else np.array(self._known(i, arrays)) for _, i in self.copies]
         for (slot, _), value in zip(self.copies, values, strict=True):
-            if isinstance(slot, AttributeSlot):
+            if isinstance(slot, AttributeSlot | PlaceSlot):
                 slot.set(wrap(np.array(value)))
                 continue
             h: Any = arrays[slot.index] if isinstance(slot, ArgumentSlot) else slot.get()
@@ -526,8 +526,8 @@ def compile(f: Callable[..., Any] | None = None, *, check: bool = False, memory_
     user's that it calls and their variables, attributes, elements of lists and dictionaries (up to a thousand), NumPy
     arrays. When these change, or layers, hooks, parameter groups or what requires grad, it is compiled again (once for
     each state it comes back to). A result that would be a view of another one, or of an argument, is a copy. Control
-    flow on values needs `wengert.cond`, `while_loop` or `scan`. A method may be compiled where it is defined. Threads may
-    call at once; they wait while one of them captures a function.
+    flow on values needs `wengert.cond`, `while_loop` or `scan`. A method may be compiled where it is defined. Threads
+    may call at once; they wait while one of them captures a function.
 
     Args:
         f: the function, or a module; without it, a decorator is returned.

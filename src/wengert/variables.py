@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 
+from .graph.capture import MISSING
 from .graph.handle import Handle
 
 _PLAIN = (int, bool, str, bytes, type(None))
 _INEXACT = (float, complex)
-Get = Callable[[], Any]
 
 
 def is_simple(value: Any) -> bool:
@@ -45,13 +45,49 @@ def same(a: Any, b: Any) -> bool:
     return a == b if kind in _PLAIN else repr(a) == repr(b)
 
 
+class Cell:
+    """A variable of an enclosing function as a table with one key."""
+
+    def __init__(self, cell: types.CellType) -> None:
+        self.cell = cell
+
+    def get(self, key: str) -> Any:
+        """What the variable is, or None."""
+        return getattr(self.cell, key, None)
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        setattr(self.cell, key, value)
+
+
+class Items:
+    """A list as a table."""
+
+    def __init__(self, values: list[Any]) -> None:
+        self.values = values
+
+    def get(self, key: int) -> Any:
+        """An element, or None."""
+        return self.values[key] if key < len(self.values) else None
+
+    def __setitem__(self, key: int, value: Any) -> None:
+        if key < len(self.values):
+            self.values[key] = value
+
+
 class Entry:
-    """Something with a name, which must stay the same object, or an equal number."""
+    """Something with a name in a table, which must stay the same object, or an equal number."""
 
-    __slots__ = ("get", "name", "value")
+    __slots__ = ("get", "key", "name", "table", "value")
 
-    def __init__(self, name: str, get: Get, value: Any) -> None:
-        self.name, self.get, self.value = name, get, value
+    def __init__(self, name: str, table: Any, key: str, value: Any) -> None:
+        self.name, self.table, self.key, self.value = name, table, key, value
+        self.get = functools.partial(table.get, key)
+
+    def rebound(self) -> Iterator[tuple[Any, Any, Any]]:
+        """The table, the key and what was there, if a tensor is there now that was not."""
+        now = self.get()
+        if now is not self.value and isinstance(now, Handle):
+            yield self.table, self.key, self.value
 
     def broken(self) -> str:
         """What is different now, in words; empty if nothing."""
@@ -64,15 +100,28 @@ class Entry:
 class Elements:
     """A list, tuple or dictionary, whose elements must stay the same."""
 
-    __slots__ = ("name", "value", "values")
+    __slots__ = ("items", "name", "value", "values")
 
     def __init__(self, name: str, value: Any) -> None:
-        self.name, self.value = name, value
+        self.name, self.value, self.items = name, value, Items(value)
         self.values = self._now()
 
     def _now(self) -> tuple[Any, ...]:
         x = self.value
         return (*x, *x.values()) if isinstance(x, dict) else tuple(x)
+
+    def rebound(self) -> Iterator[tuple[Any, Any, Any]]:
+        """As of an entry, for each element."""
+        x, seen = self.value, self.values
+        if isinstance(x, dict):
+            n = len(seen) // 2
+            before, now, table = dict(zip(seen[:n], seen[n:], strict=True)), list(x.items()), x
+        else:
+            before, now, table = dict(enumerate(seen)), list(enumerate(x))[: len(seen)], self.items
+        for key, new in now:
+            old = before.get(key, MISSING)
+            if new is not old and isinstance(new, Handle):
+                yield table, key, old
 
     def broken(self) -> str:
         """What is different now, in words; empty if nothing."""
@@ -112,6 +161,12 @@ class Variables:
             if not isinstance(x, np.ndarray):
                 self._look(f"argument {i}", x, names, seen)
 
+    def rebound(self) -> Iterator[tuple[Any, Any, Any]]:
+        """Where a tensor has come that was not there: tables, keys and what was there before."""
+        for e in self.found:
+            if not isinstance(e, Bits):
+                yield from e.rebound()
+
     def settle(self, others: Iterable[Variables]) -> None:
         """Take over what others have found, and leave out what the function itself has changed."""
         self.found = [e for v in (self, *others) for e in v.found if not e.broken()]
@@ -140,21 +195,22 @@ class Variables:
             return names
         seen.add((code, id(owner)))
         for n, cell in zip(code.co_freevars, f.__closure__ or (), strict=True):
-            self._visit(n, functools.partial(getattr, cell, "cell_contents", None), names, seen)
+            self._visit(n, Cell(cell), "cell_contents", names, seen)
         space = f.__globals__
         for n in names:
             if n in space:
-                self._visit(n, functools.partial(space.get, n), names, seen)
+                self._visit(n, space, n, names, seen)
         if owner is not None:
             self._attributes("self", owner, names, seen)
         return names
 
-    def _visit(self, name: str, get: Get, names: frozenset[str], seen: set[Any]) -> None:
+    def _visit(self, name: str, table: Any, key: str, names: frozenset[str], seen: set[Any]) -> None:
         """Something with a name."""
-        value = get()
-        if not isinstance(value, types.ModuleType) and (name, id(value)) not in seen:
-            seen.add((name, id(value)))
-            self.found.append(Entry(name, get, value))
+        value = table.get(key)
+        place = (id(getattr(table, "cell", table)), key)
+        if not isinstance(value, types.ModuleType) and place not in seen:
+            seen.add(place)
+            self.found.append(Entry(name, table, key, value))
         self._look(name, value, names, seen)
 
     def _look(self, name: str, value: Any, names: frozenset[str], seen: set[Any]) -> None:
@@ -182,14 +238,15 @@ class Variables:
         if not users and name != "self":
             return
         own = getattr(owner, "__dict__", {})
-        for n in names:
+        for n in (*names, *_SPECIAL):
             if n in own:
                 if users or is_simple(own[n]) or isinstance(own[n], Handle) or hasattr(own[n], "_modules"):
-                    self._visit(f"{name}.{n}", functools.partial(own.get, n), names, seen)
+                    self._visit(f"{name}.{n}", own, n, names, seen)
             elif users and kind is not owner and (method := _method(kind, n)) is not None:
                 self._function(types.MethodType(method, owner), seen)
 
 
+_SPECIAL = ("__call__", "__enter__", "__exit__", "__getitem__", "__iter__")  # methods that no name in the code calls
 MOST = 1000  # elements of a list that is watched
 
 

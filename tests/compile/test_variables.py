@@ -199,3 +199,66 @@ def test_generators_are_seeded_outside(draw):
     with pytest.raises(wg.errors.TraceError, match="Seed before the call"):
         wg.compile(lambda: (draw(), wg.rand(2))[1])()
     assert wg.equal(wg.get_rng_state(), before)
+
+
+class Tracker:
+    """Binds tensors anew, in all ways."""
+
+    def __init__(self):
+        self.mean, self.best, self.table, self.items = wg.zeros(()), None, {"a": wg.zeros(2)}, [wg.zeros(()), 3]
+
+    def __call__(self, x):
+        self.mean = 0.5 * self.mean + x.mean()
+        self.best = x.max() if self.best is None else wg.maximum(self.best, x.max())
+        self.table["a"] = self.table["a"] + x
+        self.table["b"] = x * 2
+        self.items[0] = self.items[0] + 1
+        return self.mean * 2 + self.best
+
+
+COUNT: Any = wg.zeros(())
+
+
+@pytest.mark.filterwarnings("ignore::wengert.RecompileWarning")
+def test_tensors_that_are_bound_anew(monkeypatch):
+    monkeypatch.setitem(globals(), "COUNT", wg.zeros(()))
+    last: Any = wg.zeros(2)
+    eager, compiled = Tracker(), Tracker()
+
+    def step(tracker, x):
+        nonlocal last
+        global COUNT
+        COUNT = COUNT + 1
+        out = tracker(x) + last.sum()
+        last = x + COUNT
+        return out
+
+    step_of_compiled = wg.compile(functools.partial(step, compiled))
+    seen: list[list[Any]] = []
+    for run in (functools.partial(step, eager), step_of_compiled):
+        COUNT.zero_()
+        last = wg.zeros(2)
+        found: list[Any] = []
+        for k in range(4):
+            found.append(run(wg.tensor([k, 2.0])).clone())
+        tracker = eager if run is not step_of_compiled else compiled
+        parts = (tracker.mean, tracker.best, *tracker.table.values(), tracker.items[0], COUNT, last)
+        seen.append([*found, *[x.clone() for x in parts]])
+        monkeypatch.setitem(globals(), "COUNT", wg.zeros(()))
+    for a, b in zip(*seen, strict=True):
+        np.testing.assert_allclose(b.numpy(), a.numpy(), rtol=1e-6)
+
+
+def test_an_error_gives_back_what_was_bound_anew():
+    tracker = Tracker()
+    before = tracker.mean, tracker.items[0], tracker.table["a"]
+
+    @wg.compile
+    def step(x):
+        tracker(x)
+        raise ValueError("stop")
+
+    with pytest.raises(ValueError, match="stop"):
+        step(wg.ones(2))
+    assert (tracker.mean, tracker.items[0], tracker.table["a"], tracker.best) == (*before, None)
+    assert list(tracker.table) == ["a"]

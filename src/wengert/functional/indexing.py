@@ -15,7 +15,7 @@ import numpy as np
 
 from .. import dtypes as dt
 from ..config import STATE
-from ..errors import ArgumentError, IndexRangeError, ShapeError, message
+from ..errors import ArgumentError, IndexRangeError, ShapeError, TraceError, message
 from ..graph.alias import assign, check_writable, is_recorded, make_view, origin_of, owned_base, view_along
 from ..graph.handle import Handle, apply, wrap
 from ..ops.base import OPS
@@ -196,6 +196,11 @@ def positions(pick: Pick) -> Any:
     """The integer index of a pick; a mask must be known for that."""
     if pick.index is not None:
         return pick.index
+    if pick.mask._value is None:
+        raise TraceError(
+            message("indexing by a mask", "how many elements it chooses is not known while tracing", str(pick.mask.aval),
+                    "Write x[mask] = value, or wg.where(mask, a, b), whose shapes do not depend on it")
+        )  # fmt: skip
     return wrap(np.flatnonzero(pick.mask._concrete("indexing by a mask")))
 
 

@@ -23,7 +23,7 @@ from .trace import Trace
 
 KEY = Aval((2,), np.dtype(np.uint64))
 NUMBER = Aval((), np.dtype(np.float64))
-_MISSING = object()
+MISSING = object()
 
 
 class HeldSlot(NamedTuple):
@@ -75,6 +75,21 @@ class AttributeSlot(NamedTuple):
         setattr(self.module, self.name, x)
 
 
+class PlaceSlot(NamedTuple):
+    """Another place that the program sets to a tensor: a variable, an attribute, an element, by its table and key."""
+
+    table: Any
+    key: Any
+
+    def get(self) -> Any:
+        """What is there now, or None."""
+        return self.table.get(self.key)
+
+    def set(self, x: Handle) -> None:
+        """Set it."""
+        self.table[self.key] = x
+
+
 class NumberSlot(NamedTuple):
     """A number among an optimizer's options: ``param_groups[group][key]``, or an element of it."""
 
@@ -109,7 +124,7 @@ class Capture(Trace):
         self.freed = False  # whether a backward pass was made, after which results lead nowhere
         self.modules: dict[int, Any] = {}  # pictures of modules, see `wengert.guards`
         self.owners: dict[int, Any] = {}  # optimizers
-        self.attributes: dict[tuple[int, str], tuple[AttributeSlot, dict[str, Any], Any]] = {}
+        self.attributes: dict[tuple[int, Any], tuple[AttributeSlot | PlaceSlot, Any, Any]] = {}
         self.key_source = self._next_key
 
     # -- what the program does -------------------------------------------------------------
@@ -167,9 +182,13 @@ class Capture(Trace):
 
     def saw_attribute(self, module: Any, table: dict[str, Any], name: str) -> None:
         """A module's attribute, which ``table`` holds, is about to be set to a tensor."""
-        key = (id(module), name)
+        key = (id(table), name)
         if key not in self.attributes:
-            self.attributes[key] = (AttributeSlot(module, name), table, table.get(name, _MISSING))
+            self.attributes[key] = (AttributeSlot(module, name), table, table.get(name, MISSING))
+
+    def saw_place(self, table: Any, key: Any, old: Any) -> None:
+        """What ``table`` has under a key is another tensor than before."""
+        self.attributes.setdefault((id(table), key), (PlaceSlot(table, key), table, old))
 
     def options(self, owner: Any, group: int, options: dict[str, Any]) -> dict[str, Any]:
         """An optimizer's options, numbers that may change as symbols."""
@@ -256,7 +275,7 @@ class Capture(Trace):
         """Attributes that were set. Where another tensor like the new one was before, that one takes its values."""
         out: list[tuple[Any, Node]] = []
         for slot, table, old in self.attributes.values():
-            new = table.get(slot.name)
+            new = table.get(slot[1])
             if new is old or not isinstance(new, Handle):
                 continue
             alike = isinstance(old, Handle) and old._value is not None and old.aval == new.aval
@@ -272,10 +291,10 @@ class Capture(Trace):
         self.key_source = None  # its own method: with it nobody but the collector of garbage would free the trace
         self.undo_writes()
         for slot, table, old in self.attributes.values():
-            if old is _MISSING:
-                table.pop(slot.name, None)
+            if old is MISSING:
+                table.pop(slot[1], None)
             else:
-                table[slot.name] = old
+                table[slot[1]] = old
         for sink, grad in self.grads.values():
             sink.grad = grad
 
@@ -311,4 +330,4 @@ _TEMPORARY = _temporary_references()
 _LOCAL = _local_references()
 
 
-__all__ = ["AttributeSlot", "Capture", "EntrySlot", "GradSlot", "HeldSlot", "NumberSlot"]
+__all__ = ["AttributeSlot", "Capture", "EntrySlot", "GradSlot", "HeldSlot", "NumberSlot", "PlaceSlot"]
