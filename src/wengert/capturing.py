@@ -60,6 +60,7 @@ class Captured:
     structure: Any
     written: list[Any]  # slots of changed tensors
     grads: list[tuple[Sink, bool]]  # gradients that are replaced, and whether by a tensor or by None
+    places: list[tuple[Any, Any]]  # tables and keys of attributes and variables that are bound to other tensors
     guards: Guards
     eager: str  # why calls must run in eager mode, if they must
     freed: bool  # a backward pass was made inside: the results carry no gradient
@@ -163,6 +164,7 @@ def _close(state: Capture, inputs: list[Node], found: list[Any]) -> Captured:
     ]
     out.grads = [(sink, g is not None) for sink, g in gradients]
     out.freed = state.freed
+    out.places = [(table, slot[1]) for slot, table, _ in state.attributes.values()]
     sinks = {id(n.sink) for n in inputs if n.sink is not None}
     out.eager = "a gradient is delivered to an argument" if any(id(s) in sinks for s, _ in gradients) else ""
     return out

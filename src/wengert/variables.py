@@ -45,18 +45,18 @@ def same(a: Any, b: Any) -> bool:
     return a == b if kind in _PLAIN else repr(a) == repr(b)
 
 
-class Cell:
-    """A variable of an enclosing function as a table with one key."""
+class Attributes:
+    """An object's attributes as a table: that of a variable of an enclosing function, or a function's defaults."""
 
-    def __init__(self, cell: types.CellType) -> None:
-        self.cell = cell
+    def __init__(self, owner: Any) -> None:
+        self.owner = owner
 
     def get(self, key: str) -> Any:
-        """What the variable is, or None."""
-        return getattr(self.cell, key, None)
+        """An attribute, or None."""
+        return getattr(self.owner, key, None)
 
     def __setitem__(self, key: str, value: Any) -> None:
-        setattr(self.cell, key, value)
+        setattr(self.owner, key, value)
 
 
 class Items:
@@ -195,7 +195,10 @@ class Variables:
             return names
         seen.add((code, id(owner)))
         for n, cell in zip(code.co_freevars, f.__closure__ or (), strict=True):
-            self._visit(n, Cell(cell), "cell_contents", names, seen)
+            self._visit(n, Attributes(cell), "cell_contents", names, seen)
+        for key in ("__defaults__", "__kwdefaults__"):
+            if getattr(f, key):
+                self._visit(f"{f.__name__}.{key}", Attributes(f), key, names, seen)
         space = f.__globals__
         for n in names:
             if n in space:
@@ -207,7 +210,7 @@ class Variables:
     def _visit(self, name: str, table: Any, key: str, names: frozenset[str], seen: set[Any]) -> None:
         """Something with a name."""
         value = table.get(key)
-        place = (id(getattr(table, "cell", table)), key)
+        place = (id(getattr(table, "owner", table)), key)
         if not isinstance(value, types.ModuleType) and place not in seen:
             seen.add(place)
             self.found.append(Entry(name, table, key, value))

@@ -318,3 +318,43 @@ def test_a_bad_index_changes_nothing_that_is_written_at_the_end():
     with pytest.raises(IndexError):
         step(wg.tensor([0, 5]))
     assert w.tolist() == [[3.0] * 4] * 5
+
+
+def test_a_rate_that_an_optimizer_keeps_itself():
+    """ASGD set it in its first step, which is the one that is traced: in each call of the program it did so again."""
+    found = []
+    for compiled in (False, True):
+        w = nn.Parameter(wg.ones(3))
+        optimizer = wg.optim.ASGD([w], lr=0.1, lambd=5.0, t0=2.0)
+
+        def step(w=w, optimizer=optimizer):
+            optimizer.zero_grad()
+            w.pow(2).sum().backward()
+            optimizer.step()
+
+        run = wg.compile(step) if compiled else step
+        for _ in range(5):
+            run()
+        found.append([w.detach().numpy(), *[x.numpy() for x in optimizer.state[w].values()]])
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_allclose(b, a, rtol=1e-6)
+
+
+def test_gradients_of_earlier_calls_keep_their_values():
+    """One that was changed in place was held by the program, which wrote each later one into it."""
+    w = nn.Parameter(wg.ones(3))
+    optimizer = wg.optim.SGD([w], lr=0.1)
+
+    @wg.compile
+    def update():
+        nn.utils.clip_grad_value_([w], 0.5)
+        optimizer.step()
+        optimizer.zero_grad()
+
+    held = []
+    for k in (0.1, 0.2, 0.9):
+        w.grad = wg.full((3,), k)
+        held.append(w.grad)
+        update()
+    np.testing.assert_allclose([g[0].item() for g in held], [0.1, 0.2, 0.5], rtol=1e-6)
+    assert w.grad is None

@@ -198,7 +198,7 @@ def positions(pick: Pick) -> Any:
         return pick.index
     if pick.mask._value is None:
         raise TraceError(
-            message("indexing by a mask", "how many elements it chooses is not known while tracing", str(pick.mask.aval),
+            message("indexing by a mask", "how many it chooses is not known while tracing", str(pick.mask.aval),
                     "Write x[mask] = value, or wg.where(mask, a, b), whose shapes do not depend on it")
         )  # fmt: skip
     return wrap(np.flatnonzero(pick.mask._concrete("indexing by a mask")))

@@ -265,8 +265,8 @@ class Capture(Trace):
         for key, (x, node) in last.items():
             if key in replaced:
                 continue
-            if key in self.entries:
-                out.append((self.entries[key], node))
+            if key in self.entries or key in self.grad_of:
+                out.append((self.entries.get(key) or self.grad_of[key], node))
             elif key in self.arguments or (first[key] is not None and sys.getrefcount(x) > held[key] + _LOCAL):
                 out.append((HeldSlot(x), node))
         return out

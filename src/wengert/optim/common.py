@@ -215,6 +215,14 @@ def count(step: Tensor) -> Any:
     return number(step)
 
 
+def at_first(step: Any, start: Any, x: Tensor) -> Any:
+    """The number ``start`` in the first step, later that of a tensor of a state.
+
+    A compiled step begins each call like the one that was traced, so what Python code asks about the state is settled.
+    """
+    return api.where(step == 1, start, x) if isinstance(step, Tensor) else start if step == 1 else number(x)
+
+
 def number(x: Tensor) -> Any:
     """The value of a 0-d tensor of a state; while a graph is traced the tensor itself."""
     return x if STATE.trace is not None else x.item()

@@ -12,6 +12,7 @@ from ..errors import ArgumentError, message
 from ..tensor import Tensor
 from .common import (
     add_scaled,
+    at_first,
     check_adam,
     check_at_least,
     check_rate,
@@ -156,8 +157,8 @@ class ASGD(Optimizer):
         if not state:
             state["step"], state["ax"] = new_step(), api.zeros_like(param)
             state["eta"], state["mu"] = api.zeros((), dtype=api.float32), api.ones((), dtype=api.float32)
-            put(state["eta"], lr)
         step = count(state["step"])
+        put(state["eta"], at_first(step, lr, state["eta"]))
         in_place(
             asgd,
             (param, state["ax"]),
