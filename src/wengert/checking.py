@@ -216,8 +216,8 @@ def _apart(flat: Graph, nodes: list[Node]) -> Graph:
     made: dict[int, Node] = {}
     for n in flat.nodes:
         if n.op is not None:
-            inputs = tuple([leaves[x.seq] if x.seq in leaves else made.get(x.seq, x) for x in n.inputs])
-            made[n.seq] = Node(n.op, inputs, n.attrs, None, n.aval, n.requires_grad, n.code, n.lasti, n.scope)
+            inputs: list[Any] = [leaves[x.seq] if x.seq in leaves else made.get(x.seq, x) for x in n.inputs]
+            made[n.seq] = Node(n.op, tuple(inputs), n.attrs, None, n.aval, n.requires_grad, n.code, n.lasti, n.scope)
     return Graph((*flat.inputs, *leaves.values()), tuple([made[n.seq] for n in nodes]), "check")
 
 
