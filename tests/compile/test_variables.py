@@ -262,3 +262,17 @@ def test_an_error_gives_back_what_was_bound_anew():
         step(wg.ones(2))
     assert (tracker.mean, tracker.items[0], tracker.table["a"], tracker.best) == (*before, None)
     assert list(tracker.table) == ["a"]
+
+
+@pytest.mark.parametrize("randomness", ["same", "different"])
+def test_draws_within_vmap_are_new_ones_in_every_call(randomness):
+    def f(x):
+        return wg.func.vmap(lambda y: y + wg.rand(2), randomness=randomness)(x)
+
+    found = []
+    for run in (f, wg.compile(f)):
+        wg.manual_seed(3)
+        found.append([run(wg.zeros(3, 2)) for _ in range(2)])
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_array_equal(b.numpy(), a.numpy())
+    assert not wg.equal(found[1][0], found[1][1])

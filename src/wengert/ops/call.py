@@ -18,7 +18,7 @@ from ..graph.aval import Aval
 from ..graph.graph import Graph
 from ..graph.handle import Handle, make_node, node_of, of_node, results, symbol, wrap
 from ..graph.lower import straight_line
-from ..graph.node import Node, ancestors, reach, union
+from ..graph.node import Node, ancestors
 from ..graph.trace import trace, tracing
 from .base import OPS, Op, Sample, dtype_of, full_tuple, items, shape_of, to_front
 from .piecewise import keeps_arguments, pullback
@@ -144,18 +144,7 @@ class Plan:
         assert backward is not None
         if self.single:
             return partial(backward, *found[1:])
-        return lambda g, need: self._reached(g, need, backward(*found[n:], *full_tuple(g, found[:n])))
-
-    def _reached(self, gs: Sequence[Any], need: Sequence[bool], adjoints: Sequence[Any]) -> Sequence[Any]:
-        """None instead of zeros for operands that only results without an adjoint depend on."""
-        if all(g is not None for g in gs):
-            return adjoints
-        graph = self.attrs["graph"]
-        reached = graph.derived.get("reach")
-        if reached is None:
-            reached = graph.derived["reach"] = reach(graph.outputs, graph.inputs)
-        mask = union(m for g, m in zip(gs, reached, strict=True) if g is not None)
-        return [a if mask >> i & 1 else None for i, a in enumerate(adjoints)]
+        return lambda g, need: backward(*found[n:], *full_tuple(g, found[:n]))
 
     def handles(self, found: Any, nodes: Sequence[Any]) -> Any:
         """Results as handles, recorded where there is a ``backward``; ``nodes``: then, those of the operands."""

@@ -146,6 +146,7 @@ class _Keys:
     def __init__(self, randomness: str, size: int) -> None:
         self.randomness, self.size = randomness, size
         self.mapped: dict[int, tuple[Any, int]] = {}  # symbol of a key -> the keys of all elements
+        self.outer = (STATE if STATE.trace is None else STATE.trace).key_source  # a capture's keys come in every call
 
     def __call__(self, generator: Any) -> Any:
         if self.randomness == "error":
@@ -153,7 +154,11 @@ class _Keys:
                 message("vmap", "a random draw inside", cure="Pass randomness='same' or randomness='different'")
             )
         if self.randomness == "same":
-            return wrap(generator.next_key())
+            return self._next(generator)
         key = symbol(Aval((2,), np.dtype(np.uint64)), False)
-        self.mapped[key._node.seq] = (wrap(np.stack([generator.next_key() for _ in range(self.size)])), 0)
+        rows = [OPS["reshape"](self._next(generator), shape=(1, 2)) for _ in range(self.size)]
+        self.mapped[key._node.seq] = (OPS["cat"](*rows, axis=0), 0)
         return key
+
+    def _next(self, generator: Any) -> Any:
+        return wrap(generator.next_key()) if self.outer is None else self.outer(generator)
