@@ -12,6 +12,7 @@ import contextlib
 import functools
 import inspect
 import sys
+import threading
 import types
 import warnings
 from collections.abc import Callable, Sequence
@@ -411,6 +412,7 @@ class Compiled:
         self.check = check
         self.memory_budget = memory_budget
         self.steps: collections.OrderedDict[Any, list[Any]] = collections.OrderedDict()  # the latest ones last
+        self.lock = threading.Lock()  # of `steps`, which several threads may change
         self.latest: Any = None
         self.plain: Any = None  # the latest step, its number of arguments and grad mode, if all of them are tensors
         self.warned: set[str] = set()
@@ -430,20 +432,23 @@ class Compiled:
         for step in self.steps.get(key, ()):
             reason = step.captured.guards.broken()
             if not reason:
-                with contextlib.suppress(KeyError):  # another thread may have let go of it
+                with self.lock, contextlib.suppress(KeyError):  # another thread may have let go of it
                     self.steps.move_to_end(key)
                 return self._run(step, args, kwargs, arrays)
         if reason or self.steps:
-            self._warn("is compiled again", reason or difference(key, list(self.steps)))
+            with self.lock:
+                others = list(self.steps)
+            self._warn("is compiled again", reason or difference(key, others))
         from .runtime.results import release
 
         with uncollected():
             captured = capture(self.function, args, kwargs)
             step = self._made(captured)
         release()  # what work before this left, such as drawing weights, and compiling
-        self.steps[key] = [*self.steps.pop(key, ()), step][-KEPT:]
-        if len(self.steps) > MOST:
-            self.steps.popitem(last=False)
+        with self.lock:
+            self.steps[key] = [*self.steps.pop(key, ()), step][-KEPT:]
+            if len(self.steps) > MOST:
+                self.steps.popitem(last=False)
         return self._run(step, args, kwargs, arrays)
 
     def __get__(self, owner: Any, kind: Any = None) -> Any:
@@ -524,7 +529,7 @@ def compile(f: Callable[..., Any] | None = None, *, check: bool = False, memory_
     between calls. Python code with other effects runs while tracing only. Numbers and strings among the arguments are
     part of what is compiled, and so is what the function finds around it by name: variables, the functions of the
     user's that it calls and their variables, attributes, elements of lists and dictionaries (up to a thousand), NumPy
-    arrays. When these change, or layers, hooks, parameter groups or what requires grad, it is compiled again (once for
+    arrays (their elements up to 256 KiB). When these change, or layers, hooks, parameter groups or what requires grad, it is compiled again (once for
     each state it comes back to). A result that would be a view of another one, or of an argument, is a copy. Control
     flow on values needs `wengert.cond`, `while_loop` or `scan`. A method may be compiled where it is defined. Threads
     may call at once; they wait while one of them captures a function.

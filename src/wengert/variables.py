@@ -225,7 +225,8 @@ class Variables:
             if is_users(value):
                 self._function(value, seen)
         elif isinstance(value, np.ndarray):
-            self.found.append(Bits(name, value))
+            if value.nbytes <= WATCHED:
+                self.found.append(Bits(name, value))
         elif not isinstance(value, (list, tuple, dict)):
             self._attributes(name, value, names, seen)
         elif len(value) <= MOST:
@@ -251,6 +252,7 @@ class Variables:
 
 _SPECIAL = ("__call__", "__enter__", "__exit__", "__getitem__", "__iter__")  # methods that no name in the code calls
 MOST = 1000  # elements of a list that is watched
+WATCHED = 1 << 18  # bytes of an array that is looked at in each call, which takes 20 microseconds
 
 
 def _unwrapped(f: Any) -> tuple[list[Any], Any, Any]:
