@@ -523,16 +523,16 @@ class Compiled:
 def compile(f: Callable[..., Any] | None = None, *, check: bool = False, memory_budget: int | None = None) -> Any:
     """Compile a function of tensors, up to a whole training step, to native code.
 
-    The function is traced once for each structure of arguments, shapes, dtypes and modes; a call then runs native
-    code. Tensors that it reads or changes without getting them as arguments (parameters, running statistics, an
-    optimizer's state, gradients, random generators) keep up with it. Learning rates and the like may change
-    between calls. Python code with other effects runs while tracing only. Numbers and strings among the arguments are
-    part of what is compiled, and so is what the function finds around it by name: variables, the functions of the
-    user's that it calls and their variables, attributes, elements of lists and dictionaries (up to a thousand), NumPy
-    arrays (their elements up to 256 KiB). When these change, or layers, hooks, parameter groups or what requires grad, it is compiled again (once for
-    each state it comes back to). A result that would be a view of another one, or of an argument, is a copy. Control
-    flow on values needs `wengert.cond`, `while_loop` or `scan`. A method may be compiled where it is defined. Threads
-    may call at once; they wait while one of them captures a function.
+    The function is traced once for each structure of arguments, shapes, dtypes and modes; a call then runs native code.
+    Tensors that it reads or changes without getting them as arguments (parameters, running statistics, an optimizer's
+    state, gradients, random generators) keep up with it. Learning rates and the like may change between calls. Python
+    code with other effects runs while tracing only. Numbers and strings among the arguments are part of what is
+    compiled, and so is what the function finds around it by name: variables, the functions of the user's that it calls
+    and their variables, attributes, elements of lists and dictionaries (up to a thousand), NumPy arrays (their elements
+    up to 256 KiB). When these change, or layers, hooks, parameter groups or what requires grad, it is compiled again
+    (once for each state it comes back to). A result that would be a view of another one, or of an argument, is a copy.
+    Control flow on values needs `wengert.cond`, `while_loop` or `scan`. A method may be compiled where it is defined.
+    Threads may call at once; they wait while one of them captures a function.
 
     Args:
         f: the function, or a module; without it, a decorator is returned.
