@@ -261,6 +261,8 @@ class Capture(Trace):
             last[id(x)] = (x, x._node)
         out: list[tuple[Any, Node]] = self._attributes()
         replaced = {id(slot.handle) for slot, _ in out if isinstance(slot, HeldSlot)}
+        # A gradient that another one takes the place of may lie where that one is delivered.
+        replaced |= {id(old) for sink, old in self.grads.values() if sink.grad is not None and sink.grad is not old}
         held = self._held()
         for key, (x, node) in last.items():
             if key in replaced:
