@@ -161,7 +161,7 @@ class Rows(Nest):
         return [dict(self.e.memo) for _ in range(count)] if short else []
 
     def _ahead(self) -> list[Node]:
-        """What the first pass reads of large memory: of the next row, while this one is gone over again.
+        """What the first pass reads of large memory: of the next rows, while this one is gone over again.
 
         What prefetches in hardware follows lines within a page, and each row may be on another.
         """
@@ -175,10 +175,11 @@ class Rows(Nest):
                     found[x.seq] = x
         return [x for x in found.values() if x.aval.nbytes > self.target.l2]
 
-    def _fetch(self, ahead: Sequence[Node]) -> None:
-        """Ask for the next row's part of what is here of this one."""
+    def _fetch(self, ahead: Sequence[Node], rows: int) -> None:
+        """Ask for the part that a row behind this one has of what is here; if it is the next one, for use at once."""
+        further = rows * self.group.cols
         for n in ahead:
-            self.b.prefetch(self.operands.pointer(n), self.e.index(self.full)[0] + self.group.cols)
+            self.b.prefetch(self.operands.pointer(n), self.e.index(self.full)[0] + further, later=rows > 1)
 
     def _staged(self) -> dict[int, Value]:
         """Memory for dear values of a row that one pass computes and a later one wants as well."""
@@ -284,12 +285,14 @@ class Rows(Nest):
         count = self.blocks.counts[block]
         unroll = UNROLL if reduces and count >= 2 * UNROLL * self.wide and len(reduces) <= 4 else 1
         unroll = max(len(self.slots), unroll)
-        ahead = self._ahead() if time == 1 else []
+        # Memory is to be busy in all passes: the second one asks for the row after next, the last one for the next.
+        rows = 1 if time == max(self.times.values()) else 2
+        ahead = self._ahead() if time and (rows == 1 or time == 1) else []
         accumulators = {n.seq: Accumulator(self.b, n, self.wide, unroll) for n in reduces}
 
         def body(slot: int, mask: Value | None) -> None:
             self.mask = mask
-            self._fetch(ahead)
+            self._fetch(ahead, rows)
             self._settle([*reduces, *stores])
             for n in reduces:
                 accumulators[n.seq].take(slot, self.e.expression(n, self._coords(n), mask), mask)
