@@ -81,7 +81,9 @@ class Entry:
 
     def __init__(self, name: str, table: Any, key: str, value: Any) -> None:
         self.name, self.table, self.key, self.value = name, table, key, value
-        self.get = functools.partial(table.get, key)
+        # Called in each call of a program, so without Python code between.
+        attribute = isinstance(table, Attributes)
+        self.get = functools.partial(getattr, table.owner, key, None) if attribute else functools.partial(table.get, key)
 
     def rebound(self) -> Iterator[tuple[Any, Any, Any]]:
         """The table, the key and what was there, if a tensor is there now that was not."""
@@ -108,7 +110,7 @@ class Elements:
 
     def _now(self) -> tuple[Any, ...]:
         x = self.value
-        return (*x, *x.values()) if isinstance(x, dict) else tuple(x)
+        return ((*x, *x.values()) if x else ()) if isinstance(x, dict) else tuple(x)
 
     def rebound(self) -> Iterator[tuple[Any, Any, Any]]:
         """As of an entry, for each element."""
@@ -125,7 +127,10 @@ class Elements:
 
     def broken(self) -> str:
         """What is different now, in words; empty if nothing."""
-        now, before = self._now(), self.values
+        x, before = self.value, self.values
+        if type(x) is list and len(x) == len(before) and all(map(operator.is_, x, before)):
+            return ""
+        now = self._now()
         if len(now) == len(before) and (all(map(operator.is_, now, before)) or all(map(same, now, before))):
             return ""
         return f"the elements of {self.name!r} have changed"
@@ -179,7 +184,10 @@ class Variables:
             if get() is not value:  # an equal number, it may be
                 break
         else:
-            return next(filter(None, [e.broken() for e in self._contents]), "") if self._contents else ""
+            for e in self._contents:
+                if why := e.broken():
+                    return why
+            return ""
         return next(filter(None, [e.broken() for e in self.found]), "")
 
     # -- finding ---------------------------------------------------------------------------
