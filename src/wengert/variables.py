@@ -83,7 +83,9 @@ class Entry:
         self.name, self.table, self.key, self.value = name, table, key, value
         # Called in each call of a program, so without Python code between.
         attribute = isinstance(table, Attributes)
-        self.get = functools.partial(getattr, table.owner, key, None) if attribute else functools.partial(table.get, key)
+        self.get = (
+            functools.partial(getattr, table.owner, key, None) if attribute else functools.partial(table.get, key)
+        )
 
     def rebound(self) -> Iterator[tuple[Any, Any, Any]]:
         """The table, the key and what was there, if a tensor is there now that was not."""
