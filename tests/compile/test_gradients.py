@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 import wengert as wg
 from wengert import nn
@@ -102,6 +103,15 @@ def test_what_a_backward_pass_does_not_reach_has_no_gradient():
         assert all(p.grad is None for p in nets[unused].parameters())
         assert all(p.grad is not None for p in nets[used].parameters())
         nets[used].zero_grad()
+
+
+@pytest.mark.parametrize("compiler", [lambda f: f, wg.compile])
+def test_an_operand_that_a_formula_only_compares_has_no_gradient(compiler):
+    x, y, t = (wg.tensor(v, requires_grad=True) for v in ([[1.0, 2.0]], [[0.5, -1.0]], [1.0]))
+    compiler(lambda x, y, t: F.cosine_embedding_loss(x, y, t))(x, y, t).backward()
+    assert x.grad is not None
+    assert y.grad is not None
+    assert t.grad is None
 
 
 def test_second_derivatives_leave_out_what_the_first_ones_do_not_depend_on():

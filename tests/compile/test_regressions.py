@@ -656,3 +656,14 @@ def test_a_step_with_targets_takes_a_smaller_last_batch():
     both = wg.compile(lambda x, i: x[i.long()])
     for i in (wg.tensor([1, 0]), wg.tensor([1, 0]), wg.tensor([1.5, 0.0]), wg.tensor([1, 0], dtype=wg.int32)):
         assert wg.equal(both(x, i), x[i.long()])
+
+
+def test_an_operand_whose_movements_no_product_can_follow():
+    """It was tried whether the value behind them had memory, and remembered after that was given up."""
+
+    def f(x, w):
+        return x.tanh().permute(0, 2, 1).reshape(8, 3) @ w
+
+    compiled, x, w = wg.compile(f), wg.randn(2, 3, 4), wg.randn(3, 5)
+    np.testing.assert_allclose(compiled(x, w).numpy(), f(x, w).numpy(), rtol=1e-5, atol=1e-6)
+    assert compiled.latest.program.native

@@ -12,6 +12,7 @@ import pytest
 
 import wengert as wg
 from wengert import nn
+from wengert.variables import WATCHED
 
 ACTIVATION: Any = wg.relu
 SCALE = 2.0
@@ -98,6 +99,22 @@ def test_objects_lists_and_dictionaries():
 def test_arrays():
     mask = np.array([1.0, np.nan], np.float32)
     changed_in_turn(lambda x: x * mask, lambda: mask.__setitem__(0, 0.0), lambda: mask.__setitem__(0, -0.0))
+
+
+def test_large_arrays_are_watched_for_being_the_same():
+    table = {"mask": np.ones(WATCHED // 4 + 4, np.float32)}
+    compiled = wg.compile(lambda x: x * table["mask"][:2])
+    assert compiled(wg.ones(2)).tolist() == [1, 1]
+    table["mask"] = np.full_like(table["mask"], 3)
+    with pytest.warns(wg.RecompileWarning, match="have changed"):
+        assert compiled(wg.ones(2)).tolist() == [3, 3]
+
+
+def test_default_arguments():
+    def f(x, scale=2.0, *, shift=1.0):
+        return x * scale + shift
+
+    changed_in_turn(f, lambda: setattr(f, "__defaults__", (3.0,)), lambda: setattr(f, "__kwdefaults__", {"shift": 5.0}))
 
 
 def test_what_a_module_reads(monkeypatch):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 
 from ..graph.node import Node
@@ -135,15 +134,35 @@ class Body:
         return self.dry()[0].seen
 
 
-class Fused:
-    """The epilogue of a group that begins with a product. Equal ones have equal code (see `kernel.Epilogue`)."""
+class Attached:
+    """What stands before or behind a product, and the buffers that it needs. Equal ones have equal code."""
+
+    def __init__(self, key: object, nodes: Sequence[Node], name: str) -> None:
+        """``name``: of the operands for ``nodes``, with a number behind."""
+        self.key, self.nodes = key, nodes
+        self.names = {n.seq: f"{name}{i}" for i, n in enumerate(nodes)}
+        self.operands: Mapping[str, Type] = {self.names[n.seq]: pointer(KIND[n.aval.dtype]) for n in nodes}
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and self.key == other.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    @property
+    def views(self) -> dict[str, View]:
+        """The buffers that its operands are."""
+        return {self.names[n.seq]: View(n, 0, ()) for n in self.nodes}
+
+
+class Fused(Attached):
+    """The epilogue of a group that begins with a product (see `kernel.Epilogue`)."""
 
     def __init__(self, group: Group, roots: Roots, stored: set[int]) -> None:
         product, *members = group.nodes
         blocks = blocks_of(roots, product, members)
         assert blocks is not None, "members join where they can be computed"
-        self.key = signature(group, roots, stored, {})[0]
-        self.name = hashlib.sha256(repr(self.key).encode()).hexdigest()[:16]
+        key = signature(group, roots, stored, {})[0]
         wanted = [n for n in group.nodes if n.seq in stored]
         kind = product.aval.dtype
         same = [n for n in wanted if n.aval.dtype == kind]
@@ -153,20 +172,7 @@ class Fused:
         self.body = Body(roots, product, product.shape, members, blocks)
         self.order = memory_order(product)
         read = self.body.dry()[1].nodes
-        self.nodes = list({n.seq: n for n in (*read, *self.others)}.values())
-        self.names = {n.seq: f"e{i}" for i, n in enumerate(self.nodes)}
-        self.operands: Mapping[str, Type] = {self.names[n.seq]: pointer(KIND[n.aval.dtype]) for n in self.nodes}
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Fused) and self.key == other.key
-
-    def __hash__(self) -> int:
-        return hash(self.key)
-
-    @property
-    def views(self) -> dict[str, View]:
-        """The buffers that its operands are."""
-        return {self.names[n.seq]: View(n, 0, ()) for n in self.nodes}
+        super().__init__(key, list({n.seq: n for n in (*read, *self.others)}.values()), "e")
 
     def __call__(self, b: Builder, x: Value, place: Place) -> Value:
         """Store all results but the main one, which is given back."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from ..graph.node import Node
@@ -10,12 +10,12 @@ from ..schedule.groups import Group
 from ..schedule.index import strides_of
 from ..schedule.kinds import KIND
 from ..schedule.operands import Operand
-from ..schedule.roots import Roots, View
+from ..schedule.roots import Roots
 from .column import LARGEST
 from .contract_plan import VECTOR_OP, Product, plan
-from .epilogue import Body, Named, memory_order, merged_blocks
+from .epilogue import Attached, Body, Named, memory_order, merged_blocks
 from .kernel import Place
-from .loop import BITS, Builder, Type, Value, pointer
+from .loop import BITS, Builder, Value
 from .nest import signature
 from .target import Target
 
@@ -64,34 +64,20 @@ def _pair(which: int, own: Any, other: Any) -> tuple[Any, Any]:
     return (own, other) if which == 0 else (other, own)
 
 
-class Computed:
-    """The prologue of an operand. Equal ones have equal code (see `kernel.Prologue`)."""
+class Computed(Attached):
+    """The prologue of an operand (see `kernel.Prologue`)."""
 
     def __init__(self, roots: Roots, n: Node, operand: Operand, name: str) -> None:
         """``name``: of its further operands, with a number behind."""
         group = Group("operand", n.aval.size)
         group.add(n)
-        self.key = name, signature(group, roots, set(), {})[0]
         self.work = max(roots.work(n), 1)
         self.flops = n.aval.size * self.work
         seen = {flat for _, flat in operand.reads}
         blocks = merged_blocks(operand.sizes, n.shape, seen)
         self.body = Body(roots, operand.source.root, n.shape, [n], blocks, operand.at)
         self.result = n
-        self.nodes = self.body.dry()[1].nodes
-        self.names = {x.seq: f"{name}{i}" for i, x in enumerate(self.nodes)}
-        self.operands: Mapping[str, Type] = {self.names[x.seq]: pointer(KIND[x.aval.dtype]) for x in self.nodes}
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Computed) and self.key == other.key
-
-    def __hash__(self) -> int:
-        return hash(self.key)
-
-    @property
-    def views(self) -> dict[str, View]:
-        """The buffers that its operands are."""
-        return {self.names[x.seq]: View(x, 0, ()) for x in self.nodes}
+        super().__init__((name, signature(group, roots, set(), {})[0]), self.body.dry()[1].nodes, name)
 
     def __call__(self, b: Builder, x: Value, place: Place) -> Value:
         """The operand's elements from the source's."""

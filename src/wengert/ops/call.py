@@ -134,7 +134,7 @@ class Plan:
         self.single = graph.single
         self.backward: Callable[..., Any] | None = None
         if True in need:
-            self.forward, self.backward, self.n = quietly(split, graph, need)
+            self.forward, self.backward, self.n = quietly(_reaching, graph, need)
         else:
             self.forward, self.n = graph.derived.get("runner") or _runner(graph), 0
 
@@ -258,6 +258,12 @@ def split(graph: Graph, need: tuple[bool, ...]) -> Split:
     return found
 
 
+def _reaching(graph: Graph, need: tuple[bool, ...]) -> Split:
+    """The same, with None for the operands that the results do not depend on: zeros would be a gradient."""
+    found, reached = split(graph, need), graph.derived["reached", need]
+    return found if reached == need or True not in reached else split(graph, reached)
+
+
 def _make_split(graph: Graph, need: tuple[bool, ...]) -> Split:
     from ..runtime import eager
     from ..transform.reverse import reverse
@@ -271,6 +277,8 @@ def _make_split(graph: Graph, need: tuple[bool, ...]) -> Split:
         wrt = [n for n, wanted in zip(inputs, need, strict=True) if wanted]
         live = [(_node(o), g) for o, g in zip(outs, gs, strict=True) if _node(o).requires_grad]
         found = reverse([o for o, _ in live], [g for _, g in live], wrt, raw=False)
+        there = iter(f is not None for f in found)
+        graph.derived["reached", need] = tuple([n and next(there) for n in need])
         zeros = [OPS["fill"](of_node(n), value=0) if f is None else f for f, n in zip(found, wrt, strict=True)]
     ends, seeds, grads = [_node(o) for o in outs], [_node(g) for g in gs], [_node(z) for z in zeros]
     joint = Graph((*inputs, *seeds), (*ends, *grads), graph.name)
