@@ -67,12 +67,12 @@ def _children(x: Any) -> tuple[Any, Hashable, Sequence[Any]] | None:
 
 
 def _rebuild(kind: Any, aux: Any, parts: list[Any]) -> Any:
+    if kind in _registry:
+        return _registry[kind][1](aux, parts)
     if kind is tuple or kind is list:
         return kind(parts)
     if kind is type(None):
         return None
-    if kind in _registry:
-        return _registry[kind][1](aux, parts)
     if issubclass(kind, dict):
         factory, *keys = aux
         pairs = dict(zip(keys, parts, strict=True))
