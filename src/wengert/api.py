@@ -64,6 +64,7 @@ from .functional.activation import (
 )
 from .functional.blas import *
 from .functional.compat import *
+from .functional.complex_numbers import *
 from .functional.control import *
 from .functional.creation import *
 from .functional.distance import *
@@ -76,6 +77,7 @@ from .functional.outs import TOP_LEVEL as _TAKE_OUT
 from .functional.outs import accept_out as _accept_out
 from .functional.parts import *
 from .functional.pointwise import *
+from .functional.pointwise_formulas import *
 from .functional.printing import set_printoptions
 from .functional.random import *
 from .functional.reduction import *

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from .functional.activation import log_softmax, softmax
 from .functional.outs import SPECIAL, accept_out
-from .functional.pointwise import exp2, expm1, log1p, logit, round, sigmoid, sinc
+from .functional.pointwise import exp2, expm1, log1p, round, sigmoid
+from .functional.pointwise_formulas import logit, sinc
 from .functional.reduction import logsumexp
 from .functional.special import (
     digamma,

@@ -21,7 +21,7 @@ from ..graph.handle import Handle, apply, make_node, node_of, wrap
 from ..graph.node import NO_ATTRS, Node
 from ..ops.base import OPS
 
-_EXPAND, _RESHAPE, _CAST = OPS["expand"], OPS["reshape"], OPS["cast"]
+_EXPAND, _RESHAPE, _CAST, _FILL = OPS["expand"], OPS["reshape"], OPS["cast"], OPS["fill"]
 _NUMBERS = (bool, int, float, complex)
 OPERANDS = (Handle, *_NUMBERS, np.ndarray, np.generic)
 
@@ -88,6 +88,21 @@ def promote(name: str, xs: Sequence[Any], floating: bool = False) -> list[Any]:
     if floating and target.category < 2:
         target = dt.get_default_dtype()
     return [cast(x, target) for x in xs]
+
+
+def dtype_of(x: Any) -> Any:
+    """NumPy dtype of a tensor, or of what a number stands for."""
+    return x.aval.dtype if isinstance(x, Handle) else result_type(x).np
+
+
+def to_inexact(x: Any) -> Any:
+    """An integer tensor in the default dtype; others as they are."""
+    return x if x.aval.dtype in dt.INEXACT_NP else cast(x, dt.get_default_dtype())
+
+
+def constant_bool(x: Any, value: bool) -> Any:
+    """The same answer for each element of ``x``."""
+    return apply(_FILL, (x,), {"value": value, "dtype": dt.NP_BOOL})
 
 
 # -- broadcasting ----------------------------------------------------------------------------
@@ -159,6 +174,11 @@ def record_elementwise(op: Any, xs: Sequence[Any], value: Any, attrs: dict[str, 
     return make_node(op, tuple(inputs), attrs, value, True, 3)
 
 
+def carries_gradient(*xs: Any) -> bool:
+    """Whether an op on these tensors is recorded for a gradient."""
+    return STATE.grad and any(x._node is not None and x._node.requires_grad for x in xs)
+
+
 def apply_elementwise(op: Any, xs: Sequence[Any], attrs: dict[str, Any] = NO_ATTRS) -> Any:
     """Apply an elementwise op to handles of any broadcastable shapes (dtypes already agree)."""
     avals = [x.aval for x in xs]
@@ -172,7 +192,7 @@ def apply_elementwise(op: Any, xs: Sequence[Any], attrs: dict[str, Any] = NO_ATT
     except Exception:  # again with explicit broadcasts, for the message
         return apply(op, tuple(expand_to(x, shape) for x in xs), attrs)
     out = wrap(value)
-    if STATE.grad and op.differentiable and any(x._node is not None and x._node.requires_grad for x in xs):
+    if op.differentiable and carries_gradient(*xs):
         out._node = record_elementwise(op, xs, value, attrs)
     return out
 

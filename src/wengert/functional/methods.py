@@ -14,6 +14,7 @@ from . import (
     activation,
     blas,
     compat,
+    complex_numbers,
     creation,
     histogram,
     indexing,
@@ -22,6 +23,7 @@ from . import (
     memory,
     parts,
     pointwise,
+    pointwise_formulas,
     random,
     reduction,
     scan,
@@ -35,8 +37,8 @@ from . import (
 from .inplace import inplace
 
 FAMILIES = (
-    pointwise, special, reduction, statistics, shape, parts, joining, memory, indexing, scatter, scan,
-    sorting, histogram, blas, linalg, creation, random, stft, compat,
+    pointwise, pointwise_formulas, complex_numbers, special, reduction, statistics, shape, parts, joining, memory,
+    indexing, scatter, scan, sorting, histogram, blas, linalg, creation, random, stft, compat,
 )  # fmt: skip
 
 METHODS: dict[str, Callable[..., Any]] = {}

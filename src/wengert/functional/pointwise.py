@@ -1,6 +1,7 @@
 """Elementwise functions: operators, functions of one or two numbers, comparisons.
 
-Most are one op each, made by `unary` and `binary`; the rest are formulas of those.
+Most are one op each, made by `unary` and `binary`. What takes several stands in `pointwise_formulas`, what is there for
+complex numbers alone in `complex_numbers`.
 """
 
 from __future__ import annotations
@@ -13,26 +14,23 @@ import numpy as np
 
 from .. import dtypes as dt
 from ..config import STATE
-from ..errors import ArgumentError, DTypeError, ShapeError, message
-from ..graph.alias import make_view
-from ..graph.aval import describe
-from ..graph.handle import Handle, apply, wrap
+from ..errors import ArgumentError, DTypeError, message
+from ..graph.handle import Handle, wrap
 from ..ops.base import OPS
-from ..ops.heavy import HEAVY
-from .dims import operand
-from .formula import formula
 from .front import (
     apply_elementwise,
     binary,
+    carries_gradient,
     cast,
+    dtype_of,
     promote,
     record_elementwise,
     reflected,
     result_type,
+    to_inexact,
     unary,
 )
 from .inplace import inplace, into, with_out
-from .return_types import named
 
 # -- functions of one number ------------------------------------------------------------------------
 
@@ -93,7 +91,6 @@ floor_divide = binary("floor_divide")
 fmod = binary("fmod")
 gcd = binary("gcd")
 hypot = binary("hypot", floating=True)
-_logaddexp = binary("logaddexp", floating=True)
 logical_and = binary("logical_and", keeps_dtype=False)
 logical_or = binary("logical_or", keeps_dtype=False)
 logical_xor = binary("logical_xor", keeps_dtype=False)
@@ -103,22 +100,12 @@ nextafter = binary("nextafter", floating=True)
 remainder = binary("remainder")
 
 
-def _dtype(x: Any) -> Any:
-    """NumPy dtype of a tensor, or of what a number stands for."""
-    return x.aval.dtype if isinstance(x, Handle) else result_type(x).np
-
-
-def _floating(x: Any) -> Any:
-    """An integer tensor in the default dtype; others as they are."""
-    return x if x.aval.dtype in dt.INEXACT_NP else cast(x, dt.get_default_dtype())
-
-
 def _power(call: Any) -> Any:
     """Refuse negative numbers as exponents of integers."""
 
     def pow(input: Any, exponent: Any, *, out: Any = None) -> Any:
         """``input ** exponent``; integers with a negative number as exponent raise `ArgumentError`."""
-        if exponent.__class__ is int and exponent < 0 and _dtype(input) not in dt.INEXACT_NP:
+        if exponent.__class__ is int and exponent < 0 and dtype_of(input) not in dt.INEXACT_NP:
             seen = f"{exponent} for {input.aval}"
             raise ArgumentError(message("pow", "integers have no negative powers", seen, "Convert with x.float()"))
         return call(input, exponent, out=out)
@@ -156,7 +143,7 @@ def sub(input: Any, other: Any, *, alpha: Any = 1, out: Any = None) -> Any:
 
 def rsub(input: Any, other: Any, *, alpha: Any = 1) -> Any:
     """``other - alpha * input``."""
-    if _dtype(input) == dt.NP_BOOL or (isinstance(other, Handle) and other.aval.dtype == dt.NP_BOOL):
+    if dtype_of(input) == dt.NP_BOOL or (isinstance(other, Handle) and other.aval.dtype == dt.NP_BOOL):
         raise DTypeError(message("sub", "bool tensors cannot be subtracted", str(input.aval), "Use ^ or ~"))
     return _sub(other, input if alpha == 1 else _scaled("rsub", other, input, alpha))
 
@@ -209,14 +196,14 @@ def rsqrt(input: Any) -> Any:
 @with_out
 def sign(input: Any) -> Any:
     """-1, 0 or 1; for complex numbers use `sgn`, which is ``z / |z|``."""
-    if _dtype(input) in dt.COMPLEX_NP:
+    if dtype_of(input) in dt.COMPLEX_NP:
         raise DTypeError(message("sign", "complex numbers have no sign", str(input.aval), "Use sgn"))
     return sgn(input)
 
 
 def positive(input: Any) -> Any:
     """The tensor itself: ``+x``; bools have no sign."""
-    if _dtype(input) == dt.NP_BOOL:
+    if dtype_of(input) == dt.NP_BOOL:
         raise DTypeError(message("positive", "bools have no sign", str(input.aval)))
     return input
 
@@ -239,10 +226,10 @@ def round(input: Any, *, decimals: int = 0) -> Any:
     """
     if decimals == 0:
         return _round(input)
-    if _dtype(input) not in dt.INEXACT_NP:
+    if dtype_of(input) not in dt.INEXACT_NP:
         raise DTypeError(message("round", "decimals needs a floating dtype", str(input.aval), "Convert with x.float()"))
     power = 10.0 ** builtins.abs(decimals)
-    own = dt.of(_dtype(input))
+    own = dt.of(dtype_of(input))
     x = cast(input, dt.float32) if own.np in dt.HALF_NP else input
     x = _div(_round(mul(x, power)), power) if decimals > 0 else mul(_round(_div(x, power)), power)
     return cast(x, own)
@@ -251,410 +238,16 @@ def round(input: Any, *, decimals: int = 0) -> Any:
 @with_out
 def deg2rad(input: Any) -> Any:
     """Degrees to radians."""
-    return mul(_floating(input), math.pi / 180)
+    return mul(to_inexact(input), math.pi / 180)
 
 
 @with_out
 def rad2deg(input: Any) -> Any:
     """Radians to degrees."""
-    return mul(_floating(input), 180 / math.pi)
+    return mul(to_inexact(input), 180 / math.pi)
 
 
-_SINC = [(-1) ** k / math.factorial(2 * k + 1) for k in range(9)]
-
-
-@formula
-def _sinc(x: Any) -> Any:
-    y = mul(x, math.pi)
-    near = lt(abs(y), 0.5)
-    # Near 0 the series, of which every derivative is right; the quotient is kept away from 0 / 0.
-    z = where(near, mul(y, y), 0.0)
-    series = _SINC[-1]
-    for c in reversed(_SINC[:-1]):
-        series = _add(mul(z, series), c)
-    far = where(near, 1.0, y)
-    return where(near, series, _div(sin(far), far))
-
-
-@with_out
-def sinc(input: Any) -> Any:
-    """sin(pi x) / (pi x), and 1 at 0; every derivative is right there too."""
-    return _sinc(_floating(input))
-
-
-@with_out
-def logit(input: Any, eps: float | None = None) -> Any:
-    """log(p / (1 - p)), the inverse of `sigmoid`; ``eps`` brings p between eps and 1 - eps first.
-
-    >>> import wengert as wg
-    >>> wg.logit(wg.tensor([0.5, 1.0]), eps=0.25)
-    tensor([0.0000, 1.0986])
-    """
-    p = _floating(input)
-    if eps is not None:
-        p = clamp(p, eps, 1 - eps)
-    return _sub(log(p), log1p(neg(p)))
-
-
-@with_out
-def nan_to_num(input: Any, nan: float | None = 0.0, posinf: float | None = None, neginf: float | None = None) -> Any:
-    """NaN and infinities replaced: by 0 and the largest finite numbers of the dtype unless told otherwise."""
-    dtype = _dtype(input)
-    if dtype in dt.COMPLEX_NP:
-        return complex(*[nan_to_num(part, nan, posinf, neginf) for part in (real(input), imag(input))])
-    if dtype not in dt.INEXACT_NP:
-        return input.clone()
-    limits = dt.finfo(dt.of(dtype))
-    x = where(isnan(input), 0.0 if nan is None else nan, input)
-    x = where(eq(x, math.inf), limits.max if posinf is None else posinf, x)
-    return where(eq(x, -math.inf), limits.min if neginf is None else neginf, x)
-
-
-_Frexp = named("frexp", "mantissa", "exponent")
-
-
-def frexp(input: Any, *, out: Any = None) -> Any:
-    """``(mantissa, exponent)``: ``x = mantissa * 2 ** exponent``, mantissa in [0.5, 1), exponent int32.
-
-    >>> import wengert as wg
-    >>> wg.frexp(wg.tensor([3.0, -0.25])).exponent.tolist()
-    [2, -1]
-    """
-    if _dtype(input) not in dt.FLOATING_NP:
-        raise DTypeError(message("frexp", "needs a floating dtype", str(input.aval), "Convert with x.float()"))
-    parts = apply(OPS["frexp"], (input,))
-    return _Frexp(*(parts if out is None else [into("frexp", o, p) for o, p in zip(out, parts, strict=True)]))
-
-
-@with_out
-def isposinf(input: Any) -> Any:
-    """Whether x is positive infinity."""
-    return _is_infinity("isposinf", input, math.inf)
-
-
-@with_out
-def isneginf(input: Any) -> Any:
-    """Whether x is negative infinity."""
-    return _is_infinity("isneginf", input, -math.inf)
-
-
-def _is_infinity(name: str, x: Any, value: float) -> Any:
-    dtype = _dtype(x)
-    if dtype in dt.COMPLEX_NP:
-        raise DTypeError(message(name, "complex infinities have no sign", str(x.aval)))
-    return eq(x, value) if dtype in dt.INEXACT_NP else _constant(x, False)
-
-
-def _constant(x: Any, value: bool) -> Any:
-    return apply(OPS["fill"], (x,), {"value": value, "dtype": dt.NP_BOOL})
-
-
-# -- complex numbers --------------------------------------------------------------------------------
-
-
-def conj(input: Any) -> Any:
-    """The complex conjugate; a real tensor itself."""
-    return apply(OPS["conj"], (input,)) if _dtype(input) in dt.COMPLEX_NP else input
-
-
-conj_physical = with_out(conj)
-
-
-def real(input: Any) -> Any:
-    """The real part, a view; a real tensor itself."""
-    return make_view(input, OPS["real"], {}) if _dtype(input) in dt.COMPLEX_NP else input
-
-
-def imag(input: Any) -> Any:
-    """The imaginary part of a complex tensor, a view."""
-    if _dtype(input) not in dt.COMPLEX_NP:
-        raise DTypeError(message("imag", "needs a complex dtype", str(input.aval), "Real numbers have none"))
-    return make_view(input, OPS["imag"], {})
-
-
-@with_out
-def complex(real: Any, imag: Any) -> Any:
-    """``real + i imag``; both float32 (giving complex64) or both float64, of shapes that broadcast."""
-    _check_parts("complex", real, imag)
-    return apply_elementwise(OPS["complex"], (real, imag))
-
-
-def _check_parts(name: str, x: Any, y: Any) -> None:
-    """Raise unless a complex dtype is made of both."""
-    if _dtype(x) != _dtype(y) or _dtype(x) not in (dt.NP_FLOAT32, dt.NP_FLOAT64):
-        raise DTypeError(message(name, "both must be float32, or both float64", describe((x.aval, y.aval))))
-
-
-@with_out
-def polar(abs: Any, angle: Any) -> Any:
-    """The complex number with that modulus and angle.
-
-    >>> import wengert as wg
-    >>> wg.polar(wg.tensor([2.0]), wg.tensor([0.0])).real
-    tensor([2.])
-    """
-    _check_parts("polar", abs, angle)
-    return complex(mul(abs, cos(angle)), mul(abs, sin(angle)))
-
-
-@with_out
-def angle(input: Any) -> Any:
-    """The angle of a complex number; 0 or pi for a real one."""
-    if _dtype(input) in dt.COMPLEX_NP:
-        return atan2(imag(input), real(input))
-    x = _floating(input)
-    return where(isnan(x), x, where(lt(x, 0), math.pi, apply(OPS["fill"], (x,), {"value": 0})))
-
-
-def isreal(input: Any) -> Any:
-    """Whether the imaginary part is 0."""
-    return eq(imag(input), 0) if _dtype(input) in dt.COMPLEX_NP else _constant(input, True)
-
-
-def view_as_real(input: Any) -> Any:
-    """Complex numbers as pairs of real ones in a new last dimension."""
-    if _dtype(input) not in dt.COMPLEX_NP:
-        raise DTypeError(message("view_as_real", "needs a complex tensor", str(input.aval)))
-    attrs = {"shape": (*input.aval.shape, 1)}
-    parts = [apply(OPS["reshape"], (f(input),), attrs) for f in (real, imag)]
-    return apply(OPS["cat"], tuple(parts), {"axis": len(input.aval.shape)})
-
-
-def view_as_complex(input: Any) -> Any:
-    """Pairs in the last dimension as complex numbers."""
-    shape = input.aval.shape
-    if not shape or shape[-1] != 2:
-        raise ShapeError(message("view_as_complex", "the last dimension must have size 2", str(input.aval)))
-    return complex(input[..., 0], input[..., 1])
-
-
-# -- functions of two and three numbers -------------------------------------------------------------
-
-
-def clamp(input: Any, min: Any = None, max: Any = None, *, out: Any = None) -> Any:
-    """``input`` brought between ``min`` and ``max`` (numbers or tensors, either may be missing).
-
-    Where ``min > max`` the result is ``max``. At a bound the derivative belongs to ``input``.
-
-    >>> import wengert as wg
-    >>> wg.clamp(wg.tensor([-1.0, 0.5, 2.0]), 0, 1)
-    tensor([0.0000, 0.5000, 1.0000])
-    """
-    if min is None and max is None:
-        raise ArgumentError(message("clamp", "needs a bound", cure="Give min or max"))
-    bounds = [b for b in (min, max) if b is not None]
-    if out is None and (result := _clamp_array(input, min, max)) is not None:
-        return result
-    target = result_type(input, *bounds)
-    if target.is_complex:
-        raise DTypeError(message("clamp", "complex numbers have no order", str(target)))
-    low, high = (b if b is None or isinstance(b, (int, float)) else cast(b, target) for b in (min, max))
-    result = _clamp(cast(input, target), low, high)
-    return result if out is None else into("clamp", out, result)
-
-
-def _clamp_array(x: Any, low: Any, high: Any) -> Any:
-    """`clamp` of floating numbers between numbers where nothing is recorded; else None."""
-    value = x._value
-    if STATE.watchers or value is None or value.dtype not in dt.FLOATING_NP or _carries_gradient(x):
-        return None
-    if value.size >= HEAVY:  # a kernel for both bounds takes a tenth of the time
-        return None
-    for bound, extreme in ((low, np.maximum), (high, np.minimum)):
-        if bound is not None:
-            if not isinstance(bound, (int, float)):
-                return None
-            value = STATE.quiet(extreme, value, STATE.quiet(np.array, bound, value.dtype))
-    return wrap(value)
-
-
-def _carries_gradient(*xs: Any) -> bool:
-    """Whether an op on these tensors is recorded for a gradient."""
-    return STATE.grad and any(x._node is not None and x._node.requires_grad for x in xs)
-
-
-@formula
-def _clamp(x: Any, low: Any, high: Any) -> Any:
-    if low is not None:
-        x = where(_inside(ge, x, low), x, low)
-    if high is not None:
-        x = where(_inside(le, x, high), x, high)
-    return x
-
-
-def _inside(compare: Any, x: Any, bound: Any) -> Any:
-    """Whether x stays; a NaN in x does, and a NaN bound replaces it."""
-    if isinstance(bound, Handle):
-        return logical_or(compare(x, bound), isnan(x))
-    if bound != bound:
-        return _constant(x, False)
-    return logical_not((lt if compare is ge else gt)(x, bound))
-
-
-clip = clamp
-
-
-def clamp_min(input: Any, min: Any, *, out: Any = None) -> Any:
-    """``input`` where it is not below ``min``, else ``min``."""
-    return clamp(operand("clamp_min", input), min, out=out)
-
-
-def clamp_max(input: Any, max: Any, *, out: Any = None) -> Any:
-    """``input`` where it is not above ``max``, else ``max``."""
-    return clamp(operand("clamp_max", input), None, max, out=out)
-
-
-@with_out
-def copysign(input: Any, other: Any) -> Any:
-    """|input| with the sign of ``other``, which may be that of a zero."""
-    x, y = promote("copysign", (input, other), floating=True)
-    size = abs(x)
-    return where(signbit(y), neg(size), size)
-
-
-@with_out
-def fmax(input: Any, other: Any) -> Any:
-    """The larger of two numbers; a number wins over a NaN."""
-    x, y = promote("fmax", (input, other))
-    return where(logical_or(ge(x, y), isnan(y)), x, y)
-
-
-@with_out
-def fmin(input: Any, other: Any) -> Any:
-    """The smaller of two numbers; a number wins over a NaN."""
-    x, y = promote("fmin", (input, other))
-    return where(logical_or(le(x, y), isnan(y)), x, y)
-
-
-@with_out
-def heaviside(input: Any, values: Any) -> Any:
-    """0 below 0, 1 above, and ``values`` at 0."""
-    input, values = operand("heaviside", input), operand("heaviside", values)
-    if _dtype(input) != _dtype(values) or _dtype(input) in dt.COMPLEX_NP:
-        seen = describe((input.aval, values.aval))
-        raise DTypeError(message("heaviside", "needs two real tensors of one dtype", seen))
-    return where(eq(input, 0), values, cast(gt(input, 0), dt.of(input.aval.dtype)))
-
-
-@with_out
-def lcm(input: Any, other: Any) -> Any:
-    """The least common multiple of integers, not negative."""
-    x, y = promote("lcm", (input, other))
-    g = gcd(x, y)
-    return abs(mul(floor_divide(x, maximum(g, 1)), y))
-
-
-@with_out
-def ldexp(input: Any, other: Any) -> Any:
-    """``input * 2 ** other``."""
-    input = operand("ldexp", input)
-    if isinstance(other, Handle) and other.aval.dtype not in dt.INEXACT_NP and input.aval.dtype in dt.FLOATING_NP:
-        other = cast(other, dt.of(input.aval.dtype))
-    return mul(input, pow(2.0, other))
-
-
-def logaddexp(input: Any, other: Any, *, out: Any = None) -> Any:
-    """log(exp(x) + exp(y)) without overflow.
-
-    >>> import wengert as wg
-    >>> wg.logaddexp(wg.tensor([-1000.0]), wg.tensor([-1000.0]))
-    tensor([-999.3068])
-    """
-    if result_type(input, other).is_complex:
-        return with_out(_logaddexp_complex)(*promote("logaddexp", (input, other)), out=out)
-    return _logaddexp(input, other, out=out)
-
-
-def _logaddexp_complex(x: Any, y: Any) -> Any:
-    swap = lt(real(x), real(y))
-    high, low = where(swap, y, x), where(swap, x, y)
-    return _add(high, log1p(exp(_sub(low, high))))
-
-
-@with_out
-def logaddexp2(input: Any, other: Any) -> Any:
-    """log2(2**x + 2**y) without overflow."""
-    x, y = promote("logaddexp2", (input, other), floating=True)
-    return _div(logaddexp(mul(x, math.log(2)), mul(y, math.log(2))), math.log(2))
-
-
-@with_out
-def float_power(input: Any, exponent: Any) -> Any:
-    """``input ** exponent`` in float64, or complex128."""
-    target = dt.complex128 if result_type(input, exponent).is_complex else dt.float64
-    return pow(cast(input, target), cast(exponent, target))
-
-
-def lerp(input: Any, end: Any, weight: Any, *, out: Any = None) -> Any:
-    """``input + weight * (end - input)``, exact at both ends; ``weight`` is a number or a tensor.
-
-    >>> import wengert as wg
-    >>> wg.lerp(wg.tensor([0.0]), wg.tensor([10.0]), 0.25)
-    tensor([2.5000])
-    """
-    if _dtype(input) != _dtype(end) or _dtype(input) not in dt.INEXACT_NP:
-        seen = describe((input.aval, end.aval))
-        raise DTypeError(message("lerp", "needs floating tensors of one dtype", seen, "Convert with x.float()"))
-    result = _lerp(input, end, weight) if isinstance(weight, Handle) else _lerp_number(input, end, weight)
-    return result if out is None else into("lerp", out, result)
-
-
-def _lerp_number(x: Any, end: Any, weight: Any) -> Any:
-    span = _sub(end, x)
-    if builtins.abs(weight) < 0.5:
-        return _add(x, mul(span, weight))
-    rest = (1 - np.asarray(weight, x.aval.dtype)).item()
-    return _sub(end, mul(span, rest))
-
-
-@formula
-def _lerp(x: Any, end: Any, weight: Any) -> Any:
-    span = _sub(end, x)
-    near = lt(abs(weight), 0.5)
-    return where(near, _add(x, mul(span, weight)), _sub(end, mul(span, _sub(1.0, weight))))
-
-
-def addcmul(input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1, out: Any = None) -> Any:
-    """``input + value * tensor1 * tensor2``."""
-    x, a, b = promote("addcmul", (input, tensor1, tensor2))
-    if x.aval.dtype not in dt.INEXACT_NP and not isinstance(value, Handle):
-        value = int(value)
-    result = _add(x, mul(a if value == 1 else mul(a, value), b))
-    return result if out is None else into("addcmul", out, result)
-
-
-def addcdiv(input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1, out: Any = None) -> Any:
-    """``input + value * tensor1 / tensor2``, for floating tensors."""
-    if result_type(tensor1, tensor2).category < 2:
-        seen = describe((tensor1.aval, tensor2.aval))
-        raise DTypeError(message("addcdiv", "integers cannot be divided here", seen, "Convert with x.float()"))
-    x, a, b = promote("addcdiv", (input, tensor1, tensor2))
-    result = _add(x, _div(a if value == 1 else mul(a, value), b))
-    return result if out is None else into("addcdiv", out, result)
-
-
-def isclose(input: Any, other: Any, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> Any:
-    """Whether ``|input - other| <= atol + rtol * |other|``; equal infinities are close.
-
-    >>> import wengert as wg
-    >>> wg.isclose(wg.tensor([1.0, 1.0]), wg.tensor([1.0 + 1e-9, 1.1]))
-    tensor([ True, False])
-    """
-    if _dtype(input) != _dtype(other):
-        seen = describe((input.aval, other.aval))
-        raise DTypeError(message("isclose", "both must have one dtype", seen, "Convert one of them"))
-    if rtol < 0 or atol < 0:
-        raise ArgumentError(message("isclose", "tolerances cannot be negative", f"rtol={rtol}, atol={atol}"))
-    close = eq(input, other)
-    if equal_nan:
-        close = logical_or(close, logical_and(isnan(input), isnan(other)))
-    if rtol == 0 and atol == 0:
-        return close
-    if _dtype(input) not in dt.INEXACT_NP:
-        input, other = cast(input, dt.float64), cast(other, dt.float64)
-    distance = abs(_sub(input, other))
-    near = le(distance, _add(mul(abs(other), rtol), atol))
-    return logical_or(close, logical_and(isfinite(distance), near))
+# -- choosing ----------------------------------------------------------------------------------------
 
 
 def where(condition: Any, input: Any = None, other: Any = None, *, out: Any = None) -> Any:
@@ -698,51 +291,37 @@ def _where_arrays(condition: Any, x: Any, y: Any) -> Any:
         value = STATE.run(np.where, *[h._value for h in handles])
     except Exception:  # the general path does it again, and names what is wrong
         return None
-    node = record_elementwise(OPS["where"], handles, value) if _carries_gradient(*handles) else None
+    node = record_elementwise(OPS["where"], handles, value) if carries_gradient(*handles) else None
     return wrap(value, node)
 
 
 # -- what is offered --------------------------------------------------------------------------------
 
 __all__ = [
-    "abs", "absolute", "acos", "acosh", "add", "addcdiv", "addcmul", "angle", "arccos", "arccosh", "arcsin",
-    "arcsinh", "arctan", "arctan2", "arctanh", "asin", "asinh", "atan", "atan2", "atanh", "bitwise_and",
-    "bitwise_left_shift", "bitwise_not", "bitwise_or", "bitwise_right_shift", "bitwise_xor", "ceil", "clamp",
-    "clamp_max", "clamp_min", "clip", "complex", "conj", "conj_physical", "copysign", "cos", "cosh",
-    "deg2rad", "div", "divide", "eq", "exp", "exp2", "expm1", "fix", "float_power", "floor", "floor_divide",
-    "fmax", "fmin", "fmod", "frac", "frexp", "gcd", "ge", "greater", "greater_equal", "gt", "heaviside",
-    "hypot", "imag", "isclose", "isfinite", "isinf", "isnan", "isneginf", "isposinf", "isreal", "lcm",
-    "ldexp", "le", "lerp", "less", "less_equal", "log", "log10", "log1p", "log2", "logaddexp", "logaddexp2",
-    "logical_and", "logical_not", "logical_or", "logical_xor", "logit", "lt", "maximum", "minimum", "mul",
-    "multiply", "nan_to_num", "ne", "neg", "negative", "nextafter", "not_equal", "polar", "positive", "pow",
-    "rad2deg", "real", "reciprocal", "relu", "remainder", "result_type", "round", "rsqrt", "rsub", "sgn",
-    "sigmoid", "sign", "signbit", "sin", "sinc", "sinh", "sqrt", "square", "sub", "subtract", "tan", "tanh",
-    "true_divide", "trunc", "view_as_complex", "view_as_real", "where",
+    "abs", "absolute", "acos", "acosh", "add", "arccos", "arccosh", "arcsin", "arcsinh", "arctan",
+    "arctan2", "arctanh", "asin", "asinh", "atan", "atan2", "atanh", "bitwise_and", "bitwise_left_shift",
+    "bitwise_not", "bitwise_or", "bitwise_right_shift", "bitwise_xor", "ceil", "cos", "cosh", "deg2rad",
+    "div", "divide", "eq", "exp", "exp2", "expm1", "fix", "floor", "floor_divide", "fmod", "frac", "gcd",
+    "ge", "greater", "greater_equal", "gt", "hypot", "isfinite", "isinf", "isnan", "le", "less",
+    "less_equal", "log", "log10", "log1p", "log2", "logical_and", "logical_not", "logical_or",
+    "logical_xor", "lt", "maximum", "minimum", "mul", "multiply", "ne", "neg", "negative", "nextafter",
+    "not_equal", "positive", "pow", "rad2deg", "reciprocal", "relu", "remainder", "result_type", "round",
+    "rsqrt", "rsub", "sgn", "sigmoid", "sign", "signbit", "sin", "sinh", "sqrt", "square", "sub",
+    "subtract", "tan", "tanh", "true_divide", "trunc", "where",
 ]  # fmt: skip
 
-NOT_METHODS = (
-    "complex",
-    "imag",
-    "polar",
-    "real",
-    "result_type",
-    "rsub",
-    "view_as_complex",
-    "view_as_real",
-    "where",
-)
+NOT_METHODS = ("result_type", "rsub", "where")
 
 INPLACE = (
-    "abs", "absolute", "acos", "acosh", "add", "addcdiv", "addcmul", "arccos", "arccosh", "arcsin", "arcsinh",
-    "arctan", "arctan2", "arctanh", "asin", "asinh", "atan", "atan2", "atanh", "bitwise_and",
-    "bitwise_left_shift", "bitwise_not", "bitwise_or", "bitwise_right_shift", "bitwise_xor", "ceil", "clamp",
-    "clamp_max", "clamp_min", "clip", "conj_physical", "copysign", "cos", "cosh", "deg2rad", "div", "divide",
-    "eq", "exp", "exp2", "expm1", "fix", "float_power", "floor", "floor_divide", "fmod", "frac", "gcd", "ge",
-    "greater", "greater_equal", "gt", "heaviside", "hypot", "lcm", "ldexp", "le", "lerp", "less",
-    "less_equal", "log", "log10", "log1p", "log2", "logical_and", "logical_not", "logical_or", "logical_xor",
-    "logit", "lt", "mul", "multiply", "nan_to_num", "ne", "neg", "negative", "nextafter", "not_equal", "pow",
-    "rad2deg", "reciprocal", "relu", "remainder", "round", "rsqrt", "sgn", "sigmoid", "sign", "sin", "sinc",
-    "sinh", "sqrt", "square", "sub", "subtract", "tan", "tanh", "true_divide", "trunc",
+    "abs", "absolute", "acos", "acosh", "add", "arccos", "arccosh", "arcsin", "arcsinh", "arctan",
+    "arctan2", "arctanh", "asin", "asinh", "atan", "atan2", "atanh", "bitwise_and", "bitwise_left_shift",
+    "bitwise_not", "bitwise_or", "bitwise_right_shift", "bitwise_xor", "ceil", "cos", "cosh", "deg2rad",
+    "div", "divide", "eq", "exp", "exp2", "expm1", "fix", "floor", "floor_divide", "fmod", "frac", "gcd",
+    "ge", "greater", "greater_equal", "gt", "hypot", "le", "less", "less_equal", "log", "log10", "log1p",
+    "log2", "logical_and", "logical_not", "logical_or", "logical_xor", "lt", "mul", "multiply", "ne", "neg",
+    "negative", "nextafter", "not_equal", "pow", "rad2deg", "reciprocal", "relu", "remainder", "round",
+    "rsqrt", "sgn", "sigmoid", "sign", "sin", "sinh", "sqrt", "square", "sub", "subtract", "tan", "tanh",
+    "true_divide", "trunc",
 )  # fmt: skip
 
 _OPERATORS = {
@@ -775,7 +354,5 @@ def _where_method(self: Any, condition: Any, other: Any) -> Any:
 
 EXTRA_METHODS: dict[str, Any] = {
     **_operator_methods(),
-    "imag": property(imag),
-    "real": property(real),
     "where": _where_method,
 }

@@ -10,10 +10,10 @@ from .. import dtypes as dt
 from ..errors import ArgumentError, DTypeError, ShapeError, message
 from ..graph.handle import apply, wrap
 from ..ops.base import OPS
+from .complex_numbers import view_as_complex, view_as_real
 from .dims import operand
 from .einsum import reshape
 from .front import apply_elementwise, cast
-from .pointwise import view_as_complex, view_as_real
 from .resize import pad
 
 
