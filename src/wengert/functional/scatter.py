@@ -15,7 +15,8 @@ from ..graph.handle import Handle, apply, wrap
 from ..ops.base import OPS
 from ..ops.index import blocks, cast_index, checked, wrapped
 from .front import broadcast_shape, cast, expand_to
-from .indexing import parse, set_rows
+from .index_parsing import parse
+from .indexing import set_rows
 from .reduction import normal_dim
 from .shape import reshape
 
