@@ -50,7 +50,6 @@ from .functional.activation import (
     celu,
     celu_,
     hardshrink,
-    log_softmax,
     prelu,
     relu,
     relu_,
@@ -58,10 +57,10 @@ from .functional.activation import (
     rrelu_,
     selu,
     selu_,
-    softmax,
     threshold,
     threshold_,
 )
+from .functional.associative_scan import *
 from .functional.blas import *
 from .functional.compat import *
 from .functional.complex_numbers import *
@@ -80,10 +79,12 @@ from .functional.pointwise import *
 from .functional.pointwise_formulas import *
 from .functional.printing import set_printoptions
 from .functional.random import *
+from .functional.ranges import *
 from .functional.reduction import *
 from .functional.scan import *
 from .functional.scatter import *
 from .functional.shape import *
+from .functional.softmax import log_softmax, softmax
 from .functional.sorting import *
 from .functional.special import *
 from .functional.statistics import *

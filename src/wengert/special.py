@@ -7,11 +7,11 @@ tensor([0.5000, 0.9750])
 
 from __future__ import annotations
 
-from .functional.activation import log_softmax, softmax
 from .functional.outs import SPECIAL, accept_out
 from .functional.pointwise import exp2, expm1, log1p, round, sigmoid
 from .functional.pointwise_formulas import logit, sinc
 from .functional.reduction import logsumexp
+from .functional.softmax import log_softmax, softmax
 from .functional.special import (
     digamma,
     entr,

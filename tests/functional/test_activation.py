@@ -7,7 +7,8 @@ import pytest
 
 import wengert as wg
 from wengert.errors import ArgumentError, DTypeError, GraphError, IndexRangeError, ShapeError
-from wengert.functional import activation as F
+from wengert.functional import activation, softmax
+from wengert.nn import functional as F
 from wengert.testing.checks import Point, check_first_order, check_second_order, check_vmap
 
 X = np.array([-2.0, -0.6, 0.4, 1.7])
@@ -226,11 +227,11 @@ def test_inplace():
 
 def test_tensor_level():
     x = wg.tensor([[-1.0, 2.0]])
-    for name in F.TENSOR_METHODS:
+    for name in (*activation.TENSOR_METHODS, *softmax.TENSOR_METHODS):
         assert hasattr(x, name), name
     assert x.softmax(1).sum().item() == pytest.approx(1.0)
     assert wg.log_softmax(x, 1).exp().sum().item() == pytest.approx(1.0)
-    assert all(hasattr(wg, name) for name in F.TENSOR_LEVEL)
+    assert all(hasattr(wg, name) for name in (*activation.TENSOR_LEVEL, *softmax.TENSOR_LEVEL))
 
 
 ERRORS = [

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,20 +11,10 @@ import pytest
 import wengert as wg
 from wengert.graph.handle import wrap
 
-FAMILIES = ("activation", "attention", "conv", "dropout", "embedding", "loss", "norm", "pool", "resize")
 GRADIENT_TOLERANCE = 1e-9
 
 # A program that writes golden values: it needs torchvision, and changes torch so that this can be imported.
 collect_ignore = ["golden_models.py"]
-
-
-def namespace() -> SimpleNamespace:
-    """The functions of wengert.nn.functional, from the families that offer them."""
-    found: dict[str, Any] = {}
-    for family in FAMILIES:
-        module = importlib.import_module(f"wengert.functional.{family}")
-        found.update({name: getattr(module, name) for name in module.__all__})
-    return SimpleNamespace(**found)
 
 
 def flatten(out: Any) -> list[Any]:
@@ -92,7 +80,7 @@ TOLERANCES = {None: 1e-10, "float32": 2e-5, "float16": 4e-3, "bfloat16": 3e-2}
 def compare(text: str, dtypes: tuple[str, ...] = ("float32",), tol: float = 1.0, **arrays: Any) -> None:
     """Float64 values and gradients; then the values in other dtypes."""
     torch = pytest.importorskip("torch")
-    ours, theirs = {"F": namespace(), "T": wg}, {"F": torch.nn.functional, "T": torch}
+    ours, theirs = {"F": wg.nn.functional, "T": wg}, {"F": torch.nn.functional, "T": torch}
     for dtype in (None, *dtypes):
         got, got_grads = evaluate(to_wengert, ours, text, arrays, dtype)
         want, want_grads = evaluate(to_torch, theirs, text, arrays, dtype)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from wengert.functional import activation
+from wengert.functional import activation, softmax
 
 HALF = ("float32", "float16", "bfloat16")
 RNG = np.random.default_rng(0)
@@ -120,8 +120,8 @@ def test_underscore_names(agree, name):
     agree(f"F.{name}(x * 1{more})", HALF, x=RNG.standard_normal(5))
 
 
-@pytest.mark.parametrize("name", activation.TENSOR_LEVEL)
+@pytest.mark.parametrize("name", [*activation.TENSOR_LEVEL, *softmax.TENSOR_LEVEL])
 def test_names_of_the_tensor_level(name):
     torch = pytest.importorskip("torch")
     assert hasattr(torch, name)
-    assert (name in activation.TENSOR_METHODS) == hasattr(torch.Tensor, name)
+    assert (name in (*activation.TENSOR_METHODS, *softmax.TENSOR_METHODS)) == hasattr(torch.Tensor, name)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +13,7 @@ from ..graph.handle import Handle, apply
 from ..ops.base import OPS
 from . import pointwise as pw
 from . import random as rnd
-from .dims import normal_dim, spread
+from .dims import normal_dim
 from .formula import formula
 from .front import cast, expand_to
 from .inplace import fit
@@ -426,120 +425,19 @@ def _glu(x: Any, axis: int) -> Any:
     return OPS["slice"](x, spec=parts[0]) * OPS["sigmoid"](OPS["slice"](x, spec=parts[1]))
 
 
-# -- softmax and its relatives -----------------------------------------------------------------------
-
-
-def _along(name: str, input: Any, dim: int | None, dtype: Any) -> tuple[Any, int]:
-    """The input in the wanted dtype, and the axis; ``dim=None`` means PyTorch's old implicit one."""
-    if dim is None:
-        warnings.warn(f"Implicit dimension choice for {name} has been deprecated. Pass dim.", stacklevel=3)
-        dim = 0 if len(input.aval.shape) in (0, 1, 3) else 1
-    if dtype is not None:
-        input = cast(input, dt.to_dtype(dtype))
-    floating(name, input)
-    return input, normal_dim(name, dim, len(input.aval.shape))
-
-
-def _normalized(f: Callable[..., Any], input: Any, axis: int) -> Any:
-    shape = input.aval.shape
-    if not shape:
-        row = apply(OPS["reshape"], (input,), {"shape": (1,)})
-        return apply(OPS["reshape"], (f(row, 0),), {"shape": ()})
-    if 0 in shape:
-        return apply(OPS["identity"], (input,))
-    return f(input, axis)
-
-
-def _dtype_of_call(third: Any, dtype: Any) -> Any:
-    """``softmax(x, dim, dtype)`` of wg and ``softmax(x, dim, _stacklevel, dtype)`` of nn.functional."""
-    return dtype if isinstance(third, int) else third
-
-
-def softmax(input: Any, dim: int | None = None, _stacklevel: Any = 3, dtype: Any = None) -> Any:
-    """``exp(x) / sum(exp(x))`` along ``dim``, without overflow; NaN where all are -inf.
-
-    >>> import wengert as wg
-    >>> wg.softmax(wg.tensor([[0.0, 0.0], [1000.0, 0.0]]), dim=1)
-    tensor([[0.5000, 0.5000],
-            [1.0000, 0.0000]])
-    """
-    input, axis = _along("softmax", input, dim, _dtype_of_call(_stacklevel, dtype))
-    return _normalized(_softmax, input, axis)
-
-
-def log_softmax(input: Any, dim: int | None = None, _stacklevel: Any = 3, dtype: Any = None) -> Any:
-    """``log(softmax(x))`` along ``dim``, without overflow or cancellation.
-
-    >>> import wengert as wg
-    >>> wg.log_softmax(wg.tensor([0.0, 1000.0]), dim=0)
-    tensor([-1000.,     0.])
-    """
-    input, axis = _along("log_softmax", input, dim, _dtype_of_call(_stacklevel, dtype))
-    return _normalized(_log_softmax, input, axis)
-
-
-def softmin(input: Any, dim: int | None = None, _stacklevel: Any = 3, dtype: Any = None) -> Any:
-    """``softmax(-x)`` along ``dim``."""
-    input, axis = _along("softmin", input, dim, _dtype_of_call(_stacklevel, dtype))
-    return _normalized(_softmax, -input, axis)
-
-
-def below_top(x: Any, axis: int) -> Any:
-    """The input less its largest element along the axis (no derivative flows through that)."""
-    if x.aval.size == 0:  # nothing has no largest element
-        return x
-    axes = (axis,)
-    return x - spread(OPS["stop_gradient"](OPS["amax"](x, axes=axes)), x, axes)
-
-
-@wide_formula
-def _softmax(x: Any, axis: int) -> Any:
-    e = OPS["exp"](below_top(x, axis))
-    return e / spread(OPS["sum"](e, axes=(axis,)), e, (axis,))
-
-
-@wide_formula
-def _log_softmax(x: Any, axis: int) -> Any:
-    z = below_top(x, axis)
-    return z - spread(OPS["log"](OPS["sum"](OPS["exp"](z), axes=(axis,))), z, (axis,))
-
-
-def gumbel_softmax(logits: Any, tau: float = 1.0, hard: bool = False, eps: float = 1e-10, dim: int = -1) -> Any:
-    """A draw from the Gumbel-softmax distribution (Jang et al. 2016).
-
-    ``hard``: a one-hot vector, through which the gradient of the soft one flows.
-    """
-    floating("gumbel_softmax", logits)
-    noise = -OPS["log"](rnd.exponential(logits))
-    soft = softmax((logits + noise) / tau, dim)
-    if not hard:
-        return soft
-    axis = normal_dim("gumbel_softmax", dim, len(soft.aval.shape))
-    index = OPS["argmax"](soft.detach(), axis=axis)
-    return _straight_through(soft, index, axis)
-
-
-@wide_formula
-def _straight_through(soft: Any, index: Any, axis: int) -> Any:
-    index = OPS["reshape"](index, shape=tuple(1 if i == axis else n for i, n in enumerate(soft.aval.shape)))
-    ones = filled(OPS["gather"](soft, index, dim=axis), 1)
-    hard = OPS["scatter_add"](ones, index, dim=axis, n=soft.aval.shape[axis])
-    return hard - OPS["stop_gradient"](soft) + soft
-
-
 relu_, hardtanh_, threshold_, leaky_relu_ = map(in_place, (relu, hardtanh, threshold, leaky_relu))
 rrelu_, elu_, celu_, selu_ = map(in_place, (rrelu, elu, celu, selu))
 
 __all__ = [
-    "celu", "celu_", "elu", "elu_", "gelu", "glu", "gumbel_softmax", "hardshrink", "hardsigmoid", "hardswish",
-    "hardtanh", "hardtanh_", "leaky_relu", "leaky_relu_", "log_softmax", "logsigmoid", "mish", "prelu",
-    "relu", "relu6", "relu_", "rrelu", "rrelu_", "selu", "selu_", "sigmoid", "silu", "softmax", "softmin",
-    "softplus", "softshrink", "softsign", "tanh", "tanhshrink", "threshold", "threshold_",
+    "celu", "celu_", "elu", "elu_", "gelu", "glu", "hardshrink", "hardsigmoid", "hardswish", "hardtanh",
+    "hardtanh_", "leaky_relu", "leaky_relu_", "logsigmoid", "mish", "prelu", "relu", "relu6", "relu_",
+    "rrelu", "rrelu_", "selu", "selu_", "sigmoid", "silu", "softplus", "softshrink", "softsign", "tanh",
+    "tanhshrink", "threshold", "threshold_",
 ]  # fmt: skip
 
 # What PyTorch offers as torch.name too, and which of them are methods of Tensor.
 TENSOR_LEVEL = (
-    "celu", "celu_", "hardshrink", "log_softmax", "prelu", "relu", "relu_", "rrelu", "rrelu_", "selu",
-    "selu_", "softmax", "threshold", "threshold_",
+    "celu", "celu_", "hardshrink", "prelu", "relu", "relu_", "rrelu", "rrelu_", "selu", "selu_",
+    "threshold", "threshold_",
 )  # fmt: skip
-TENSOR_METHODS = ("hardshrink", "log_softmax", "prelu", "relu", "relu_", "softmax")
+TENSOR_METHODS = ("hardshrink", "prelu", "relu", "relu_")

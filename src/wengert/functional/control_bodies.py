@@ -288,3 +288,23 @@ def _token(value: Any) -> Any:
     if type(value) is tuple:
         return tuple([_token(v) for v in value])
     return (type(value), repr(value)) if isinstance(value, NUMBERS) else value
+
+
+def common_length(arrays: Sequence[Any], length: int | None) -> int:
+    """The number of steps."""
+    sizes = set()
+    for x in arrays:
+        if not x.aval.shape:
+            raise ShapeError(message("scan", "xs must have a first axis to run over", str(x.aval)))
+        sizes.add(x.aval.shape[0])
+    if len(sizes) > 1:
+        seen = ", ".join(str(x.aval) for x in arrays)
+        raise ShapeError(message("scan", "the first sizes of xs differ", seen))
+    if length is None:
+        if not sizes:
+            raise ArgumentError(message("scan", "needs xs or length"))
+        return sizes.pop()
+    n = int(length)
+    if n < 0 or (sizes and sizes != {n}):
+        raise ArgumentError(message("scan", "length does not fit", f"length {n}, xs of {sizes.pop() if sizes else 0}"))
+    return n

@@ -13,10 +13,11 @@ from ..graph.aval import describe
 from ..graph.handle import Handle, wrap
 from ..ops.base import OPS
 from ..ops.index import checked
-from .activation import below_top, pick, wide_formula
+from .activation import pick, wide_formula
 from .dims import spread
 from .front import cast, expand_to
 from .loss_parts import chosen_reduction, reduced, tensors
+from .softmax import below_top
 
 _LOG, _EXP, _SUM = OPS["log"], OPS["exp"], OPS["sum"]
 

@@ -29,6 +29,7 @@ from . import (
     scan,
     scatter,
     shape,
+    softmax,
     sorting,
     special,
     statistics,
@@ -51,5 +52,6 @@ for _family in FAMILIES:
     for _name in getattr(_family, "INPLACE", ()):
         METHODS[f"{_name}_"] = inplace(getattr(_family, _name), f"{_name}_")
 
-for _name in activation.TENSOR_METHODS:
-    METHODS[_name] = getattr(activation, _name)
+for _family in (activation, softmax):
+    for _name in _family.TENSOR_METHODS:
+        METHODS[_name] = getattr(_family, _name)

@@ -19,11 +19,16 @@ _WINDOWS, _ARGMAX, _GATHER = OPS["windows"], OPS["window_argmax"], OPS["gather"]
 _SUM, _TAKE = OPS["sum"], OPS["take_rows"]
 
 
-def spatial_sizes(name: str, x: Any, rank: int) -> tuple[int, ...]:
-    """The last ``rank`` sizes of an input (N, C, *spatial) or (C, *spatial)."""
+def require_tensor(name: str, x: Any) -> Any:
+    """The argument; raise unless it is a tensor."""
     if not isinstance(x, Handle):
         raise DTypeError(message(name, "needs a tensor", type(x).__name__, "Wrap it with wg.tensor(...)"))
-    shape = x.aval.shape
+    return x
+
+
+def spatial_sizes(name: str, x: Any, rank: int) -> tuple[int, ...]:
+    """The last ``rank`` sizes of an input (N, C, *spatial) or (C, *spatial)."""
+    shape = require_tensor(name, x).aval.shape
     if len(shape) not in (rank + 1, rank + 2):
         cure = f"Expected {rank + 2} dimensions, or {rank + 1} without a batch"
         raise ShapeError(message(name, "wrong number of dimensions", str(x.aval), cure))
