@@ -13,8 +13,8 @@ from typing import Any
 
 from ..graph.graph import Graph
 from ..graph.node import ITEM, Node
+from ..ops.control_chain import Chain
 from ..ops.control_graphs import used
-from ..ops.control_while import Chain
 from ..schedule.memory import ALIGN
 from .control import TRIPS, Body, Writer, once
 from .lookups import status

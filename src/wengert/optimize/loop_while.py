@@ -7,7 +7,7 @@ from typing import Any
 
 from ..graph.graph import Graph
 from ..graph.node import Node
-from ..ops.control_while import Chain
+from ..ops.control_chain import Chain
 from .loop_parts import dependents, hoisted, leaf, peeled, rebuilt, sunk
 from .rewrite import Rewriter
 from .simplify import rules

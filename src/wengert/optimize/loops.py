@@ -15,8 +15,8 @@ from typing import Any
 
 from ..graph.graph import Graph
 from ..graph.node import ITEM, Node
+from ..ops.control_chain import Chain
 from ..ops.control_scan import Layout
-from ..ops.control_while import Chain
 from .loop_kept import Made, with_latest
 from .loop_scan import Scan, is_dear
 from .loop_while import rewritten
