@@ -14,10 +14,10 @@ from .. import dtypes as dt
 from ..errors import ArgumentError, ShapeError, message
 from ..graph.aval import describe
 from ..graph.handle import apply, wrap
-from ..ops import linalg as rules
+from ..ops import matrices
 from ..ops.base import OPS, conj
 from ..ops.contract import diagonal_of
-from ..ops.linalg import eye_like, lower, mH, mm
+from ..ops.matrices import eye_like, lower, mH, mm
 from .blas import batched_product as product
 from .blas import require_tensors
 from .dims import operand
@@ -258,7 +258,7 @@ def _reflectors(a: Any, tau: Any) -> list[tuple[Any, Any]]:
     """The vectors and factors of the reflectors packed below the diagonal of ``a``."""
     m, n = a.aval.shape[-2:]
     k = tau.aval.shape[-1]
-    vectors = lower(a, -1) + rules.block(wrap(eye_like(a, n)), m, n)
+    vectors = lower(a, -1) + matrices.block(wrap(eye_like(a, n)), m, n)
     lead = tau.aval.shape[:-1]
     factors = reshape(tau, (*lead, k, 1, 1))
 
@@ -266,7 +266,7 @@ def _reflectors(a: Any, tau: Any) -> list[tuple[Any, Any]]:
         spec = (*[(0, s, 1) for s in lead], (i, i + 1, 1), (0, 1, 1), (0, 1, 1))
         return reshape(OPS["slice"](factors, spec=spec), (*lead, 1, 1))
 
-    return [(rules.part(vectors, m, 1, 0, i), factor(i)) for i in range(k)]
+    return [(matrices.part(vectors, m, 1, 0, i), factor(i)) for i in range(k)]
 
 
 def householder_product(A: Any, tau: Any) -> Any:
@@ -279,7 +279,7 @@ def householder_product(A: Any, tau: Any) -> Any:
     m, n = a.aval.shape[-2:]
     if m < n or t.aval.ndim != a.aval.ndim - 1 or t.aval.shape[:-1] != a.aval.shape[:-2] or t.aval.shape[-1] > n:
         raise ShapeError(message("householder_product", "shapes do not fit", describe((a.aval, t.aval))))
-    out = rules.block(wrap(np.array(eye_like(a, n))), m, n)
+    out = matrices.block(wrap(np.array(eye_like(a, n))), m, n)
     for v, factor in reversed(_reflectors(a, t)):
         out = _reflect(v, factor, out)
     return out

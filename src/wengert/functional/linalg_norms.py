@@ -11,7 +11,7 @@ from .. import dtypes as dt
 from ..errors import ArgumentError, DTypeError, ShapeError, message
 from ..graph.handle import apply, wrap
 from ..ops.base import OPS
-from ..ops.linalg import eye_like
+from ..ops.matrices import eye_like
 from .dims import keep, normal_dim, normal_dims, operand, require_elements, require_floating
 from .einsum import permute
 from .front import cast

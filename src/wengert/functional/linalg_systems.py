@@ -11,10 +11,10 @@ from .. import dtypes as dt
 from ..errors import ArgumentError, ShapeError, SingularError, message
 from ..graph.aval import Aval, describe
 from ..graph.handle import Handle, apply, wrap
-from ..ops import linalg as rules
+from ..ops import matrices
 from ..ops.base import OPS, conj
 from ..ops.contract import swap_last
-from ..ops.linalg import eye_like, lower, mH, mm, upper
+from ..ops.matrices import eye_like, lower, mH, mm, upper
 from .blas import batched_product as product
 from .blas import require_tensors
 from .dims import operand
@@ -35,7 +35,7 @@ _triangular = named("triangular_solve", "solution", "cloned_coefficient")
 def checked(name: str, x: Any, square: bool = False) -> Any:
     """The operand, if it holds (square) matrices of a dtype that LAPACK knows."""
     x = operand(name, x)
-    rules.require_matrices(name, x.aval, square=square)
+    matrices.require_matrices(name, x.aval, square=square)
     return x
 
 
@@ -82,7 +82,7 @@ def pinv(A: Any, rcond: Any = None, hermitian: bool = False, *, atol: Any = None
     """
     x = checked("pinv", A, hermitian)
     if hermitian:
-        x = rules.herm(x)
+        x = matrices.herm(x)
     absolute, relative = tolerances("pinv", x, atol, rcond if rtol is None else rtol)
     return apply(OPS["pinv"], (x,), {"atol": absolute, "rtol": relative})
 
@@ -138,7 +138,7 @@ def is_vector(a: Any, b: Any) -> bool:
 
 
 def _solve_matrices(a: Any, b: Any, left: bool) -> Any:
-    rules.require_matrices("solve", a.aval, b.aval)
+    matrices.require_matrices("solve", a.aval, b.aval)
     if not left:
         return swap_last(_solve_matrices(swap_last(a), swap_last(b), True))
     return apply(OPS["solve"], _same_batch("solve", a, b))
@@ -197,7 +197,7 @@ def lstsq(A: Any, B: Any, rcond: Any = None, *, driver: Any = None) -> Any:
     residuals = empty
     if m > n and (driver == "gels" or (driver in ("gelsd", "gelss") and _all_equal(rank, n))):
         error = product(a, x) - right
-        residuals = apply(OPS["sum"], (rules.real(error * conj(error)),), {"axes": (error.aval.ndim - 2,)})
+        residuals = apply(OPS["sum"], (matrices.real(error * conj(error)),), {"axes": (error.aval.ndim - 2,)})
     if vector:
         x = reshape(x, x.aval.shape[:-1])
     return _lstsq(
@@ -291,7 +291,7 @@ def _packed(A: Any) -> tuple[Any, Any]:
     x = checked("lu_factor", A)
     m, n = x.aval.shape[-2:]
     _, low, up, pivots = apply(OPS["lu"], (x,))
-    return rules.block(lower(low, -1), m, n) + rules.block(up, m, n), pivots
+    return matrices.block(lower(low, -1), m, n) + matrices.block(up, m, n), pivots
 
 
 def lu_factor(A: Any, *, pivot: bool = True) -> Any:
@@ -311,7 +311,7 @@ def lu_factor(A: Any, *, pivot: bool = True) -> Any:
                     "lu_factor",
                     "the upper triangle has a zero on its diagonal",
                     str(packed.aval),
-                    rules.SINGULAR,
+                    matrices.SINGULAR,
                 )
             )
     return _lu_factor(packed, pivots)
@@ -361,8 +361,8 @@ def lu_unpack(LU_data: Any, LU_pivots: Any, unpack_data: bool = True, unpack_piv
     if unpack_pivots:
         p = apply(OPS["permutation_matrix"], (LU_pivots,), {"m": m, "dtype": x.aval.dtype})
     if unpack_data:
-        low = lower(rules.part(x, m, k), -1) + rules.block(wrap(eye_like(x, k)), m, k)
-        up = upper(rules.part(x, k, n))
+        low = lower(matrices.part(x, m, k), -1) + matrices.block(wrap(eye_like(x, k)), m, k)
+        up = upper(matrices.part(x, k, n))
     return _lu_unpack(p, low, up)
 
 

@@ -25,7 +25,8 @@ from ..errors import GraphError, message
 from ..graph.aval import Aval
 from .base import OPS, Sample, conj, dtype_of, full_tuple, shape_of, total, zeros_like
 from .contract import diagonal_of, embed_diagonal
-from .linalg import (
+from .linalg import regular
+from .matrices import (
     MatrixOp,
     anti,
     as_columns,
@@ -41,7 +42,6 @@ from .linalg import (
     mm,
     part,
     real,
-    regular,
     safe_reciprocal,
     upper,
 )

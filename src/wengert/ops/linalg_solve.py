@@ -12,7 +12,8 @@ from .. import dtypes as dt
 from ..errors import ShapeError, message
 from ..graph.aval import Aval, aval_of, describe
 from .base import OPS, Op, Sample, full_tuple, shape_of, to_front, total, zeros_like
-from .linalg import SINGULAR, MatrixOp, block, lapack, lower, mH, mm, part, regular, upper
+from .linalg import regular
+from .matrices import SINGULAR, MatrixOp, block, lapack, lower, mH, mm, part, upper
 from .testpoints import complexes, floats
 
 BLOCK = 32  # rows of a triangular matrix that are eliminated one by one; the rest are matrix products
