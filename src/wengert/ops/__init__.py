@@ -10,6 +10,7 @@ from . import (
     custom,
     fft,
     gates,
+    gather,
     index,
     integer,
     join,
@@ -17,6 +18,7 @@ from . import (
     linalg_decompositions,
     linalg_solve,
     movement,
+    pass_through,
     pool,
     random,
     reduce,
@@ -28,7 +30,7 @@ from . import (
 )
 
 __all__ = [
-    "arithmetic", "call", "compare", "contract", "control", "conv", "custom", "fft", "gates", "index", "integer",
-    "join", "linalg", "linalg_decompositions", "linalg_solve", "movement",
+    "arithmetic", "call", "compare", "contract", "control", "conv", "custom", "fft", "gates", "gather", "index",
+    "integer", "join", "linalg", "linalg_decompositions", "linalg_solve", "movement", "pass_through",
     "pool", "random", "reduce", "scan", "sort", "special", "special_gamma", "unary",
 ]  # fmt: skip
