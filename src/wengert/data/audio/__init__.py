@@ -14,19 +14,9 @@ wengert.Size([1, 64, 81])
 
 from .files import AudioFolder, AudioInfo, FixLength, audio_info, read_audio, write_audio
 from .masking import FrequencyMasking, SpecAugment, TimeMasking, mask_along_axis
+from .mel import MFCC, AmplitudeToDB, MelScale, MelSpectrogram, amplitude_to_DB, create_dct, melscale_fbanks
 from .resampling import Resample, resample
-from .spectra import (
-    MFCC,
-    AmplitudeToDB,
-    GriffinLim,
-    InverseSpectrogram,
-    MelScale,
-    MelSpectrogram,
-    Spectrogram,
-    amplitude_to_DB,
-    create_dct,
-    melscale_fbanks,
-)
+from .spectra import GriffinLim, InverseSpectrogram, Spectrogram
 
 __all__ = [
     "AmplitudeToDB",
