@@ -305,18 +305,17 @@ def lerp(input: Any, end: Any, weight: Any, *, out: Any = None) -> Any:
 
 
 def _lerp_number(x: Any, end: Any, weight: Any) -> Any:
-    span = sub(end, x)
+    span = end - x
     if builtins.abs(weight) < 0.5:
-        return add(x, mul(span, weight))
+        return x + span * weight
     rest = (1 - np.asarray(weight, x.aval.dtype)).item()
-    return sub(end, mul(span, rest))
+    return end - span * rest
 
 
 @formula
 def _lerp(x: Any, end: Any, weight: Any) -> Any:
-    span = sub(end, x)
-    near = lt(abs(weight), 0.5)
-    return where(near, add(x, mul(span, weight)), sub(end, mul(span, sub(1.0, weight))))
+    span = end - x
+    return where(abs(weight) < 0.5, x + span * weight, end - span * (1.0 - weight))
 
 
 def addcmul(input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1, out: Any = None) -> Any:
@@ -324,7 +323,7 @@ def addcmul(input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1, out: Any 
     x, a, b = promote("addcmul", (input, tensor1, tensor2))
     if x.aval.dtype not in dt.INEXACT_NP and not isinstance(value, Handle):
         value = int(value)
-    result = add(x, mul(a if value == 1 else mul(a, value), b))
+    result = x + (a if value == 1 else mul(a, value)) * b
     return result if out is None else into("addcmul", out, result)
 
 
@@ -334,7 +333,7 @@ def addcdiv(input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1, out: Any 
         seen = describe((tensor1.aval, tensor2.aval))
         raise DTypeError(message("addcdiv", "integers cannot be divided here", seen, "Convert with x.float()"))
     x, a, b = promote("addcdiv", (input, tensor1, tensor2))
-    result = add(x, true_divide(a if value == 1 else mul(a, value), b))
+    result = x + (a if value == 1 else mul(a, value)) / b
     return result if out is None else into("addcdiv", out, result)
 
 
