@@ -42,11 +42,10 @@ def deliver_arrays(root: Node, seed: Any, free: bool) -> None:  # noqa: C901  (f
                 gx = op.vjp(g, n.data, (x.data,), _ONE, **n.attrs)[0]
             else:
                 gx = op.vjp(g, n.data, (x.data,), _ONE)[0]
-            if gx is not None:
-                if x in adjoints:
-                    _add(adjoints, x, gx)
-                else:
-                    adjoints[x] = gx
+            if gx is not None and x in adjoints:
+                _add(adjoints, x, gx)
+            elif gx is not None:
+                adjoints[x] = gx
         else:
             if len(inputs) == 2:  # spelled out: a comprehension is a call of its own before Python 3.12
                 x, y = inputs
@@ -62,18 +61,20 @@ def deliver_arrays(root: Node, seed: Any, free: bool) -> None:  # noqa: C901  (f
             else:
                 found = op.vjp(g, n.data, values, need)
             for x, gx in zip(inputs, found):  # None where it is not needed
-                if gx is not None:
-                    if x in adjoints:
-                        _add(adjoints, x, gx)
-                    else:
-                        adjoints[x] = gx
-            found = values = None
-        gx = pull = None  # what nothing else holds is added to in place
+                if gx is not None and x in adjoints:
+                    _add(adjoints, x, gx)
+                elif gx is not None:
+                    adjoints[x] = gx
+        g = gx = pull = found = values = None  # what nothing else holds is added to in place, or given to a leaf
         if free:
             n.inputs = n.data = n.saved = None
-    g = None  # a leaf's gradient is its own if nothing here holds it any more
+    _deliver_leaves(adjoints, leaves)
+
+
+def _deliver_leaves(adjoints: dict[Node, Any], leaves: list[Node]) -> None:
+    """Hand the leaves their gradients; an array that nothing else holds becomes the gradient as it is."""
     for n in leaves:
-        g = take(n, None)
+        g = adjoints.pop(n, None)
         sink = n.sink
         if g is None or sink is None:
             continue
