@@ -264,16 +264,6 @@ def _plan(q: Problem, target: Target, work: dict[str, int]) -> Plan:
     most = 4 * target.l2 // size // max(q.k, 1) if chunk >= q.k else 0  # rows or columns that a tile may pack
     pack_x = ("tile" if columns >= q.j and rows <= most else "temp") if x_packed else ""
     pack_y = ("tile" if columns <= most else "temp") if y_packed else ""
-    cycles = sweep_cycles(block, q.i, q.j) * q.k
-    cycles += q.i * q.k * _pack_cycles(q.x, q.k, pack_x) + q.j * q.k * _pack_cycles(q.y, q.k, pack_y)
-    cycles += q.i * q.k * _map_cycles(work[q.x.operand], 1 if pack_x else lanes * -(-q.j // block.width), lanes)
-    cycles += q.j * q.k * _map_cycles(work[q.y.operand], 1 if pack_y else -(-q.i // block.rows), lanes)
-    if not pack_x and q.x.k * size >= _PAGE and q.i * q.k * size > target.l2:
-        cycles += q.k * -(-q.i // block.rows) * (block.rows * size / _LINE + 1) * _FAR_LINE
-    if not pack_x and _collide(q, block, size, target.l1):
-        cycles += q.i * q.k * -(-q.j // block.width) * _AGAIN
-    if q.c[2] != 1:
-        cycles += q.i * q.j * _STORE_TURNED * (1 if turn else 2)
     return Plan(
         problem=q,
         block=block,
@@ -284,9 +274,26 @@ def _plan(q: Problem, target: Target, work: dict[str, int]) -> Plan:
         pack_x=pack_x,
         pack_y=pack_y,
         turn=turn and chunk >= q.k,
-        cost=cycles * batch,
+        cost=_cycles(q, block, target, work, pack_x, pack_y) * batch,
         near=target.l2,
     )
+
+
+def _cycles(q: Problem, block: Block, target: Target, work: dict[str, int], pack_x: str, pack_y: str) -> float:
+    """What one product of the batch takes: the sweep, packing, the values' own arithmetic, and bad strides."""
+    size = BITS[q.product.sum_kind] // 8
+    lanes = target.lanes(size)
+    cycles = sweep_cycles(block, q.i, q.j) * q.k
+    cycles += q.i * q.k * _pack_cycles(q.x, q.k, pack_x) + q.j * q.k * _pack_cycles(q.y, q.k, pack_y)
+    cycles += q.i * q.k * _map_cycles(work[q.x.operand], 1 if pack_x else lanes * -(-q.j // block.width), lanes)
+    cycles += q.j * q.k * _map_cycles(work[q.y.operand], 1 if pack_y else -(-q.i // block.rows), lanes)
+    if not pack_x and q.x.k * size >= _PAGE and q.i * q.k * size > target.l2:
+        cycles += q.k * -(-q.i // block.rows) * (block.rows * size / _LINE + 1) * _FAR_LINE
+    if not pack_x and _collide(q, block, size, target.l1):
+        cycles += q.i * q.k * -(-q.j // block.width) * _AGAIN
+    if q.c[2] != 1:
+        cycles += q.i * q.j * _STORE_TURNED * (1 if q.c[1] == 1 else 2)
+    return cycles
 
 
 _FEW_ROWS = 6
