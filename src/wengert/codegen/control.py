@@ -48,6 +48,7 @@ class Unfit(Exception):
 
 def lower(n: Node, items: Sequence[Node], parent: Block) -> Lowered | None:
     """The kernel of a node that holds graphs, whose results are ``items``; None if NumPy is needed for it."""
+    from .control_choice import choice
     from .control_each import each
     from .control_scan import scan
     from .control_while import while_loop
@@ -469,35 +470,3 @@ def once(w: Writer) -> Any:
         return
     with w.b.when(w.b.lo < w.b.hi):
         yield
-
-
-# -- cond and switch -----------------------------------------------------------------------------------
-
-
-def choice(w: Writer) -> None:
-    """One of several graphs, by a bool or a number."""
-    attrs = w.n.attrs
-    graphs: list[Graph] = [attrs["false"], attrs["true"]] if w.n.op.name == "cond" else list(attrs.values())
-    blocks = w.blocks_of(graphs)
-    b = w.b
-    which, *given = w.n.inputs
-    starts = [w.operand(x) for x in given]
-    results = [w.result(j) for j in range(len(graphs[0].outputs))]
-    start, frame = w.size, 0
-    bodies = []
-    for block in blocks:  # only one of them runs: they share the frame
-        w.size = start
-        bodies.append(w.body(block, [*block.graph.inputs, *block.graph.outputs], ()))
-        frame = max(frame, w.size)
-    w.size = frame
-    targets = [w.buffer(o.aval.nbytes) if p is None else p for p, o in zip(results, graphs[0].outputs, strict=True)]
-    with once(w):
-        kind = KIND[which.aval.dtype]
-        number = b.cast(b.load(b.retype(w.operand(which), kind)), "i64")
-        if w.n.op.name == "switch":
-            number = b.binary("max", b.binary("min", number, len(graphs) - 1), 0)
-        for k, (block, body) in enumerate(zip(blocks, bodies, strict=True)):
-            pointers = dict(zip([x.seq for x in block.graph.inputs], starts, strict=True))
-            pointers |= dict(zip([x.seq for x in block.graph.outputs], targets, strict=True))
-            with b.when(number == k):
-                w.run(body, body.uses, pointers)
