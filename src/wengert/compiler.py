@@ -25,10 +25,11 @@ from .capturing import ArgumentSlot, Captured, Output, capture, identity
 from .config import STATE, uncollected
 from .differentiable import DifferentiableStep, carries_gradient
 from .errors import ArgumentError, message
-from .graph.alias import is_pinned, move_to_copy, owned_base
+from .graph.alias import move_to_copy, owned_base
 from .graph.capture import AttributeSlot, EntrySlot, GradSlot, HeldSlot, PlaceSlot
 from .graph.handle import Handle, wrap
 from .graph.node import Sink
+from .graph.pinned import is_pinned
 from .signature import difference, signature
 from .tensor import Tensor
 from .turns import CAPTURES, Turns

@@ -14,8 +14,9 @@ import numpy as np
 from .. import dtypes as dt
 from ..config import STATE
 from ..errors import ArgumentError, DTypeError, ShapeError, message
-from ..graph.alias import assign, check_writable, is_pinned
+from ..graph.alias import assign, check_writable
 from ..graph.handle import Handle, apply
+from ..graph.pinned import is_pinned
 from ..ops.base import OPS
 from .front import expand_to
 

@@ -17,7 +17,7 @@ import numpy as np
 from .. import api
 from ..config import STATE
 from ..errors import ArgumentError, DTypeError, message
-from ..graph.alias import is_pinned
+from ..graph.pinned import is_pinned
 from ..tensor import Tensor
 from .boxed import boxed
 
