@@ -1,6 +1,6 @@
 """Matrix products: the recipe of kernels for a product of given shapes, strides and kind.
 
-`contract_plan` decides how a product is computed, `contract_tile` writes the kernels.
+`contract_plan` decides how a product is computed, `contract_kernels` writes the kernels.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import hashlib
 import math
 
 from .contract_dot import dot_kernel
+from .contract_kernels import Maps, Writer
 from .contract_plan import Plan, Product, plan
-from .contract_tile import Maps, Writer
 from .kernel import Epilogue, Kernel, Prologue, Recipe, Step
 from .loop import Function
 from .lower import module_text

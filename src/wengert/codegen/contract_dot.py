@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 
-from .contract_tile import Writer
+from .contract_kernels import Writer
 from .kernel import Kernel
 from .loop import I64, Value
 from .micro import Accumulators, first_lanes, multiply_add
