@@ -15,7 +15,7 @@ import pytest
 import wengert as wg
 from wengert import nn
 from wengert.codegen.target import aarch64, host
-from wengert.runtime import call, llvm, pool
+from wengert.runtime import call, call_ir, llvm, pool
 from wengert.runtime.cache import get_object
 from wengert.runtime.call import ArraySpec, make_array_caller, make_caller
 
@@ -312,12 +312,12 @@ def test_a_caller_kept_by_what_it_keeps_is_collected(plans, way):
 def test_an_array_that_looks_otherwise_is_noticed(monkeypatch):
     assert call._looks_as_expected(np.zeros((2, 3)))
     base, ndim = 48, 24  # a base's address may have any bits, those of the flags as well
-    wrong = {"_DATA_AT": base, "_NDIM_AT": base, "_DIMS_AT": base, "_DTYPE_AT": base, "_FLAGS_AT": ndim}
+    wrong = {"DATA_AT": base, "NDIM_AT": base, "DIMS_AT": base, "DTYPE_AT": base, "FLAGS_AT": ndim}
     for name, offset in wrong.items():
         with monkeypatch.context() as patch:
-            patch.setattr(call, name, offset)
+            patch.setattr(call_ir, name, offset)
             assert not call._looks_as_expected(np.ones((2, 3))[:, 1:])
 
 
 def test_the_ir_compiles_for_arm():
-    assert llvm.compile_ir(call._IR, aarch64(), "call")[18] == 183
+    assert llvm.compile_ir(call_ir.CALL_IR, aarch64(), "call")[18] == 183
