@@ -42,6 +42,7 @@ LAYERS = """
     signature
     guards
     capturing
+    stepping
     differentiable
     checking
     compiler  planning

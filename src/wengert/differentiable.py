@@ -20,6 +20,7 @@ from .graph.handle import Handle, lift, make_node, node_of, of_node, results, sy
 from .graph.node import Node, ancestors, reach, union
 from .graph.trace import tracing
 from .ops.base import OPS, full_tuple
+from .stepping import Step
 from .turns import Turns
 
 
@@ -72,10 +73,9 @@ class Halves:
 
 
 class DifferentiableStep:
-    """Like `compiler.Step`, with results that lead back to parameters and arguments."""
+    """Like `stepping.Step`, with results that lead back to parameters and arguments."""
 
     def __init__(self, captured: Captured) -> None:
-        from .compiler import Step
         from .runtime.program import compiled
 
         self.captured = captured

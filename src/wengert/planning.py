@@ -13,8 +13,8 @@ import numpy as np
 from .graph.aval import Aval
 
 if TYPE_CHECKING:
-    from .compiler import Step
     from .runtime.scheduling import Schedule
+    from .stepping import Step
 
 
 @functools.cache
