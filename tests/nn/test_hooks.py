@@ -1,4 +1,4 @@
-"""Hooks around backward passes and with states; the same beside torch in tests/parity/test_hooks.py."""
+"""Hooks around forward and backward passes and with states; the same beside torch in tests/parity/test_hooks.py."""
 
 from __future__ import annotations
 
@@ -196,3 +196,34 @@ def test_types_and_empty_modules() -> None:
     assert not any(v.any() for v in net.state_dict().values()) and net[0].weight is weight
     with pytest.raises(TypeError, match="no such device"):
         net.to_empty(device="cuda")
+
+
+def test_forward_hooks() -> None:
+    log: list[str] = []
+    layer = nn.Identity()
+    layer.register_forward_pre_hook(lambda module, args: log.append(f"pre {args}"))
+    change = layer.register_forward_pre_hook(lambda module, args: args[0] + 1)
+    layer.register_forward_hook(lambda module, args, output: log.append(f"post {args} {output}"))
+    layer.register_forward_hook(lambda module, args, output: output * 10)
+    layer.register_forward_pre_hook(lambda module, args: log.append("first"), prepend=True)
+    assert layer(1) == 20
+    assert log == ["first", "pre (1,)", "post (2,) 2"]
+    change.remove()
+    change.remove()
+    assert layer(1) == 10
+
+
+def test_forward_hooks_with_kwargs() -> None:
+    class Scale(nn.Module):
+        def forward(self, x: Any, by: int = 1) -> Any:
+            return x * by
+
+    layer = Scale()
+    with layer.register_forward_pre_hook(lambda m, args, kwargs: (args, {"by": 5}), with_kwargs=True):
+        layer.register_forward_hook(lambda m, args, kwargs, out: (out, kwargs["by"]), with_kwargs=True)
+        assert layer(2) == (10, 5)
+    with (
+        layer.register_forward_pre_hook(lambda m, args, kwargs: 3, with_kwargs=True),
+        pytest.raises(ValueError, match=r"Scale: a forward pre-hook with kwargs must return None or a tuple"),
+    ):
+        layer(2)

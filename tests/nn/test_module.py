@@ -1,4 +1,4 @@
-"""Module: registration, walking, hooks, modes, dtypes, copies, text."""
+"""Module: registration, walking, modes, dtypes, copies, text."""
 
 from __future__ import annotations
 
@@ -252,37 +252,6 @@ def test_scope_is_restored_after_an_error() -> None:
 def test_nodes_know_their_module() -> None:
     net = nn.Sequential(nn.Linear(2, 2), nn.Tanh())
     assert net(wg.ones(1, 2)).node.scope == ("Sequential", "1")
-
-
-def test_forward_hooks() -> None:
-    log: list[str] = []
-    layer = nn.Identity()
-    layer.register_forward_pre_hook(lambda module, args: log.append(f"pre {args}"))
-    change = layer.register_forward_pre_hook(lambda module, args: args[0] + 1)
-    layer.register_forward_hook(lambda module, args, output: log.append(f"post {args} {output}"))
-    layer.register_forward_hook(lambda module, args, output: output * 10)
-    layer.register_forward_pre_hook(lambda module, args: log.append("first"), prepend=True)
-    assert layer(1) == 20
-    assert log == ["first", "pre (1,)", "post (2,) 2"]
-    change.remove()
-    change.remove()
-    assert layer(1) == 10
-
-
-def test_forward_hooks_with_kwargs() -> None:
-    class Scale(nn.Module):
-        def forward(self, x: Any, by: int = 1) -> Any:
-            return x * by
-
-    layer = Scale()
-    with layer.register_forward_pre_hook(lambda m, args, kwargs: (args, {"by": 5}), with_kwargs=True):
-        layer.register_forward_hook(lambda m, args, kwargs, out: (out, kwargs["by"]), with_kwargs=True)
-        assert layer(2) == (10, 5)
-    with (
-        layer.register_forward_pre_hook(lambda m, args, kwargs: 3, with_kwargs=True),
-        pytest.raises(ValueError, match=r"Scale: a forward pre-hook with kwargs must return None or a tuple"),
-    ):
-        layer(2)
 
 
 # --- modes, gradients, dtypes --------------------------------------------------------------------------
