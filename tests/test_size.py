@@ -1,4 +1,4 @@
-"""tools/size.py counts code only, and lets a large file pass only with a reason."""
+"""tools/size.py counts lines of files as wc does, those of functions without docstrings, and refuses long ones."""
 
 from __future__ import annotations
 
@@ -15,23 +15,21 @@ def report(path: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, TOOL, path], capture_output=True, text=True, check=False)
 
 
-def test_comments_and_docstrings_do_not_count(tmp_path: Path) -> None:
-    file = tmp_path / "small.py"
-    file.write_text('"""One.\n\nTwo.\n"""\n\n# three\nx = """\nfour\n"""  # five\n')
+@pytest.mark.quick(lines=[501])
+@pytest.mark.parametrize(("lines", "status"), [(500, 0), (501, 1)])
+def test_a_long_file_fails(tmp_path: Path, lines: int, status: int) -> None:
+    file = tmp_path / "long.py"
+    file.write_text('"""One.\n\nTwo.\n"""\n' + "# a comment\n" * (lines - 4))
     result = report(file)
-    assert result.returncode == 0
-    assert f"3  {file}" in result.stdout
+    assert result.returncode == status
+    assert f"{lines}  {file}" in result.stdout
 
 
-@pytest.mark.quick(status=[1])
-@pytest.mark.parametrize(
-    ("lines", "docstring", "status"),
-    [
-        (600, "A file.", 0),
-        (601, "A file.", 1),
-        (601, "A file.\n\nSize: a table that is read as a whole.", 0),
-    ],
-)
-def test_a_large_file_needs_a_reason(tmp_path: Path, lines: int, docstring: str, status: int) -> None:
-    (tmp_path / "large.py").write_text(f'"""{docstring}\n"""\n' + "x = 1\n" * lines)
-    assert report(tmp_path).returncode == status
+@pytest.mark.quick(lines=[51])
+@pytest.mark.parametrize(("lines", "status"), [(50, 0), (51, 1)])
+def test_a_long_function_fails(tmp_path: Path, lines: int, status: int) -> None:
+    body = "    # a comment\n" * (lines - 2) + "    return 1\n"
+    (tmp_path / "long.py").write_text('def long():\n    """One.\n\n    Two.\n    """\n' + body)
+    result = report(tmp_path)
+    assert result.returncode == status
+    assert ("long.py:1 long" in result.stdout) == bool(status)
