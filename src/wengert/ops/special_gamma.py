@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterable
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -179,6 +178,8 @@ def temme_table(rows: int = 14, columns: int = 24) -> list[list[float]]:
 
     Made from the series of mu(eta), where eta**2 / 2 = mu - log(1 + mu), in exact fractions.
     """
+    from fractions import Fraction  # which takes a millisecond, with the decimals that it loads
+
     size = columns + 2 * rows + 2
     mu = [Fraction(0), Fraction(1)]
     for n in range(2, size + 2):
