@@ -89,6 +89,7 @@ from .functional.sorting import *
 from .functional.special import *
 from .functional.statistics import *
 from .functional.stft import *
+from .functional.triangles import *
 from .graph.graph import Graph
 from .graph.node import Node
 from .graph.trace import Recording, record

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 import operator
 from typing import Any
 
@@ -14,8 +13,8 @@ from ..errors import ArgumentError, DTypeError, IndexRangeError, ShapeError, mes
 from ..graph.alias import release
 from ..graph.handle import Handle, apply, wrap
 from ..ops.base import OPS
-from .front import cast, expand_to, promote
-from .parts import diagonal, diagonal_attrs
+from .front import cast, promote
+from .parts import diagonal_attrs
 from .reduction import normal_dim
 from .shape import (
     atleast_nd,
@@ -329,83 +328,6 @@ def combinations(input: Any, r: int = 2, with_replacement: bool = False) -> Any:
     return apply(OPS["take_rows"], (input, wrap(index)))
 
 
-# -- triangles and diagonals -----------------------------------------------------------------
-
-
-def _triangle(name: str, x: Any, keep: Any) -> Any:
-    shape = x.aval.shape
-    if len(shape) < 2:
-        raise ShapeError(message(name, "needs at least two dimensions", str(x.aval)))
-    mask = expand_to(wrap(keep(np.arange(shape[-2])[:, None], np.arange(shape[-1]))), shape)
-    return apply(OPS["where"], (mask, x, apply(OPS["fill"], (x,), {"value": 0})))
-
-
-def tril(input: Any, diagonal: int = 0) -> Any:
-    """The lower triangle of matrices, zeros elsewhere; ``diagonal`` counts upwards from the main one."""
-    k = operator.index(diagonal)
-    return _triangle("tril", input, lambda i, j: j - i <= k)
-
-
-def triu(input: Any, diagonal: int = 0) -> Any:
-    """The upper triangle of matrices, zeros elsewhere; ``diagonal`` counts upwards from the main one."""
-    k = operator.index(diagonal)
-    return _triangle("triu", input, lambda i, j: j - i >= k)
-
-
-def diag_embed(input: Any, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Any:
-    """Zeros with the last dimension of the input on the diagonal of dimensions ``dim1`` and ``dim2``."""
-    shape = input.aval.shape
-    if not shape:
-        raise ShapeError(message("diag_embed", "needs at least one dimension", str(input.aval)))
-    n = len(shape) + 1
-    a, b = normal_dim("diag_embed", dim1, n), normal_dim("diag_embed", dim2, n)
-    if a == b:
-        raise ArgumentError(message("diag_embed", "needs two different dimensions", f"{dim1} and {dim2}"))
-    offset = operator.index(offset)
-    side = shape[-1] + abs(offset)
-    rest = iter(shape[:-1])
-    full = tuple(side if i in (a, b) else next(rest) for i in range(n))
-    index = OPS["strided"].positions(full, diagonal_attrs(full, offset, a, b))
-    out = apply(OPS["add_rows"], (input, wrap(index)), {"n": math.prod(full)})
-    return apply(_RESHAPE, (out,), {"shape": full})
-
-
-def diagflat(input: Any, offset: int = 0) -> Any:
-    """A matrix with the elements of the input on a diagonal."""
-    return diag_embed(reshape(input, (input.aval.size,)), offset)
-
-
-def diag(input: Any, diagonal: int = 0) -> Any:
-    """The diagonal of a matrix, or the matrix with a vector on its diagonal."""
-    ndim = len(input.aval.shape)
-    if ndim not in (1, 2):
-        raise ShapeError(message("diag", "needs a vector or a matrix", str(input.aval)))
-    k = operator.index(diagonal)
-    return diag_embed(input, k) if ndim == 1 else apply(_CLONE, (_diagonal(input, k),))
-
-
-_diagonal = diagonal
-
-
-def _indices(name: str, keep: Any, row: int, col: int, dtype: Any) -> Any:
-    if row < 0 or col < 0:
-        raise ArgumentError(message(name, "sizes must not be negative", f"{row} and {col}"))
-    found = np.nonzero(keep(np.arange(row)[:, None], np.arange(col)))
-    return wrap(np.stack(found).astype(dt.int64.np if dtype is None else dt.to_dtype(dtype).np))
-
-
-def tril_indices(row: int, col: int, offset: int = 0, *, dtype: Any = None, device: Any = None,
-                 layout: Any = None) -> Any:  # fmt: skip
-    """Rows and columns of the lower triangle of a ``row`` x ``col`` matrix."""
-    return _indices("tril_indices", lambda i, j: j - i <= offset, row, col, dtype)
-
-
-def triu_indices(row: int, col: int, offset: int = 0, *, dtype: Any = None, device: Any = None,
-                 layout: Any = None) -> Any:  # fmt: skip
-    """Rows and columns of the upper triangle of a ``row`` x ``col`` matrix."""
-    return _indices("triu_indices", lambda i, j: j - i >= offset, row, col, dtype)
-
-
 # -- the input with a part replaced ------------------------------------------------------------
 
 
@@ -463,13 +385,12 @@ def as_strided_scatter(input: Any, src: Any, size: Any, stride: Any, storage_off
 
 __all__ = [
     "as_strided_scatter", "block_diag", "cartesian_prod", "cat", "column_stack", "combinations", "concat",
-    "concatenate", "constant_pad_nd", "diag", "diag_embed", "diagflat", "diagonal_scatter", "dstack", "flip", "fliplr",
-    "flipud", "hstack", "meshgrid", "repeat_interleave", "roll", "rot90", "row_stack", "select_scatter",
-    "slice_scatter", "stack", "tile", "tril", "tril_indices", "triu", "triu_indices", "vstack",
+    "concatenate", "constant_pad_nd", "diagonal_scatter", "dstack", "flip", "fliplr", "flipud", "hstack",
+    "meshgrid", "repeat_interleave", "roll", "rot90", "row_stack", "select_scatter", "slice_scatter",
+    "stack", "tile", "vstack",
 ]  # fmt: skip
 NOT_METHODS = (
-    "block_diag", "cartesian_prod", "cat", "column_stack", "combinations", "concat", "concatenate", "constant_pad_nd",
-    "dstack", "hstack", "meshgrid", "row_stack", "stack", "tril_indices", "triu_indices", "vstack",
+    "block_diag", "cartesian_prod", "cat", "column_stack", "combinations", "concat", "concatenate",
+    "constant_pad_nd", "dstack", "hstack", "meshgrid", "row_stack", "stack", "vstack",
 )  # fmt: skip
 EXTRA_METHODS: dict[str, Any] = {"repeat": repeat}
-INPLACE = ("tril", "triu")

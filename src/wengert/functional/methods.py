@@ -34,12 +34,13 @@ from . import (
     special,
     statistics,
     stft,
+    triangles,
 )
 from .inplace import inplace
 
 FAMILIES = (
-    pointwise, pointwise_formulas, complex_numbers, special, reduction, statistics, shape, parts, joining, memory,
-    indexing, scatter, scan, sorting, histogram, blas, linalg, creation, random, stft, compat,
+    pointwise, pointwise_formulas, complex_numbers, special, reduction, statistics, shape, parts, joining, triangles,
+    memory, indexing, scatter, scan, sorting, histogram, blas, linalg, creation, random, stft, compat,
 )  # fmt: skip
 
 METHODS: dict[str, Callable[..., Any]] = {}
