@@ -45,18 +45,18 @@ def test_packed_matrices(kind, m, k, across):
 
 @pytest.mark.parametrize(("m", "k", "turns"), [(16, 16, 0), (64, 16, 0), (4, 300, 0), (8, 4096, 8)])
 def test_terms_come_column_by_column(m, k, turns):
-    """A term of each sum between fences, so that LLVM does not put the whole of one sum before the next."""
+    """A term of each sum after the other, so that LLVM does not put the whole of one sum before the next."""
     (step,) = column_product(Column("f64", m, k, (1, m), 1), avx512()).steps
     (region,) = [v for v in step.kernel.function.body if v.op == "if"]
     body = region.attr.bodies[0]
     loops = [v for v in body if v.op == "loop"]
     assert len(loops) == (turns > 0)
-    code = "".join({"fma": "f", "fence": "|"}.get(v.op, "") for v in (loops[0].attr.bodies[0] if turns else body))
+    code = "".join({"fma": "f", "in_order": "|"}.get(v.op, "") for v in (loops[0].attr.bodies[0] if turns else body))
     vectors = -(-m // 8)
     assert code == ("f" * vectors + "|") * (k // turns if turns else k)
 
 
-def test_fences_order_what_touches_memory():
+def test_columns_stay_in_order():
     (step,) = column_product(Column("f64", 16, 16, (1, 16), 1), avx512()).steps
     text = lower.module_text([step.kernel.function], avx512())
     assert text.count('asm sideeffect "", "~{memory}"') == 16

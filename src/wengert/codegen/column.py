@@ -1,9 +1,9 @@
 """Products of a small matrix with one vector, where the matrix lies so that vectors run along the result.
 
 In a loop they follow on each other, so what counts is how soon the result is there: a sum is cut into several, which
-go on at once, column by column, in the order in which the factors come. It is straight code with fences between the
-columns, since LLVM would put the whole of one sum before the next, and processors look ahead by some two hundred
-instructions only; and it would keep a matrix that is read again in its registers, which are too few.
+go on at once, column by column, in the order in which the factors come. It is straight code whose columns
+LLVM must leave in order: it would put the whole of one sum before the next, while processors look ahead by some two
+hundred instructions only, and would keep a matrix that is read again in its registers, which are too few.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def _strip(spec: Column, target: Target, memory: tuple[Value, Value, Value], sta
             total.set(
                 multiply_add(b, b.load(a, k * spec.a_strides[1] + s, lanes, mask), factor, total.get(), target.has_fma)
             )
-        b.fence()
+        b.in_order()
 
     columns = STRAIGHT // len(starts) // chains * chains
     looped = spec.k // columns * columns if spec.k > columns else 0

@@ -300,7 +300,7 @@ class Interpreter:
     def op_prefetch(self, v: Value) -> None:
         """Nothing: any address may be named."""
 
-    def op_fence(self, v: Value) -> None:
+    def op_in_order(self, v: Value) -> None:
         """Nothing: all goes in order here."""
 
     # -- locals and control ----------------------------------------------------------------

@@ -462,9 +462,9 @@ class Builder:
         """A hint that memory will be read (or written) soon; ``later``: it need only come to the second-level cache."""
         self.emit("prefetch", (p, self.lift(index, I64)), None, (write, later))
 
-    def fence(self) -> None:
+    def in_order(self) -> None:
         """Keep what touches memory on its side of here: LLVM orders straight code in its own way otherwise."""
-        self.emit("fence", (), None)
+        self.emit("in_order", (), None)
 
     def var(self, init: Any, type: Type | None = None) -> Var:
         """A mutable local with a first value."""
