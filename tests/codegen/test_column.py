@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from wengert.codegen import interpret
+from wengert.codegen import interpret, lower
 from wengert.codegen.column import Column, column_product
 from wengert.codegen.target import avx512, host
 
@@ -43,13 +43,20 @@ def test_packed_matrices(kind, m, k, across):
     np.testing.assert_allclose(given["c"][:m], a @ x, rtol=1e-5, atol=1e-5 if kind == "f32" else 1e-12)
 
 
-def test_long_results_of_few_terms_come_one_after_the_other():
-    def stores(m, k):
-        (step,) = column_product(Column("f64", m, k, (1, m), 1), avx512()).steps
-        (region,) = [v for v in step.kernel.function.body if v.op == "if"]
-        return [
-            sum(v.op == "store" for v in loop.attr.bodies[0]) for loop in region.attr.bodies[0] if loop.op == "loop"
-        ]
+@pytest.mark.parametrize(("m", "k", "turns"), [(16, 16, 0), (64, 16, 0), (4, 300, 0), (8, 4096, 8)])
+def test_terms_come_column_by_column(m, k, turns):
+    """A term of each sum after the other, so that LLVM does not put the whole of one sum before the next."""
+    (step,) = column_product(Column("f64", m, k, (1, m), 1), avx512()).steps
+    (region,) = [v for v in step.kernel.function.body if v.op == "if"]
+    body = region.attr.bodies[0]
+    loops = [v for v in body if v.op == "loop"]
+    assert len(loops) == (turns > 0)
+    code = "".join({"fma": "f", "in_order": "|"}.get(v.op, "") for v in (loops[0].attr.bodies[0] if turns else body))
+    vectors = -(-m // 8)
+    assert code == ("f" * vectors + "|") * (k // turns if turns else k)
 
-    assert stores(64, 16) == [1]
-    assert stores(64, 17) == stores(16, 16) == [0]  # the loop is over the terms
+
+def test_columns_stay_in_order():
+    (step,) = column_product(Column("f64", 16, 16, (1, 16), 1), avx512()).steps
+    text = lower.module_text([step.kernel.function], avx512())
+    assert text.count('asm sideeffect "", "~{memory}"') == 16

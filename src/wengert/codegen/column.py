@@ -1,8 +1,9 @@
 """Products of a small matrix with one vector, where the matrix lies so that vectors run along the result.
 
 In a loop they follow on each other, so what counts is how soon the result is there: a sum is cut into several, which
-go on at once. Long results of few terms come one vector after the other, so that what follows begins with the first
-while the others are under way: processors look ahead by some two hundred such instructions.
+go on at once, column by column, in the order in which the factors come. It is straight code whose columns
+LLVM must leave in order: it would put the whole of one sum before the next, while processors look ahead by some two
+hundred instructions only, and would keep a matrix that is read again in its registers, which are too few.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from .target import Target
 
 TERMS = 4  # of a sum of a chain, at least
 SUMS = 8  # that go on at once, at least: two instructions begin in a cycle, and a result is there after four
-MANY = 4  # vectors of results from which on they come one after the other
+STRAIGHT = 512  # multiply-adds of straight code, at most
 LARGEST = 4096  # elements of a matrix
 
 
@@ -53,11 +54,7 @@ def column_product(spec: Column, target: Target) -> Recipe:
     b = kernel_builder(_name("column", spec, target), {x: pointer(kind) for x in ("a", "x", "c")})
     vectors = -(-m // lanes)
     group = -(-vectors // -(-vectors // SUMS))
-    few = k <= target.vector_registers // 2  # so that each factor may stay in a register
     with b.when(b.lo < b.hi):
-        if few and vectors >= MANY and m % lanes == 0:
-            _in_turn(spec, target, (b.a, b.x, b.c), lanes)
-            vectors = 0
         for first in range(0, vectors, group):
             starts = [v * lanes for v in range(first, min(first + group, vectors))]
             _strip(spec, target, (b.a, b.x, b.c), starts, lanes)
@@ -99,28 +96,18 @@ def _strip(spec: Column, target: Target, memory: tuple[Value, Value, Value], sta
             total.set(
                 multiply_add(b, b.load(a, k * spec.a_strides[1] + s, lanes, mask), factor, total.get(), target.has_fma)
             )
+        b.in_order()
 
-    whole = spec.k // chains * chains
-    with b.loop(0, whole, chains, unroll=2) as k:
-        for chain in range(chains):
-            term(k + chain, chain)
-    for k in range(whole, spec.k):
-        term(k, k - whole)
+    columns = STRAIGHT // len(starts) // chains * chains
+    looped = spec.k // columns * columns if spec.k > columns else 0
+    if looped:
+        with b.loop(0, looped, columns, unroll=1) as first:
+            for j in range(columns):
+                term(first + j, j % chains)
+    for k in range(looped, spec.k):
+        term(k, k % chains)
     for i, (s, mask) in enumerate(zip(starts, masks, strict=True)):
         b.store(c, s, _total([chain[i].get() for chain in sums]), None if spec.padded else mask)
-
-
-def _in_turn(spec: Column, target: Target, memory: tuple[Value, Value, Value], lanes: int) -> None:
-    """All results, a vector after the other."""
-    (a, x, c), b = memory, memory[0].b
-    factors = [b.splat(b.load(x, k * spec.x_stride), lanes) for k in range(spec.k)]
-    chains = max(min(SUMS // 2, spec.k // TERMS), 1)
-    with b.loop(0, spec.m, lanes, unroll=2) as s:
-        parts = [b.const(0, Type(spec.kind, lanes))] * chains
-        for k, factor in enumerate(factors):
-            column = b.load(a, s + k * spec.a_strides[1], lanes)
-            parts[k % chains] = multiply_add(b, column, factor, parts[k % chains], target.has_fma)
-        b.store(c, s, _total(parts))
 
 
 def _total(parts: list[Value]) -> Value:

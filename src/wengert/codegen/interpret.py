@@ -300,6 +300,9 @@ class Interpreter:
     def op_prefetch(self, v: Value) -> None:
         """Nothing: any address may be named."""
 
+    def op_in_order(self, v: Value) -> None:
+        """Nothing: all goes in order here."""
+
     # -- locals and control ----------------------------------------------------------------
 
     def op_var(self, v: Value) -> list[Any]:

@@ -295,6 +295,10 @@ class Builder:
         """A hint that memory will be read (or written) soon; ``later``: it need only come to the second-level cache."""
         self.emit("prefetch", (p, self.lift(index, I64)), None, (write, later))
 
+    def in_order(self) -> None:
+        """Keep what touches memory on its side of here: LLVM orders straight code in its own way otherwise."""
+        self.emit("in_order", (), None)
+
     def var(self, init: Any, type: Type | None = None) -> Var:
         """A mutable local with a first value."""
         init = init if type is None else self.lift(init, type)

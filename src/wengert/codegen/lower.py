@@ -171,6 +171,9 @@ class Lowering(Values):
         hints = [str(int(write)), "2" if later else "3", "1"]
         self.intrinsic("llvm.prefetch.p0", "void", types, [self.address(*v.args), *hints])
 
+    def op_in_order(self, v: Value) -> None:
+        self.line('call void asm sideeffect "", "~{memory}"()')  # no instruction
+
     # -- locals and control ----------------------------------------------------------------
 
     def op_var(self, v: Value) -> str:

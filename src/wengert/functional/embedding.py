@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import dtypes as dt
 from ..config import no_grad
-from ..errors import ArgumentError, DTypeError, IndexRangeError, ShapeError, message
+from ..errors import ArgumentError, DTypeError, IndexRangeError, ShapeError, TraceError, message
 from ..graph.alias import assign, detached
 from ..graph.aval import describe
 from ..graph.handle import Handle, apply, wrap
@@ -306,6 +306,11 @@ def one_hot(tensor: Any, num_classes: int = -1) -> Any:
         raise DTypeError(message("one_hot", "the classes must be an int64 tensor", seen, "Convert with x.long()"))
     if num_classes == -1:
         known: Any = tensor
+        if known._value is None:
+            raise TraceError(
+                message("one_hot", "how many classes there are is not known while tracing", str(tensor.aval),
+                        "Give num_classes")
+            )  # fmt: skip
         value = known._concrete("one_hot")
         if not value.size:
             raise ArgumentError(message("one_hot", "num_classes cannot be found in an empty tensor", str(tensor.aval)))

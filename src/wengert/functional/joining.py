@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 
 from .. import dtypes as dt
-from ..errors import ArgumentError, DTypeError, IndexRangeError, ShapeError, message
+from ..errors import ArgumentError, DTypeError, IndexRangeError, ShapeError, TraceError, message
 from ..graph.alias import release
 from ..graph.handle import Handle, apply, wrap
 from ..ops.base import OPS
+from ..ops.index import checked
 from .front import cast, promote
 from .parts import diagonal_attrs
 from .reduction import normal_dim
+from .scan import cumsum
 from .shape import (
     atleast_nd,
     expand,
@@ -253,34 +255,67 @@ def tile(input: Any, *dims: Any) -> Any:
 def repeat_interleave(input: Any, repeats: Any = None, dim: int | None = None, *, output_size: Any = None) -> Any:
     """Repeat each element: ``repeats`` times, or as often as a tensor says for each entry along ``dim``.
 
+    ``output_size``: how many entries that makes, which compiled functions must know if a tensor of several counts is
+    computed in them or given to them. Without ``repeats`` the input has the counts, and the entries are their numbers.
+
+    Raises:
+        ArgumentError: a count is negative, or they do not sum up to ``output_size``.
+        DTypeError: the counts are no integers.
+        ShapeError: there is not one count for each entry.
+
     >>> import wengert as wg
     >>> wg.repeat_interleave(wg.tensor([1, 2]), wg.tensor([1, 3]))
     tensor([1, 2, 2, 2])
     """
+    name = "repeat_interleave"
     if repeats is None:
-        counts = input._concrete("repeat_interleave")
-        return wrap(np.repeat(np.arange(counts.size), counts))
+        return _numbers_repeated(_counts(input), output_size)
     if dim is None:
         input, dim = reshape(input, (input.aval.size,)), 0
-    d = normal_dim("repeat_interleave", dim, len(input.aval.shape))
+    d = normal_dim(name, dim, len(input.aval.shape))
     x = input if input.aval.shape else reshape(input, (1,))
     shape = x.aval.shape
-    counts = repeats._concrete("repeat_interleave") if isinstance(repeats, Handle) else np.asarray(repeats)
-    if counts.dtype.kind not in "iu":
-        raise DTypeError(message("repeat_interleave", "repeats must be integers", str(dt.of(counts.dtype))))
-    if counts.size and counts.min() < 0:
-        raise ArgumentError(message("repeat_interleave", "repeats must not be negative", str(counts.min())))
-    if counts.size == 1:
-        c = int(counts.reshape(()))
-        wide = (*shape[: d + 1], c, *shape[d + 1 :])
-        out = apply(_EXPAND, (x,), {"shape": wide, "axes": (d + 1,)})
-        return owned(apply(_RESHAPE, (out,), {"shape": (*shape[:d], shape[d] * c, *shape[d + 1 :])}))
-    if counts.shape != (shape[d],):
-        raise ShapeError(
-            message("repeat_interleave", "needs one count for each entry", f"{list(counts.shape)} for size {shape[d]}")
-        )
-    index = wrap(np.repeat(np.arange(shape[d]), counts))
+    counts = _counts(repeats if isinstance(repeats, Handle) else wrap(np.asarray(repeats)))
+    if counts.aval.size == 1:
+        if counts._value is not None:
+            c = int(counts._value.reshape(()))
+            wide = (*shape[: d + 1], c, *shape[d + 1 :])
+            out = apply(_EXPAND, (x,), {"shape": wide, "axes": (d + 1,)})
+            return owned(apply(_RESHAPE, (out,), {"shape": (*shape[:d], shape[d] * c, *shape[d + 1 :])}))
+        counts = expand(reshape(counts, (1,)), (shape[d],))
+    if counts.aval.shape != (shape[d],):
+        raise ShapeError(message(name, "needs one count for each entry", f"{counts.aval} for size {shape[d]}"))
+    index = _numbers_repeated(counts, output_size)
     return apply(OPS["take_rows"], (x, index), {"axis": d} if d else {})
+
+
+def _counts(x: Any) -> Any:
+    """How often each entry is repeated: integers, not negative where they are known."""
+    if dt.of(x.aval.dtype).category != 1:
+        raise DTypeError(message("repeat_interleave", "repeats must be integers", str(x.aval)))
+    if x._value is not None and x._value.size and x._value.min() < 0:
+        raise ArgumentError(message("repeat_interleave", "repeats must not be negative", str(x._value.min())))
+    return x
+
+
+def _numbers_repeated(counts: Any, size: int | None) -> Any:
+    """0, 1, ..., each as often as its count says; without values of the counts ``size`` is their sum."""
+    name = "repeat_interleave"
+    if counts._value is not None:
+        value = counts._concrete(name)
+        if size is not None and value.sum() != size:
+            raise ArgumentError(message(name, "output_size is not the sum of the repeats", f"{size}, {value.sum()}"))
+        return wrap(np.repeat(np.arange(value.size), value))
+    if size is None:
+        raise TraceError(
+            message(name, "how many entries there will be is not known while tracing", str(counts.aval),
+                    "Give output_size=, the sum of the repeats")
+        )  # fmt: skip
+    n = counts.aval.size
+    ends = cumsum(checked(name, counts, size + 1, 0, False), 0)
+    missing = size - ends[-1:] if n else wrap(np.asarray([size]))
+    missing = checked(f"{name}: output_size less the sum of the repeats", missing, 1, 0, False)  # must be 0
+    return apply(OPS["searchsorted"], (ends + missing, wrap(np.arange(size))), {"right": True})
 
 
 # -- grids -----------------------------------------------------------------------------------

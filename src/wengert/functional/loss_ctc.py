@@ -10,11 +10,13 @@ from .. import dtypes as dt
 from ..errors import ArgumentError, DTypeError, ShapeError, message
 from ..graph.handle import Handle, apply, wrap
 from ..ops.base import OPS
+from ..ops.index import checked
 from .activation import pick, wide_formula
 from .control import scan
 from .dims import spread
 from .front import cast, expand_to
 from .loss_parts import chosen_reduction, reduced, tensors
+from .scan import cumsum
 
 # Stands for log 0: finite, so that differences of it are no NaN; what is below half of it is log 0.
 NEVER = -1e30
@@ -93,17 +95,22 @@ def _padded(targets: Any, lengths: Any, batch: int) -> Any:
         return targets
     if len(shape) == 1 and batch == 1 and (sizes is None or sizes[0] <= shape[0]):
         return apply(OPS["reshape"], (targets,), {"shape": (1, shape[0])})
-    sizes = [int(n) for n in lengths._concrete("ctc_loss")]
-    if len(shape) != 1 or sum(sizes) != shape[0]:
+    if len(shape) != 1 or (sizes is not None and sum(sizes) != shape[0]):
         raise ShapeError(message("ctc_loss", "targets do not fit their lengths", f"{targets.aval}, lengths {sizes}"))
-    index = np.zeros((batch, max(sizes, default=0)), np.int64)
-    start = 0
-    for row, n in zip(index, sizes, strict=True):
-        row[:n] = np.arange(start, start + n)
-        start += n
-    if not shape[0]:
-        return wrap(index)
-    return apply(OPS["take_rows"], (targets, wrap(index)))
+    return _apart(targets, lengths, shape[0] if sizes is None else max(sizes, default=0))
+
+
+def _apart(targets: Any, lengths: Any, width: int) -> Any:
+    """Targets that stand one after the other as rows of a matrix; what lies behind the end of each is not used."""
+    total, batch = targets.aval.size, lengths.aval.size
+    if not total or not batch:
+        return wrap(np.zeros((batch, width), np.int64))
+    ends = cumsum(lengths, 0)
+    if lengths._value is None:  # all targets must be used
+        ends = ends + checked("ctc_loss: targets less the sum of their lengths", total - ends[-1:], 1, 0, False)
+    index = expand_to(OPS["reshape"](ends - lengths, shape=(batch, 1)), (batch, width))
+    index = index + expand_to(wrap(np.arange(width)), (batch, width))
+    return apply(OPS["take_rows"], (targets, OPS["minimum"](index, OPS["fill"](index, value=total - 1))))
 
 
 def _log_add(parts: list[Any]) -> Any:

@@ -19,6 +19,7 @@ from .index_parsing import parse
 from .indexing import set_rows
 from .reduction import normal_dim
 from .shape import reshape
+from .sorting import searchsorted
 
 _SLICE, _RESHAPE, _TAKE, _ADD, _PUT, _WHERE = (
     OPS[n] for n in ("slice", "reshape", "take_rows", "add_rows", "put_rows", "where")
@@ -293,24 +294,25 @@ def _combine(base: Any, index: Any, value: Any, how: str, include_self: bool) ->
 def _products(index: Any, value: Any, like: Any) -> Any:
     """The product of the values sent to each place.
 
-    Entries of one place are multiplied in pairs, then pairs of pairs: products alone, whose derivatives of
-    any order are right also where factors are zero.
+    In the order of their places each entry is multiplied with the one before, then with the one two before, and so
+    on, where both are of one place: the last of a place is its product. Products alone, whose derivatives of any order
+    are right also where factors are zero.
     """
-    places = index._concrete("scatter_reduce with 'prod'").astype(np.int64)
-    order = np.argsort(places, kind="stable")
-    places, v = places[order], apply(_TAKE, (value, wrap(order)))
-    while True:
-        first = np.concatenate(([True], places[1:] != places[:-1]))
-        starts = np.flatnonzero(first)
-        if starts.size == places.size:
-            return apply(_PUT, (_fill(like, 1), wrap(places), v), {"unique": True})
-        rank = np.arange(places.size) - np.repeat(starts, np.diff(np.append(starts, places.size)))
-        keep = np.flatnonzero(rank % 2 == 0)
-        partner = np.minimum(keep + 1, places.size - 1)
-        paired = (partner > keep) & (places[partner] == places[keep])
-        other = apply(_TAKE, (v, wrap(partner)))
-        other = apply(_WHERE, (wrap(paired), other, _fill(other, 1)))
-        v, places = apply(OPS["mul"], (apply(_TAKE, (v, wrap(keep))), other)), places[keep]
+    n, numbers = value.aval.size, wrap(np.arange(like.aval.size))
+    if not n or not like.aval.size:
+        return _fill(like, 1)
+    places, order = apply(OPS["sort"], (cast(index, dt.int64),), {"axis": 0, "descending": False})
+    v, step = apply(_TAKE, (value, order)), 1
+    while step < (n if index._value is None else np.bincount(index._value).max()):
+        late, early = ((step, n, 1),), ((0, n - step, 1),)
+        alike = OPS["eq"](*(apply(_SLICE, (places,), {"spec": spec}) for spec in (late, early)))
+        own, other = (apply(_SLICE, (v,), {"spec": spec}) for spec in (late, early))
+        longer = OPS["mul"](own, apply(_WHERE, (alike, other, _fill(other, 1))))
+        v = apply(OPS["set_slice"], (v, longer), {"spec": late})
+        step *= 2
+    last = OPS["maximum"](searchsorted(places, numbers, right=True) - 1, _fill(numbers, 0))
+    hit = OPS["eq"](apply(_TAKE, (places, last)), numbers)
+    return apply(_WHERE, (hit, apply(_TAKE, (v, last)), _fill(like, 1)))
 
 
 # -- whole entries along a dimension -----------------------------------------------------------
