@@ -111,6 +111,9 @@ def _sink_behind(node: Node | None) -> Sink | None:
     return None if node is None else node.sink
 
 
+_READ_LATER = "Return the tensor and read it after the call, or use wg.cond or wg.while_loop for control flow on values"
+
+
 class Tensor(Handle):
     """A multi-dimensional array that remembers how it was computed.
 
@@ -343,12 +346,9 @@ class Tensor(Handle):
 
     # -- values ----------------------------------------------------------------------------
 
-    def _concrete(self, what: str) -> Any:
+    def _concrete(self, what: str, cure: str = _READ_LATER) -> Any:
         if self._value is None:
-            raise TraceError(
-                message(what, "the value is not known while tracing", str(self.aval),
-                        "Use wg.cond or wg.while_loop for control flow on values, or compute it outside")
-            )  # fmt: skip
+            raise TraceError(message(what, "the value is not known while tracing", str(self.aval), cure))
         if STATE.trace is not None:
             STATE.trace.saw_value(self)
         return self._value

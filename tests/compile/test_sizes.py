@@ -61,6 +61,10 @@ def test_ctc_targets_one_after_the_other():
     (lambda n: wg.repeat_interleave(n), "output_size="),
     (lambda n: wg.repeat_interleave(n, n), "output_size="),
     (lambda n: F.one_hot(n), "num_classes"),
+    (lambda n: wg.nonzero(n), "depends on values: use wg.where"),
+    (lambda n: n.masked_select(n > 0), "depends on values: use wg.where"),
+    (lambda n: n.unique(), "depends on values: use wg.where"),
+    (lambda n: n.sum().item(), "read it after the call"),
 ])  # fmt: skip
 def test_errors_say_how_to_tell_the_size(f, cure):
     with pytest.raises(TraceError, match=cure):

@@ -25,6 +25,9 @@ _EXPAND, _RESHAPE, _CAST, _FILL = OPS["expand"], OPS["reshape"], OPS["cast"], OP
 _NUMBERS = (bool, int, float, complex)
 OPERANDS = (Handle, *_NUMBERS, np.ndarray, np.generic)
 
+# What to do about results as long as values say, which programs cannot have.
+SIZE_UNKNOWN = "How large the result is depends on values: use wg.where, whose shape does not, or call this outside"
+
 
 # -- promotion -------------------------------------------------------------------------------
 

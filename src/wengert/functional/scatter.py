@@ -14,7 +14,7 @@ from ..graph.aval import describe
 from ..graph.handle import Handle, apply, wrap
 from ..ops.base import OPS
 from ..ops.index import blocks, cast_index, checked, wrapped
-from .front import broadcast_shape, cast, expand_to
+from .front import SIZE_UNKNOWN, broadcast_shape, cast, expand_to
 from .index_parsing import parse
 from .indexing import set_rows
 from .reduction import normal_dim
@@ -187,7 +187,7 @@ def nonzero(input: Any, *, as_tuple: bool = False) -> Any:
     tensor([[0, 1],
             [1, 0]])
     """
-    value = input._concrete("nonzero")
+    value = input._concrete("nonzero", SIZE_UNKNOWN)
     if as_tuple:
         return tuple(wrap(i) for i in np.nonzero(np.atleast_1d(value)))
     if not value.ndim:
@@ -429,7 +429,7 @@ def masked_select(input: Any, mask: Any) -> Any:
     """The elements where the mask holds, as a vector; the two are broadcast."""
     _check_mask("masked_select", mask)
     shape = broadcast_shape("masked_select", (input.aval, mask.aval))
-    known = np.broadcast_to(mask._concrete("masked_select"), shape)
+    known = np.broadcast_to(mask._concrete("masked_select", SIZE_UNKNOWN), shape)
     return apply(_TAKE, (_flat(expand_to(_at_least_1d(input), shape or (1,))), wrap(np.flatnonzero(known))))
 
 

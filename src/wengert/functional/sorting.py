@@ -12,7 +12,7 @@ from ..graph.handle import Handle, apply, wrap
 from ..ops.base import OPS
 from . import return_types
 from .dims import normal_dim, numpy_names, operand, require_elements, require_real
-from .front import cast, promote
+from .front import SIZE_UNKNOWN, cast, promote
 from .reduction import pick
 
 
@@ -245,7 +245,7 @@ def unique(
     (tensor([1, 3]), tensor([1, 2]))
     """
     input = operand("unique", input)
-    x = np.asarray(input._concrete("unique"))
+    x = np.asarray(input._concrete("unique", SIZE_UNKNOWN))
     axis = None if dim is None else normal_dim("unique", dim, x.ndim)
     if dim is None:
         lines = x.reshape(-1)
@@ -272,7 +272,7 @@ def unique_consecutive(
     tensor([1, 2, 1])
     """
     input = operand("unique_consecutive", input)
-    x = np.asarray(input._concrete("unique_consecutive"))
+    x = np.asarray(input._concrete("unique_consecutive", SIZE_UNKNOWN))
     axis = None if dim is None else normal_dim("unique_consecutive", dim, x.ndim)
     lines = x.reshape(-1) if dim is None else np.moveaxis(x.reshape(1) if not x.ndim else x, axis or 0, 0)
     starts, inverse, counts = _runs(lines)
