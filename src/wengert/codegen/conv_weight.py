@@ -14,7 +14,7 @@ from typing import NamedTuple
 from .conv_pack import Index, Panels, combine_block, unravel
 from .conv_plan import ITEMSIZE, Axis, Problem, extent, lanes_of
 from .kernel import Kernel, kernel_builder
-from .loop import I64, Builder, Type, Value, Var, pointer
+from .loop import BITS, I64, Builder, Type, Value, Var, pointer
 from .micro import block_cycles, multiply_add
 from .target import Target
 
@@ -186,21 +186,22 @@ def finishes_itself(pieces: Sequence[WeightPiece]) -> bool:
 
 def sums(name: str, pieces: Sequence[WeightPiece], target: Target) -> Kernel:
     """The sums over chunks: operands x, g, sums (or out, if it `finishes_itself`)."""
-    kind, finishes = pieces[0].problem.kind, finishes_itself(pieces)
-    result = "out" if finishes else "sums"
-    b = kernel_builder(name, {"x": pointer(kind), "g": pointer(kind), result: pointer(kind)})
+    first, finishes = pieces[0].problem, finishes_itself(pieces)
+    kind = pointer(first.kind)
+    result = {"out": pointer(first.result_kind)} if finishes else {"sums": pointer(first.sum_kind)}
+    b = kernel_builder(name, {"x": kind, "g": kind, **result})
     start = 0
     for piece in pieces:
-        first, last = b.binary("max", b.lo - start, 0), b.binary("min", b.hi - start, piece.tiles)
-        with b.loop(first, last) as tile:
+        low, high = b.binary("max", b.lo - start, 0), b.binary("min", b.hi - start, piece.tiles)
+        with b.loop(low, high) as tile:
             _Sums(b, piece, target, finishes).tile(tile)
         start += piece.tiles
     positions = [math.prod(a.outs for a in p.problem.axes) for p in pieces]
-    flops = sum(2 * p.problem.depth * p.problem.outs * p.problem.groups * n for p, n in zip(pieces, positions))
-    first = pieces[0].problem
+    flops = sum(p.problem.flops for p in pieces)
     moved = extent(first) + sum(positions) * first.groups * first.outs + sum(p.panels.elements for p in pieces)
-    scratch = ITEMSIZE[kind] * max(p.panels.size for p in pieces) if finishes else 0
-    return Kernel(b.finish(), start, scratch, flops, ITEMSIZE[kind] * moved)
+    size = ITEMSIZE[first.kind]
+    scratch = size * max(p.panels.size for p in pieces) if finishes else 0
+    return Kernel(b.finish(), start, scratch, flops, size * moved)
 
 
 class _Sums:
@@ -208,13 +209,13 @@ class _Sums:
 
     def __init__(self, b: Builder, piece: WeightPiece, target: Target, finishes: bool) -> None:
         self.b, self.piece, self.panels, self.finishes = b, piece, piece.panels, finishes
-        self.sums = b.retype(b.scratch, piece.problem.kind) if finishes else b.sums
+        self.sums = b.retype(b.scratch, piece.problem.sum_kind) if finishes else b.sums
         self.p, self.k = piece.problem, piece.blocking
         self.row: Axis = self.p.axes[-1]
         self.outer = self.p.axes[:-1]
         self.rows = math.prod(a.outs for a in self.outer)
         self.fused = target.has_fma
-        self.type = Type(self.p.kind, self.k.lanes)
+        self.type = Type(self.p.sum_kind, self.k.lanes)
 
     def tile(self, tile: Value) -> None:
         """Some input blocks at some taps of the other axes, for a chunk of rows."""
@@ -367,4 +368,4 @@ def zero_weight(name: str, kind: str, shape: Sequence[int], strides: Sequence[in
         for n, step in zip(shape[1:], strides[1:], strict=True):
             at = loops.enter_context(b.loop(0, n)) * step + at
         b.store(b.out, at, b.const(0, Type(kind)))
-    return Kernel(b.finish(), shape[0], bytes=ITEMSIZE[kind] * math.prod(shape))
+    return Kernel(b.finish(), shape[0], bytes=BITS[kind] // 8 * math.prod(shape))
