@@ -278,7 +278,8 @@ class _Sums:
                 for j, total in enumerate(vectors):
                     total.set(b.load(self.sums, place + j * k.lanes, lanes=k.lanes))
         with b.loop(rows.low, rows.high, unroll=1) as r:
-            x = where.group * p.x_group + where.first * p.x_channel + (where.channel if p.depthwise else 0)
+            x = where.group * p.x_group + where.first * p.x_channel + p.x_base
+            x = x + where.channel if p.depthwise else x
             g = where.group * p.out_group + where.channel * p.out_channel + p.out_base
             inside = None
             for axis, o, t in zip(self.outer, unravel(r, [a.outs for a in self.outer]), where.taps, strict=True):
