@@ -143,7 +143,7 @@ class _Tile(NamedTuple):
         return first_lanes(b, panels.lanes, outs - (self.channel + j * panels.lanes))
 
     def load(self, b: Builder, c: Value, at: Value, mask: Value | None, step: int = 1) -> Value:
-        """A vector of weights of a channel, or pair of channels, from the parameter w; ``step`` from one to the next."""
+        """A vector of weights of a channel, or pair of channels, from parameter w; ``step`` from one to the next."""
         p, lanes = self.panels.problem, self.panels.lanes
 
         def read(at: Value, mask: Value | None) -> Value:
@@ -156,7 +156,7 @@ def paired(
     b: Builder, how: Pairs | None, read: Callable[[Value, Value | None], Value], at: Value, mask: Value | None,
     lanes: int, complete: Value,
 ) -> Value:  # fmt: skip
-    """What ``read`` finds at a place, where a mask holds; or pairs, with zeros for second halves unless ``complete``."""
+    """What ``read`` finds at a place where a mask holds; or pairs, with zeros for second halves if not ``complete``."""
     x = read(at, mask)
     if how is None:
         return x

@@ -79,7 +79,7 @@ class Axis(NamedTuple):
 class Pairs(NamedTuple):
     """Elements that lie apart, two of which are to be a pair: the second is ``second`` behind the first.
 
-    They are neighbours along the channels, or else along the first axis, of images; ``odd``: the last one has no second.
+    They are neighbours along the channels, or else along the first axis, of images; ``odd``: the last has no second.
     """
 
     second: int
@@ -90,9 +90,9 @@ class Pairs(NamedTuple):
 class Problem(NamedTuple):
     """One dense piece of a convolution. ``channels`` are contracted and ``outs`` computed in each of the groups.
 
-    ``kind``: of the elements that are multiplied; ``u32`` are pairs of bfloat16, which are contracted together. Such
-    lie so in memory, unless ``x_pairs`` (or that of weights, or of results) says where their two halves are: strides then
-    count halves.
+    ``kind``: of the elements that are multiplied; ``u32`` are pairs of bfloat16, which are contracted together. They
+    lie in memory as such, unless ``x_pairs`` (or that of weights, or of results) says where their halves are: then
+    strides count halves.
     ``depthwise``: nothing is contracted but taps; each output channel sees its own input channel, the neighbour in
     memory of the one before. (There is one group then, and ``channels`` is 1.)
     """

@@ -45,7 +45,7 @@ def _split(n: int, pieces: int) -> tuple[tuple[int, int], ...]:
 
 
 def applies(p: Problem) -> bool:
-    """Whether vectors can lie along the rows of a problem, which is not one of pairs, and there is something to gain."""
+    """Whether vectors can lie along the rows of a problem, which is none of pairs, and there is something to gain."""
     *others, band, row = p.axes if len(p.axes) > 1 else (None, None, *p.axes)
     if (
         band is None
