@@ -75,8 +75,8 @@ class Panels(NamedTuple):
 
     @property
     def parts(self) -> int:
-        """Ranges of channels that are worked on independently."""
-        return max(1, min(self.problem.channels, _TILES // self.blocks))
+        """Ranges of channels that are worked on independently; each fills a square at least."""
+        return max(1, min(self.problem.channels, self.problem.depth // self.lanes, _TILES // self.blocks))
 
 
 def _run_length(panels: Panels) -> tuple[int, int]:
