@@ -12,8 +12,9 @@ import pytest
 
 from wengert.codegen import conv
 from wengert.codegen.conv import Convolution, convolve, input_gradient, weight_gradient
+from wengert.codegen.conv_plan import shortened
 from wengert.codegen.conv_rows_weight import block_rows_weight
-from wengert.codegen.conv_weight import block_weight, shortened
+from wengert.codegen.conv_weight import block_weight
 from wengert.codegen.kernel import Place
 from wengert.codegen.loop import F32, Builder, Type, Value, pointer
 from wengert.codegen.lower import module_text
@@ -213,11 +214,23 @@ def test_random(seed: int) -> None:
 @pytest.mark.parametrize(
     "name",
     ["3x3", "stride", "depthwise", "first layer", "NCHW", "rows of groups", "high rows together",
-     "high and long rows", "high rows, many channels", "short rows NCHW"],
+     "high and long rows", "high rows, many channels", "short rows NCHW", "1x1", "1-d, borders everywhere"],
 )  # fmt: skip
 def test_cuts_do_not_change_a_bit(name: str, which: Any) -> None:
     whole, cut = (CASES[name].compute(which, TARGETS[-1], cuts) for cuts in (1, 7))
     np.testing.assert_array_equal(whole, cut)
+
+
+def test_long_rows_are_shared_by_threads() -> None:
+    for case in (
+        Case((1, 64, 28, 28), (64, 64, 1, 1)),
+        Case((1, 64, 28, 28), (64, 64, 1, 1), layout=channels_first),
+        Case((1, 16, 2000), (32, 16, 9)),
+    ):
+        *_, last = convolve(case.spec, TARGETS[-1]).steps
+        assert last.kernel.tiles >= 16
+    copy = weight_gradient(Case((2, 64, 28, 28), (64, 64, 1, 1), kind="bf16").spec, PAIRED).steps[0].kernel
+    assert copy.tiles >= 4
 
 
 def test_tiles_write_their_own_channels_of_the_gradient() -> None:

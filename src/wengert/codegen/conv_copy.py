@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 
 from .conv_pack import Index, paired, unravel
-from .conv_plan import ITEMSIZE, Axis, Problem, extent
+from .conv_plan import ITEMSIZE, Axis, Problem, extent, shortened
 from .kernel import Kernel, kernel_builder
 from .loop import I1, I64, Builder, Type, Value, pointer
 from .micro import first_lanes, transpose
@@ -21,7 +21,7 @@ def pad_rows(name: str, problems: Sequence[Problem], copies: Sequence[Problem], 
     kind = problems[0].kind
     b = kernel_builder(name, {"x": pointer(problems[0].x_kind), "padded": pointer(kind)})
     start = 0
-    for problem, copy in zip(problems, copies, strict=True):
+    for problem, copy in zip(map(shortened, problems), map(shortened, copies), strict=True):
         rows = math.prod(a.size for a in copy.axes[:-1])
         first, last = b.binary("max", b.lo - start, 0), b.binary("min", b.hi - start, rows)
         with b.loop(first, last, unroll=1) as row:

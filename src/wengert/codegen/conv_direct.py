@@ -36,7 +36,7 @@ class Piece(NamedTuple):
     def tiles(self) -> int:
         """Independent parts."""
         b = self.blocking
-        return -(-b.blocks // b.panels) * b.chunks
+        return -(-b.blocks // b.panels) * b.chunks * b.cuts
 
 
 def pieces_of(problems: Sequence[tuple[Problem, Blocking]]) -> tuple[Piece, ...]:
@@ -116,9 +116,9 @@ class _Direct:
     # -- loops over the output -----------------------------------------------------------------
 
     def tile(self, tile: Value) -> None:
-        """A range of rows for some blocks of output channels."""
+        """A range of rows, or of a part of each, for some blocks of output channels."""
         b, k = self.b, self.k
-        group, chunk = unravel(tile, (-(-k.blocks // k.panels), k.chunks))
+        group, chunk, self.cut = unravel(tile, (-(-k.blocks // k.panels), k.chunks, k.cuts))
         first = group * k.panels
         last = b.binary("min", b.lift(first, I64) + k.panels, k.blocks)
         weights, base = b.w, b.lift(0, I64)
@@ -161,8 +161,9 @@ class _Direct:
         for i in self.k.others:
             x = indices[i] * (p.axes[i].step * p.axes[i].x) + x
             out = indices[i] * p.axes[i].out + out
+        cut = b.lift(self.cut, I64)
         for run in k.runs:
-            with b.loop(0, run.count, unroll=1) as number:
+            with b.loop(cut * run.count // k.cuts, (cut + 1) * run.count // k.cuts, unroll=1) as number:
                 start = number * run.size + run.start
                 at = list(indices)
                 at[k.row] = start

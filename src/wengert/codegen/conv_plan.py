@@ -264,6 +264,20 @@ def _continues(outer: Axis, inner: Axis) -> bool:
     return outer.x == inner.x * inner.size and outer.out == inner.out * inner.outs
 
 
+_LONGEST, _SHORTEST = 128, 32  # rows, where they may be cut
+
+
+def shortened(problem: Problem) -> Problem:
+    """The same problem with a long row of single taps cut into short ones, which a cache holds."""
+    *outer, row = problem.axes
+    length = max(d for d in range(1, min(row.outs, _LONGEST) + 1) if row.outs % d == 0)
+    if not row.plain or row.outs == length or length < _SHORTEST:
+        return problem
+    n = row.outs // length
+    rows = row._replace(outs=n, size=n, x=row.x * length, out=row.out * length)
+    return problem._replace(axes=(*outer, rows, row._replace(outs=length, size=length)))
+
+
 # -- boxes -------------------------------------------------------------------------------------
 
 
@@ -293,8 +307,8 @@ class Blocking(NamedTuple):
     """How a problem is computed: boxes of ``stack`` by a piece of the row axis, by ``vectors`` of ``lanes`` outs.
 
     ``row``, ``others`` and ``stacked`` are numbers of axes (stacked -1: none). ``panels`` blocks of output channels
-    are kept in the cache together; tiles are ``panel groups * chunks``. ``packs``: each tile packs its own panels,
-    which then need not travel through memory.
+    are kept in the cache together; tiles are ``panel groups * chunks`` of rows, by ``cuts`` of each row where these are
+    few. ``packs``: each tile packs its own panels, which then need not travel through memory.
     """
 
     row: int
@@ -308,6 +322,7 @@ class Blocking(NamedTuple):
     panels: int
     rows: int
     chunks: int
+    cuts: int
     packs: bool
 
     @property
@@ -502,6 +517,8 @@ def blocking(problem: Problem, target: Target, row: int, stack: int, vectors: in
     chunks = 1 if packs else max(1, min(rows, _TILES // groups))
     runs = _runs_cached(problem.axes[row], pieces)
     assert runs is not None
+    few = groups * chunks < _ENOUGH_TILES
+    cuts = max(1, min(runs[0].count, _TILES // (groups * chunks))) if few else 1
     return Blocking(
-        row, others, 0 if stack > 1 else -1, stack, runs, vectors, lanes, blocks, panels, rows, chunks, packs
+        row, others, 0 if stack > 1 else -1, stack, runs, vectors, lanes, blocks, panels, rows, chunks, cuts, packs
     )

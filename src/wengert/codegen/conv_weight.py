@@ -20,7 +20,6 @@ from .target import Target
 
 _TILES = 32  # enough for many threads; each costs a little, since x and g are read again
 _LOOP = 26  # cycles that a row takes besides its steps: it ends with a branch that no processor foresees
-_LONGEST, _SHORTEST = 128, 32  # rows, where they may be cut
 _MASKED_BYTES = 64  # vectors as long have masks in registers of their own
 _FEWEST = 200  # positions that a block passes by
 _SMALL = 4  # with fewer input channels, a block holds all taps of the row
@@ -50,17 +49,6 @@ class WeightBlocking(NamedTuple):
     spread: int
     parts: int
     strip: int
-
-
-def shortened(problem: Problem) -> Problem:
-    """The same problem with a long row of single taps cut into short ones, which a cache holds."""
-    *outer, row = problem.axes
-    length = max(d for d in range(1, min(row.outs, _LONGEST) + 1) if row.outs % d == 0)
-    if not row.plain or row.outs == length or length < _SHORTEST:
-        return problem
-    n = row.outs // length
-    rows = row._replace(outs=n, size=n, x=row.x * length, out=row.out * length)
-    return problem._replace(axes=(*outer, rows, row._replace(outs=length, size=length)))
 
 
 def _cycles(rows: int, vectors: int, steps: int) -> float:
