@@ -89,6 +89,11 @@ def maker(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Callable[[Any, Any], 
     return make
 
 
+def is_made(x: np.ndarray) -> bool:
+    """Whether an array is as a `maker` makes it: large ones begin at a line of the cache."""
+    return x.nbytes < LARGE or type(x.base) is _Lease
+
+
 def release() -> None:
     """Give all memory that is kept back to the system, and what allocators keep."""
     _free.clear()
