@@ -113,7 +113,6 @@ class Step:
 
     def _plan_delivery(self) -> None:
         """Sort out once how outputs get to where they belong."""
-
         captured, p = self.captured, self.program
         self.copies = [
             (slot, p.outputs[at])
