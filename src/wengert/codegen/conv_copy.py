@@ -64,7 +64,7 @@ class _Row:
         begin = row * (size * inputs) + self.copy.x_base
         self._zeros(begin, low * inputs)
         with b.when(inside):
-            self._positions(x + (low + shift) * self.axis.x, begin + low * inputs, high - low)
+            self._positions(b.lift(x + (low + shift) * self.axis.x, I64), begin + low * inputs, high - low)
         with b.otherwise():
             self._zeros(begin + low * inputs, (high - low) * inputs)
         self._zeros(begin + high * inputs, (size - high) * inputs)

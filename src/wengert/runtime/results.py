@@ -83,7 +83,8 @@ def maker(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Callable[[Any, Any], 
             piece = memory, memory.ctypes.data
         x = np.asarray(_Lease(piece, shape, typestr))
         if not named:
-            x.dtype = dtype  # no view of it: views of that would not refer to it, by which others see that it is shared
+            # No view of it: views of that would not refer to it, by which others see that it is shared.
+            x.dtype = dtype  # type: ignore[misc]
         return x
 
     return make
