@@ -87,6 +87,16 @@ def test_fused_in_bfloat16(name: str) -> None:
     assert any(g[0] in ("matmul", "conv") and len(g) > 1 for g in found)
 
 
+@pytest.mark.parametrize(
+    "f", [lambda x, w: F.conv2d(x, w, padding=1), lambda x, w: x.flatten(1) @ w.flatten(1).T], ids=["conv", "matmul"]
+)
+def test_what_follows_bfloat16_sees_it_rounded(f: Callable[..., Any]) -> None:
+    x, w = r(6, 8, 3, 3).to(wg.bfloat16), r(40, 8, 3, 3).to(wg.bfloat16)
+    compiled = wg.compile(lambda x, w: (f(x, w), f(x, w) * 1.5 + 1))
+    once, twice = compiled(x, w)
+    assert (once * 1.5 + 1).equal(twice)
+
+
 @pytest.mark.parametrize(("m", "batch", "n"), [(40, 7, 5), (16, 50, 3), (33, 20, 1)])
 def test_batches_side_by_side_in_memory(m: int, batch: int, n: int) -> None:
     w, x, y = r(m, 30), r(30, batch, n), r(n)
