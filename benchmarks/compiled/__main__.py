@@ -105,7 +105,7 @@ def arguments() -> argparse.Namespace:
         prog="python -m benchmarks.compiled", description="Wengert, eager and compiled, beside torch and JAX."
     )
     add = parser.add_argument
-    add("--only", nargs="+", metavar="NAME", help="workloads or groups (train, science, kernel, overhead)")
+    add("--only", nargs="+", metavar="NAME", help="workloads or groups (train, science, kernel, bfloat16, ...)")
     add("--contenders", nargs="+", choices=(EAGER, COMPILED, TORCH, INDUCTOR, JAX), help="these alone")
     add("--threads", nargs="+", type=int, default=[1, 2])
     add("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="times, first calls, peak memory")

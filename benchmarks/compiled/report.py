@@ -232,10 +232,16 @@ def speed_row(w: Workload, threads: int, results: Results, notes: Notes) -> list
 SPEED_HEAD = ["workload", *CONTENDERS, "torch ÷ compiled", "best peer ÷ compiled", "eager ÷ torch", "bar / goal"]
 
 
+SECTIONS = (
+    ("Training steps and inference", ("train", "infer")), ("Scientific", ("science",)),
+    ("Convolutions in bfloat16", ("bfloat16",)),
+)  # fmt: skip
+
+
 def speed_section(works: list[Workload], results: Results, notes: Notes) -> list[str]:
     out = []
     for threads in sorted({t for _, t in results.times}):
-        for title, groups in (("Training steps and inference", ("train", "infer")), ("Scientific", ("science",))):
+        for title, groups in SECTIONS:
             chosen = [w for w in works if w.group in groups and (w.name, threads) in results.times]
             rows = [speed_row(w, threads, results, notes) for w in chosen]
             if rows:

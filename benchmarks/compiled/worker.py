@@ -21,9 +21,9 @@ from .workload import COMPILED, EAGER, LIBRARY, Weights, Workload
 
 
 def registry() -> dict[str, Workload]:
-    from . import kernels, science, training
+    from . import halves, kernels, science, training
 
-    return {w.name: w for w in [*training.WORKLOADS, *science.WORKLOADS, *kernels.WORKLOADS]}
+    return {w.name: w for m in (training, science, kernels, halves) for w in m.WORKLOADS}
 
 
 def set_threads(contenders: list[str], threads: int) -> None:

@@ -71,5 +71,6 @@ def arrays(result: Any) -> list[np.ndarray]:
     if isinstance(result, (tuple, list)):
         return [a for part in result for a in arrays(part)]
     if hasattr(result, "detach"):
-        result = result.detach().numpy()
+        halves = str(result.dtype).endswith("bfloat16")  # which NumPy does not know
+        result = (result.detach().float() if halves else result.detach()).numpy()
     return [np.asarray(result, np.float64)]

@@ -17,6 +17,7 @@ from .graph.capture import AttributeSlot, EntrySlot, GradSlot, HeldSlot, PlaceSl
 from .graph.handle import Handle, wrap
 from .graph.node import Sink
 from .graph.pinned import is_pinned
+from .runtime.results import is_made, maker
 from .tensor import Tensor
 from .turns import CAPTURES, Turns
 
@@ -94,8 +95,6 @@ class Step:
 
     def _plan_delivery(self) -> None:
         """Sort out once how outputs get to where they belong."""
-        from .runtime.results import maker
-
         captured, p = self.captured, self.program
         self.copies = [
             (slot, p.outputs[at])
@@ -343,9 +342,11 @@ def replaced(captured: Captured) -> list[tuple[int, int]]:
 
 
 def _is_shared(last: list[Any]) -> bool:
-    """Whether anybody but us and its leaf refers to the gradient that was made last, or to its memory."""
+    """Whether anybody but us and its leaf refers to the gradient that was made last, or to its memory, or gave that."""
     h = last[0]
     if h is None or h._node is not None or h._alias is not None or type(h._value) is not np.ndarray:
+        return True
+    if not is_made(h._value):
         return True
     return _references(h) > _GRAD_REFERENCES or _references(h._value) > _MEMORY_REFERENCES
 

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 import wengert as wg
-from wengert.codegen import interpret
 from wengert.codegen import target as targets
 from wengert.codegen.contract import Product, matmul
 from wengert.codegen.contract_plan import plan
@@ -23,6 +22,7 @@ from wengert.codegen.lower import module_text
 from wengert.codegen.target import Target, aarch64, avx2, avx512, host, host_features
 from wengert.dtypes import bfloat16
 from wengert.runtime import llvm
+from wengert.testing.recipes import interpreted
 
 pytestmark = pytest.mark.slow
 
@@ -359,14 +359,6 @@ def test_rows_of_the_same_sets_of_the_cache_are_not_read_side_by_side() -> None:
         assert decided.pack_x or decided.block.rows <= 8
         apart = plan(plain("f32", 16, 2048, 2064, transposed), target)
         assert not apart.pack_x and apart.block.rows > 8
-
-
-def interpreted(recipe: Recipe, arrays: Mapping[str, np.ndarray[Any, Any]]) -> None:
-    """Run a recipe by the interpreter, which checks every access."""
-    memory = {name: aligned(n * MEMORY[kind].itemsize).view(MEMORY[kind]) for name, (kind, n) in recipe.temps.items()}
-    memory |= arrays
-    for kernel, names in recipe.steps:
-        interpret.run(kernel.function, *(memory[n] for n in names), aligned(kernel.scratch), 0, kernel.tiles)
 
 
 @pytest.mark.parametrize(

@@ -12,22 +12,25 @@ import pytest
 
 from wengert.codegen import conv
 from wengert.codegen.conv import Convolution, convolve, input_gradient, weight_gradient
+from wengert.codegen.conv_plan import shortened
 from wengert.codegen.conv_rows_weight import block_rows_weight
-from wengert.codegen.conv_weight import block_weight, shortened
+from wengert.codegen.conv_weight import block_weight
 from wengert.codegen.kernel import Place
 from wengert.codegen.loop import F32, Builder, Type, Value, pointer
 from wengert.codegen.lower import module_text
-from wengert.codegen.target import Target, aarch64, avx2, avx512
+from wengert.codegen.target import Target, aarch64, avx2, avx512, host
+from wengert.dtypes import bfloat16
 from wengert.ops.base import OPS
 from wengert.ops.conv import conv_attrs
 from wengert.runtime import llvm
 from wengert.testing.kernels import targets
-from wengert.testing.recipes import Strides, channels_first, channels_last, order, placed, run
+from wengert.testing.recipes import Strides, channels_first, channels_last, interpreted, order, placed, run
 
 pytestmark = pytest.mark.slow
 
 CONV = OPS["conv"]
-NUMPY = {"f32": np.float32, "f64": np.float64}
+NUMPY = {"f32": np.float32, "f64": np.float64, "bf16": bfloat16.np}
+PAIRED = replace(avx512(), name="paired", bf16_dot=True)
 TARGETS = targets()[1:] or targets()  # those of fixed width, else the host
 
 
@@ -45,9 +48,10 @@ class Case:
     ) -> None:  # fmt: skip
         self.attrs = conv_attrs(len(x) - 2, **attrs)
         rng = np.random.default_rng(seed)
-        self.x, self.w = rng.standard_normal(x), rng.standard_normal(w)
+        number = lambda shape: rng.standard_normal(shape).astype("f4").astype(NUMPY[kind]).astype("f8")
+        self.x, self.w = number(x), number(w)
         self.out = CONV.numpy(self.x, self.w, **self.attrs)
-        self.g = rng.standard_normal(self.out.shape)
+        self.g = number(self.out.shape)
         self.spec = Convolution(
             kind, x, w, **self.attrs, x_strides=layout(x), w_strides=weights(w), out_strides=layout(self.out.shape)
         )
@@ -70,15 +74,29 @@ class Case:
         }[which]
         result = placed(np.full(out[0], np.nan, dtype), out[1])
         recipe = which(self.spec, target, *([more["epilogue"]] if "epilogue" in more else []))
-        run(recipe, target, {**given, name: result, **more.get("operands", {})}, cuts)
+        operands = {**given, name: result, **more.get("operands", {})}
+        if target is PAIRED:
+            interpreted(recipe, operands)
+        else:
+            run(recipe, target, operands, cuts)
         return result
 
     def check(self, which: Any, target: Target) -> None:
         got, expected = self.compute(which, target), self.expected(which)
         assert got.shape == expected.shape
         scale = max(np.abs(expected).max(initial=0), 1e-3)
-        tolerance = 2e-6 if self.spec.kind == "f32" else 4e-15
-        assert np.abs(got - expected).max(initial=0) <= scale * tolerance * math.sqrt(self.x.size)
+        tolerance = 4e-15 if self.spec.kind == "f64" else 2e-6  # bfloat16 is summed in float32, and rounded once
+        rounding = 2.0**-8 if self.spec.kind == "bf16" else 0.0
+        allowed = scale * tolerance * math.sqrt(self.x.size) + (1 + rounding) * rounding * np.abs(expected)
+        assert np.all(np.abs(got.astype("f8") - expected) <= allowed)
+
+    def paired(self) -> Case:
+        """The same in bfloat16, everything in its place."""
+        case = Case.__new__(Case)
+        x, w, g = (a.astype("f4").astype(bfloat16.np).astype("f8") for a in (self.x, self.w, self.g))
+        case.attrs, case.spec, case.x, case.w, case.g = self.attrs, self.spec._replace(kind="bf16"), x, w, g
+        case.out = CONV.numpy(x, w, **self.attrs)
+        return case
 
 
 CASES = {
@@ -116,6 +134,8 @@ CASES = {
     "depthwise multiplier": Case((2, 5, 8, 9), (10, 1, 3, 3), groups=5, padding=((1, 1), (1, 1))),
     "dilated": Case((1, 7, 13, 14), (9, 7, 3, 3), dilation=(2, 3), padding=((2, 2), (3, 3))),
     "transposed": Case((2, 6, 5, 4), (8, 6, 4, 4), lhs_dilation=(2, 2), padding=((2, 2), (2, 2))),
+    "transposed NCHW": Case((2, 9, 5, 4), (8, 9, 4, 3), layout=channels_first, lhs_dilation=(2, 3),
+                            padding=((2, 2), (2, 2))),
     "transposed, taps missing": Case((2, 4, 5), (6, 4, 1), lhs_dilation=(3,), padding=((1, 2),)),
     "all attributes": Case((1, 8, 9, 5), (6, 4, 3, 2), stride=(2, 3), padding=((2, -1), (1, 3)), dilation=(2, 1),
                            lhs_dilation=(3, 2), groups=2),
@@ -194,11 +214,23 @@ def test_random(seed: int) -> None:
 @pytest.mark.parametrize(
     "name",
     ["3x3", "stride", "depthwise", "first layer", "NCHW", "rows of groups", "high rows together",
-     "high and long rows", "high rows, many channels", "short rows NCHW"],
+     "high and long rows", "high rows, many channels", "short rows NCHW", "1x1", "1-d, borders everywhere"],
 )  # fmt: skip
 def test_cuts_do_not_change_a_bit(name: str, which: Any) -> None:
     whole, cut = (CASES[name].compute(which, TARGETS[-1], cuts) for cuts in (1, 7))
     np.testing.assert_array_equal(whole, cut)
+
+
+def test_long_rows_are_shared_by_threads() -> None:
+    for case in (
+        Case((1, 64, 28, 28), (64, 64, 1, 1)),
+        Case((1, 64, 28, 28), (64, 64, 1, 1), layout=channels_first),
+        Case((1, 16, 2000), (32, 16, 9)),
+    ):
+        *_, last = convolve(case.spec, TARGETS[-1]).steps
+        assert last.kernel.tiles >= 16
+    copy = weight_gradient(Case((2, 64, 28, 28), (64, 64, 1, 1), kind="bf16").spec, PAIRED).steps[0].kernel
+    assert copy.tiles >= 4
 
 
 def test_tiles_write_their_own_channels_of_the_gradient() -> None:
@@ -291,6 +323,65 @@ def test_empty() -> None:
     for x, w in (((0, 3, 5), (4, 3, 2)), ((2, 0, 5), (4, 0, 2)), ((2, 3, 5), (0, 3, 2))):
         for which in (convolve, input_gradient, weight_gradient):
             Case(x, w).check(which, TARGETS[-1])
+            Case(x, w).paired().check(which, PAIRED)
+
+
+PAIRS = {
+    "words": Case((2, 4, 4, 5), (5, 4, 3, 2), padding=((1, 1), (1, 0))),
+    "one channel, one image": Case((1, 1, 4, 4), (1, 1, 3, 3)),
+    "odd": Case((3, 3, 4, 5), (17, 3, 2, 2), padding=((0, 1), (1, 1))),
+    "odd, channels first": Case((3, 5, 3, 18), (6, 5, 1, 3), layout=channels_first, padding=((0, 0), (1, 1))),
+    "even, channels first": Case((2, 18, 2, 17), (3, 18, 2, 1), layout=channels_first, stride=(1, 2)),
+    "1x1": Case((4, 6, 3, 3), (18, 6, 1, 1)),
+    "1x1 stride": Case((2, 5, 4, 4), (4, 5, 1, 1), stride=(2, 3)),
+    "many taps": Case((1, 2, 5, 6), (18, 2, 3, 5), weights=kernel_major, padding=((1, 1), (2, 2))),
+    "groups": Case((2, 6, 4, 4), (4, 3, 2, 2), groups=2),
+    "groups, words": Case((2, 8, 4, 4), (6, 4, 2, 2), groups=2, dilation=(2, 1)),
+    "depthwise": Case((2, 3, 4, 4), (3, 1, 2, 2), groups=3),
+    "transposed": Case((2, 4, 3), (3, 4, 3), lhs_dilation=(2,), padding=((1, 1),)),
+    "stride": Case((2, 2, 7), (3, 2, 3), stride=(2,), padding=((1, 1),)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("which", [convolve, input_gradient, weight_gradient])
+@pytest.mark.parametrize("name", PAIRS)
+def test_pairs_of_bfloat16(name: str, which: Any) -> None:
+    PAIRS[name].paired().check(which, PAIRED)
+
+
+needs_pairs = pytest.mark.skipif(not host().bf16_dot, reason="without the instruction pairs are interpreted only")
+
+
+@needs_pairs
+@pytest.mark.quick(name=["3x3", "stride", "first layer", "NCHW"])
+@pytest.mark.parametrize("which", [convolve, input_gradient, weight_gradient])
+@pytest.mark.parametrize("name", CASES)
+def test_pairs_of_bfloat16_in_machine_code(name: str, which: Any) -> None:
+    case = CASES[name].paired()
+    case.check(which, host())
+    whole, cut = (case.compute(which, host(), cuts) for cuts in (1, 7))
+    np.testing.assert_array_equal(whole.view("u2"), cut.view("u2"))
+
+
+@needs_pairs
+@pytest.mark.parametrize("seed", range(12))
+def test_random_pairs(seed: int) -> None:
+    case = random_case(100 + seed).paired()
+    for which in (convolve, input_gradient, weight_gradient):
+        case.check(which, replace(host(), l1=1 << 12, l2=1 << 14) if seed % 3 == 0 else host())
+
+
+def test_missing_halves_of_pairs_are_zeros() -> None:
+    """Infinite numbers beside them stay away from other results."""
+    case = Case((3, 3, 4, 4), (2, 3, 3, 3), padding=((1, 1), (1, 1))).paired()
+    case.x[1], case.g[2] = np.inf, np.inf
+    for which in (convolve, input_gradient, weight_gradient):
+        with np.errstate(invalid="ignore"):
+            case.out = CONV.numpy(case.x, case.w, **case.attrs)
+            got, expected = case.compute(which, PAIRED).astype("f8"), case.expected(which)
+        finite = np.isfinite(expected)
+        np.testing.assert_array_equal(np.isfinite(got), finite)
+        np.testing.assert_allclose(got[finite], expected[finite], rtol=2.0**-7, atol=1e-3)
 
 
 @pytest.mark.parametrize("which", [convolve, input_gradient, weight_gradient])

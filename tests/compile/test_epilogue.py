@@ -26,7 +26,8 @@ def check(f: Callable[..., Any], *args: Any, tol: float = 2e-5) -> list[list[str
     compiled = wg.compile(f)
     for x, y in zip(wg.tree.leaves(compiled(*args)), wg.tree.leaves(f(*args)), strict=True):
         assert x.dtype == y.dtype and x.shape == y.shape
-        np.testing.assert_allclose(x.detach().numpy(), y.detach().numpy(), rtol=tol, atol=tol)
+        x, y = (z.detach().float() if z.dtype is wg.bfloat16 else z.detach() for z in (x, y))
+        np.testing.assert_allclose(x.numpy(), y.numpy(), rtol=tol, atol=tol)
     return groups(compiled)
 
 
@@ -75,6 +76,25 @@ def test_fused_in_float64(name: str) -> None:
     narrow(*[r(*s) for s in shapes])
     found = check(f, *[r(*s, dtype=np.float64) for s in shapes], tol=1e-10)
     assert found == groups(narrow)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FUSED)
+def test_fused_in_bfloat16(name: str) -> None:
+    """What is summed in float32 is rounded, and then what follows, as in eager mode."""
+    f, shapes = FUSED[name]
+    found = check(f, *[(r(*s) / s[0] ** 0.5).to(wg.bfloat16) for s in shapes], tol=2.0**-6)
+    assert any(g[0] in ("matmul", "conv") and len(g) > 1 for g in found)
+
+
+@pytest.mark.parametrize(
+    "f", [lambda x, w: F.conv2d(x, w, padding=1), lambda x, w: x.flatten(1) @ w.flatten(1).T], ids=["conv", "matmul"]
+)
+def test_what_follows_bfloat16_sees_it_rounded(f: Callable[..., Any]) -> None:
+    x, w = r(6, 8, 3, 3).to(wg.bfloat16), r(40, 8, 3, 3).to(wg.bfloat16)
+    compiled = wg.compile(lambda x, w: (f(x, w), f(x, w) * 1.5 + 1))
+    once, twice = compiled(x, w)
+    assert (once * 1.5 + 1).equal(twice)
 
 
 @pytest.mark.parametrize(("m", "batch", "n"), [(40, 7, 5), (16, 50, 3), (33, 20, 1)])

@@ -131,3 +131,30 @@ def test_second_derivatives_leave_out_what_the_first_ones_do_not_depend_on():
     for a, b in zip(*found, strict=True):
         assert (a is None) is (b is None)
         assert a is None or wg.allclose(a, b)
+
+
+@pytest.mark.parametrize(
+    ("x", "w", "options"),
+    [
+        ((4, 6, 9, 9), (10, 6, 3, 3), {"padding": 1}),
+        ((3, 5, 9, 8), (7, 5, 2, 3), {"stride": 2}),
+        ((2, 6, 7, 7), (4, 3, 3, 3), {"groups": 2, "dilation": 2}),
+        ((1, 4, 6, 6), (4, 4, 1, 1), {}),
+        ((2, 4, 6, 6), (4, 1, 3, 3), {"groups": 4}),
+        ((2, 1, 6, 6), (3, 1, 3, 3), {"padding": 2}),
+    ],
+    ids=["even", "odd", "groups", "one image", "a group a channel", "one channel"],
+)
+def test_convolutions_of_bfloat16(x, w, options):
+    """Summed in float32 at least, and rounded once, whichever kernels there are."""
+
+    def f(x, w, g):
+        y, pull = wg.func.vjp(lambda x, w: F.conv2d(x, w, **options), x, w)
+        return y, *pull(g)
+
+    whole = lambda shape: (wg.randn(*shape) * 3).round().to(wg.bfloat16)  # sums are exact
+    x, w = whole(x), whole(w)
+    g = whole(F.conv2d(x, w, **options).shape)
+    for got, wanted in zip(wg.compile(f)(x, w, g), f(x.double(), w.double(), g.double()), strict=True):
+        assert got.dtype is wg.bfloat16
+        assert got.equal(wanted.to(wg.bfloat16))

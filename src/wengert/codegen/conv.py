@@ -9,10 +9,10 @@ from typing import NamedTuple
 from .conv_copy import pad_rows
 from .conv_direct import direct, packed_size, packs_itself, pieces_of
 from .conv_pack import combine_sums, pack_weights
-from .conv_plan import Axis, Part, Phase, Problem, block, combine, extent, padded, phases
+from .conv_plan import Axis, Part, Phase, Problem, block, combine, extent, padded, phases, shortened
 from .conv_rows import block_rows, by_rows
 from .conv_rows_weight import block_rows_weight, sums_by_rows
-from .conv_weight import block_weight, finishes_itself, shortened, sums, weight_pieces, zero_weight
+from .conv_weight import block_weight, finishes_itself, sums, weight_pieces, zero_weight
 from .kernel import Epilogue, Recipe, Step
 from .target import Target
 
@@ -24,6 +24,9 @@ _FAR_CHANNELS = 8  # that lie apart: each element of the input then comes from a
 
 class Convolution(NamedTuple):
     """A convolution as `wengert.ops.conv.Conv` defines it, of dtype ``kind``, and where its operands lie.
+
+    Of bfloat16 (``bf16``), what is contracted goes by pairs, for which the target has an instruction (`bf16_dot`): of
+    channels, and of images in the gradient of a weight.
 
     ``x_shape`` (N, groups·C, *S), ``w_shape`` (groups·D, C, *K). Strides count elements, one for each dimension of
     x, w and the result (N, groups·D, *O), and say the order of memory: with channels last that of dimension 1 is 1.
@@ -100,18 +103,20 @@ def weight_gradient(spec: Convolution, target: Target) -> Recipe:
     if by is not None:
         return by
     problems = [p for p in _forward(spec, merge_batch=False) if p.taps and math.prod(a.outs for a in p.axes)]
+    if spec.kind == "bf16":
+        problems = [p.by_images() for p in problems]
     temps: dict[str, tuple[str, int]] = {}
     steps: list[Step] = []
     if any(_is_far(p) for p in problems):
         copies = _stacked(problems)
         steps.append(Step(pad_rows(name + "_x", problems, copies, target), ("x", "near_x")))
-        temps["near_x"] = (spec.kind, sum(extent(c) for c in copies))
+        temps["near_x"] = (copies[0].kind, sum(extent(c) for c in copies))
         problems = copies
-    if any(p.out_channel != 1 < p.outs for p in problems):
+    if any(p.out_channel != 1 < p.outs or p.out_pairs for p in problems):
         results = [p.of_results for p in problems]
         copies = _stacked(results)
         steps.append(Step(pad_rows(name + "_g", results, copies, target), ("g", "near_g")))
-        temps["near_g"] = (spec.kind, sum(extent(c) for c in copies))
+        temps["near_g"] = (copies[0].kind, sum(extent(c) for c in copies))
         problems = [p.with_results(c) for p, c in zip(problems, copies, strict=True)]
     x, g = "near_x" if "near_x" in temps else "x", "near_g" if "near_g" in temps else "g"
     pieces = weight_pieces([(p, block_weight(p, target)) for p in map(shortened, problems)])
@@ -124,7 +129,7 @@ def weight_gradient(spec: Convolution, target: Target) -> Recipe:
         return Recipe(tuple(steps), temps)
     steps.append(Step(sums(name, pieces, target), (x, g, "sums")))
     steps.append(Step(combine_sums(name + "_sum", [p.panels for p in pieces]), ("sums", "out")))
-    temps["sums"] = (spec.kind, sum(p.panels.elements for p in pieces))
+    temps["sums"] = (problems[0].sum_kind, sum(p.panels.elements for p in pieces))
     return Recipe(tuple(steps), temps)
 
 
@@ -139,11 +144,12 @@ def _weight_by_rows(name: str, spec: Convolution, target: Target) -> Recipe | No
         Step(sums_by_rows(name, problems[0], k, target), ("x", "g", "sums")),
         Step(combine_sums(name + "_sum", [panels]), ("sums", "out")),
     )
-    return Recipe(steps, {"sums": (spec.kind, panels.elements)})
+    return Recipe(steps, {"sums": (problems[0].sum_kind, panels.elements)})
 
 
 def _is_far(p: Problem) -> bool:
-    return p.x_channel != 1 and p.channels >= _FAR_CHANNELS
+    """Whether x had better be copied, or must be."""
+    return bool(p.x_pairs) or (p.x_channel != 1 and p.channels >= _FAR_CHANNELS)
 
 
 def _stacked(problems: list[Problem]) -> list[Problem]:
@@ -181,8 +187,8 @@ def _forward(spec: Convolution, merge_batch: bool = True) -> list[Problem]:
 
 
 def _depthwise(p: Problem) -> Problem:
-    """Groups of one channel each become one group, if the channels are neighbours in memory."""
-    if p.groups == 1 or p.channels != 1 or p.outs != 1 or p.x_group != 1 or p.out_group != 1:
+    """Groups of one channel each become one group, if the channels are neighbours in memory and will not be paired."""
+    if p.kind == "bf16" or p.groups == 1 or p.channels != 1 or p.outs != 1 or p.x_group != 1 or p.out_group != 1:
         return p
     return p._replace(
         groups=1, outs=p.groups, x_channel=1, w_out=p.w_group, out_channel=1, w_group=0, depthwise=True
@@ -213,6 +219,8 @@ def _recipe(
     stem: str, spec: Convolution, problems: list[Problem], source: str, target: Target, epilogue: Epilogue | None
 ) -> Recipe:
     """Packed weights, then the direct kernel."""
+    if spec.kind == "bf16":
+        problems = [p.by_channels() for p in problems]
     if not all(math.prod(a.outs for a in p.axes) * p.outs for p in problems):
         return Recipe((), {})
     name = _name(stem, spec, target, epilogue)
@@ -228,7 +236,7 @@ def _recipe(
     far = any(_is_far(p) for p in problems)
     if far or any(k[0] > _COPY_PAYS * q[0] for (_, k), (_, q) in zip(blocked, blocked_copies, strict=True)):
         steps.append(Step(pad_rows(name + "_pad", problems, copies, target), (source, "padded")))
-        temps["padded"] = (spec.kind, max(1, sum(extent(c) for c in copies)))
+        temps["padded"] = (copies[0].kind, max(1, sum(extent(c) for c in copies)))
         blocked, source = blocked_copies, "padded"
     pieces = pieces_of([(p, k) for p, (_, k) in blocked if k is not None])
     assert len(pieces) == len(problems), "rows without borders can always be cut"
@@ -237,6 +245,6 @@ def _recipe(
     if not packs_itself(pieces):
         weights = "packed"
         steps.append(Step(pack_weights(name + "_pack", [p.panels for p in pieces]), ("w", "packed")))
-        temps["packed"] = (spec.kind, packed_size(pieces))
+        temps["packed"] = (problems[0].kind, packed_size(pieces))
     steps.append(Step(direct(name, pieces, target, epilogue), (source, weights, "out", *more)))
     return Recipe(tuple(steps), temps)

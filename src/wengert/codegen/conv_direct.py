@@ -36,7 +36,7 @@ class Piece(NamedTuple):
     def tiles(self) -> int:
         """Independent parts."""
         b = self.blocking
-        return -(-b.blocks // b.panels) * b.chunks
+        return -(-b.blocks // b.panels) * b.chunks * b.cuts
 
 
 def pieces_of(problems: Sequence[tuple[Problem, Blocking]]) -> tuple[Piece, ...]:
@@ -62,9 +62,11 @@ def packed_size(pieces: Sequence[Piece]) -> int:
 
 def direct(name: str, pieces: Sequence[Piece], target: Target, epilogue: Epilogue | None) -> Kernel:
     """The kernel over operands x, weights (packed, or `packs_itself`), out, then the epilogue's."""
-    kind = pieces[0].problem.kind
-    more = dict(epilogue.operands) if epilogue else {}
-    b = kernel_builder(name, {"x": pointer(kind), "w": pointer(kind), "out": pointer(kind), **more})
+    first_problem = pieces[0].problem
+    kind, more = first_problem.kind, dict(epilogue.operands) if epilogue else {}
+    weights = first_problem.w_kind if packs_itself(pieces) else kind
+    out = pointer(first_problem.result_kind)
+    b = kernel_builder(name, {"x": pointer(kind), "w": pointer(weights), "out": out, **more})
     start = 0
     for piece in pieces:
         first = b.binary("max", b.lo - start, 0)
@@ -72,7 +74,7 @@ def direct(name: str, pieces: Sequence[Piece], target: Target, epilogue: Epilogu
         with b.loop(first, last, unroll=1) as tile:
             _Direct(b, piece, target, epilogue, packs_itself(pieces)).tile(tile)
         start += piece.tiles
-    flops = sum(2 * p.problem.depth * p.problem.outs * p.problem.groups * _positions(p.problem) for p in pieces)
+    flops = sum(p.problem.flops for p in pieces)
     scratch = ITEMSIZE[kind] * max(p.panels.size * p.blocking.panels for p in pieces) if packs_itself(pieces) else 0
     return Kernel(b.finish(), start, scratch, flops, _bytes(pieces))
 
@@ -107,16 +109,16 @@ class _Direct:
         self.b, self.piece, self.epilogue, self.packs = b, piece, epilogue, packs
         self.p, self.k = piece.problem, piece.blocking
         self.fused = target.has_fma
-        self.type = Type(self.p.kind, self.k.lanes)
+        self.type = Type(self.p.sum_kind, self.k.lanes)
         self.row: Axis = self.p.axes[self.k.row]
         self.lane_bytes = self.k.lanes * ITEMSIZE[self.p.kind]
 
     # -- loops over the output -----------------------------------------------------------------
 
     def tile(self, tile: Value) -> None:
-        """A range of rows for some blocks of output channels."""
+        """A range of rows, or of a part of each, for some blocks of output channels."""
         b, k = self.b, self.k
-        group, chunk = unravel(tile, (-(-k.blocks // k.panels), k.chunks))
+        group, chunk, self.cut = unravel(tile, (-(-k.blocks // k.panels), k.chunks, k.cuts))
         first = group * k.panels
         last = b.binary("min", b.lift(first, I64) + k.panels, k.blocks)
         weights, base = b.w, b.lift(0, I64)
@@ -159,8 +161,9 @@ class _Direct:
         for i in self.k.others:
             x = indices[i] * (p.axes[i].step * p.axes[i].x) + x
             out = indices[i] * p.axes[i].out + out
+        cut = b.lift(self.cut, I64)
         for run in k.runs:
-            with b.loop(0, run.count, unroll=1) as number:
+            with b.loop(cut * run.count // k.cuts, (cut + 1) * run.count // k.cuts, unroll=1) as number:
                 start = number * run.size + run.start
                 at = list(indices)
                 at[k.row] = start
@@ -297,14 +300,14 @@ class _Direct:
                 runs[-1][1] += 1
             else:
                 runs.append([i, i + 1])
-        rows = [value for _, value in found]
+        rows = [b.cast(value, p.sum_kind) for _, value in found]
         for c, column in enumerate(transpose(b, rows + rows[-1:] * (lanes - len(rows)))):  # these are not stored
             with ExitStack() as exists:
                 if p.outs % self.k.width:
                     exists.enter_context(b.when(channel + c < p.outs))
                 for low, high in runs:
                     at = out + (c * p.out_channel + found[low][0] - low)
-                    b.store(b.out, at, column, lanes_between(b, lanes, low, high))
+                    b.store(b.out, at, b.cast(column, p.result_kind), lanes_between(b, lanes, low, high))
 
     def mask(self, channel: Value) -> Value | None:
         """Which lanes exist; None if all do in every block."""
@@ -315,6 +318,7 @@ class _Direct:
     def write(self, at: Index, value: Value, mask: Value | None) -> None:
         """Neighbouring output channels."""
         b, step = self.b, self.p.out_channel
+        value = b.cast(value, self.p.result_kind)
         if step == 1 or self.k.lanes == 1:
             b.store(b.out, at, value, mask)
         else:

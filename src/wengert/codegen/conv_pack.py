@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import NamedTuple
 
-from .conv_plan import ITEMSIZE, Problem
+from .conv_plan import ITEMSIZE, Pairs, Problem
 from .kernel import Kernel, kernel_builder
 from .loop import I64, Builder, Type, Value, pointer
-from .micro import first_lanes, transpose
+from .micro import first_lanes, pairs, transpose
 
 _TILES = 64
 _AHEAD = 8  # vectors: rows lie far apart, so processors do not foresee them
@@ -75,8 +75,8 @@ class Panels(NamedTuple):
 
     @property
     def parts(self) -> int:
-        """Ranges of channels that are worked on independently."""
-        return max(1, min(self.problem.channels, _TILES // self.blocks))
+        """Ranges of channels that are worked on independently; each fills a square at least."""
+        return max(1, min(self.problem.channels, self.problem.depth // self.lanes, _TILES // self.blocks))
 
 
 def _run_length(panels: Panels) -> tuple[int, int]:
@@ -105,22 +105,22 @@ def _columns(panels: Panels) -> _Columns | None:
     count, direction = _run_length(panels)
     if panels.lanes == 1 or p.w_out == 1 or not count:
         return None
-    if direction == 1 and p.w_in == count:
+    if direction == 1 and p.w_in == count and not p.w_pairs:
         return _Columns(count, 1, True)
     return _Columns(count, direction, False) if count > 2 else None
 
 
 def pack_weights(name: str, panels: Sequence[Panels]) -> Kernel:
     """Into panels, zeros where a block reaches beyond the channels: operands w, packed."""
-    kind = panels[0].problem.kind
-    b = kernel_builder(name, {"w": pointer(kind), "packed": pointer(kind)})
+    p = panels[0].problem
+    b = kernel_builder(name, {"w": pointer(p.w_kind), "packed": pointer(p.kind)})
     return _by_tiles(b, b.packed, panels, _pack_rows, _pack_squares)
 
 
 def combine_sums(name: str, panels: Sequence[Panels]) -> Kernel:
     """The sum of all copies, in the order of the weight's memory: operands sums, out."""
-    kind = panels[0].problem.kind
-    b = kernel_builder(name, {"sums": pointer(kind), "out": pointer(kind)})
+    p = panels[0].problem
+    b = kernel_builder(name, {"sums": pointer(p.sum_kind), "out": pointer(p.result_kind)})
     return _by_tiles(b, b.sums, panels, _combine_rows, _combine_squares)
 
 
@@ -141,6 +141,30 @@ class _Tile(NamedTuple):
         if outs % panels.width == 0:
             return None
         return first_lanes(b, panels.lanes, outs - (self.channel + j * panels.lanes))
+
+    def load(self, b: Builder, c: Value, at: Value, mask: Value | None, step: int = 1) -> Value:
+        """A vector of weights of a channel, or pair of channels, from parameter w; ``step`` from one to the next."""
+        p, lanes = self.panels.problem, self.panels.lanes
+
+        def read(at: Value, mask: Value | None) -> Value:
+            return b.load(b.w, at, lanes, mask) if step == 1 else b.gather(b.w, b.iota(lanes) * step + at, mask)
+
+        return paired(b, p.w_pairs, read, at, mask, lanes, c < p.channels - 1)
+
+
+def paired(
+    b: Builder, how: Pairs | None, read: Callable[[Value, Value | None], Value], at: Value, mask: Value | None,
+    lanes: int, complete: Value,
+) -> Value:  # fmt: skip
+    """What ``read`` finds at a place where a mask holds; or pairs, with zeros for second halves if not ``complete``."""
+    x = read(at, mask)
+    if how is None:
+        return x
+    second = mask
+    if how.odd:
+        there = b.splat(complete, lanes)
+        second = there if mask is None else mask & there
+    return pairs(b, x, read(at + how.second, second))
 
 
 def pack_block(b: Builder, panels: Panels, block: Value, memory: Value) -> None:
@@ -204,8 +228,8 @@ def _tile(b: Builder, memory: Value, panels: Panels, number: Value) -> _Tile:
 # -- rows: neighbouring output channels one tap after another ------------------------------------
 
 
-def _each_row(b: Builder, tile: _Tile, body: Callable[[Value, Value], None]) -> None:
-    """For each channel and tap, where it lies in the weight and in the panel."""
+def _each_row(b: Builder, tile: _Tile, body: Callable[[Value, Value, Value], None]) -> None:
+    """For each channel and tap, where it lies in the weight and in the panel; and the channel."""
     panels, p = tile.panels, tile.panels.problem
     with b.loop(tile.low, tile.high) as c, ExitStack() as loops:
         weight, tap = c * p.w_in + tile.weight, 0
@@ -213,19 +237,17 @@ def _each_row(b: Builder, tile: _Tile, body: Callable[[Value, Value], None]) -> 
             t: Index = loops.enter_context(b.loop(0, p.axes[i].taps)) if p.axes[i].taps != 1 else 0
             weight = t * p.axes[i].w + weight
             tap = tap * p.axes[i].taps + t
-        body(weight, tile.panel + (tap * p.channels + c) * panels.width)
+        body(weight, tile.panel + (tap * p.channels + c) * panels.width, c)
 
 
 def _pack_rows(b: Builder, tile: _Tile) -> None:
     panels, p = tile.panels, tile.panels.problem
 
-    def row(weight: Value, place: Value) -> None:
+    step = p.w_out if panels.lanes > 1 else 1
+
+    def row(weight: Value, place: Value, c: Value) -> None:
         for j in range(panels.vectors):
-            at, mask = weight + j * panels.lanes * p.w_out, tile.mask(b, j)
-            if p.w_out == 1 or panels.lanes == 1:
-                x = b.load(b.w, at, lanes=panels.lanes, mask=mask)
-            else:
-                x = b.gather(b.w, b.iota(panels.lanes) * p.w_out + at, mask)
+            x = tile.load(b, c, weight + j * panels.lanes * p.w_out, tile.mask(b, j), step)
             b.store(tile.memory, place + j * panels.lanes, x)
 
     _each_row(b, tile, row)
@@ -236,7 +258,7 @@ def _total(b: Builder, tile: _Tile, at: Value) -> Value:
     panels = tile.panels
     if panels.copies == 1:
         return b.load(tile.memory, at, lanes=panels.lanes)
-    total = b.var(b.const(0, Type(panels.problem.kind, panels.lanes)))
+    total = b.var(b.const(0, Type(panels.problem.sum_kind, panels.lanes)))
     with b.loop(0, panels.copies, unroll=1) as s:
         total.set(total.get() + b.load(tile.memory, s * (panels.blocks * panels.size) + at, lanes=panels.lanes))
     return total.get()
@@ -245,10 +267,10 @@ def _total(b: Builder, tile: _Tile, at: Value) -> Value:
 def _combine_rows(b: Builder, tile: _Tile) -> None:
     panels, p = tile.panels, tile.panels.problem
 
-    def row(weight: Value, place: Value) -> None:
+    def row(weight: Value, place: Value, c: Value) -> None:
         for j in range(panels.vectors):
             at, mask = weight + j * panels.lanes * p.w_out, tile.mask(b, j)
-            x = _total(b, tile, place + j * panels.lanes)
+            x = b.cast(_total(b, tile, place + j * panels.lanes), p.result_kind)
             if p.w_out == 1 or panels.lanes == 1:
                 b.store(b.out, at, x, mask)
             else:
@@ -261,13 +283,13 @@ def _combine_rows(b: Builder, tile: _Tile) -> None:
 
 
 def _each_square(
-    b: Builder, tile: _Tile, columns: _Columns, body: Callable[[Value, Value, Value | None, list[Value]], None]
+    b: Builder, tile: _Tile, columns: _Columns, body: Callable[[Value, Value, Value, Value | None, list[Value]], None]
 ) -> None:
-    """For each square: its vector, where it lies in the weight, which columns exist, and each column's place."""
+    """For each square: its channel, vector, and place in the weight; which columns exist, and each column's place."""
     panels, p = tile.panels, tile.panels.problem
     lanes, taps = panels.lanes, columns.count
 
-    def square(start: Value, end: Value | int, offset: Value, channel: Value | int) -> None:
+    def square(start: Value, end: Value | int, offset: Value, channel: Value) -> None:
         count = end - start
         mask = first_lanes(b, lanes, b.lift(count, I64))
         places: list[Value] = []
@@ -278,11 +300,11 @@ def _each_square(
             tap = t if columns.direction == 1 else taps - 1 - t
             places.append(tile.panel + (tap * p.channels + c) * panels.width)
         with b.loop(0, panels.vectors, unroll=1) as j:
-            body(j, offset + start, mask, places)
+            body(channel, j, offset + start, mask, places)
 
     if columns.all_channels:
         with b.loop(tile.low * taps, tile.high * taps, lanes, unroll=1) as start:
-            square(start, tile.high * taps, tile.weight, 0)
+            square(start, tile.high * taps, tile.weight, b.lift(0, I64))
         return
     first = tile.weight if columns.direction == 1 else tile.weight - (taps - 1)
     with b.loop(tile.low, tile.high, unroll=1) as c, b.loop(0, taps, lanes, unroll=1) as start:
@@ -293,7 +315,7 @@ def _pack_squares(b: Builder, tile: _Tile, columns: _Columns) -> None:
     panels, p = tile.panels, tile.panels.problem
     zero = b.const(0, Type(p.kind, panels.lanes))
 
-    def square(j: Value, weight: Value, mask: Value | None, places: list[Value]) -> None:
+    def square(c: Value, j: Value, weight: Value, mask: Value | None, places: list[Value]) -> None:
         rows: list[Value] = []
         for i in range(panels.lanes):
             k, x = j * panels.lanes + i, b.var(zero)
@@ -301,7 +323,7 @@ def _pack_squares(b: Builder, tile: _Tile, columns: _Columns) -> None:
                 if p.outs % panels.width:
                     exists.enter_context(b.when(tile.channel + k < p.outs))
                 b.prefetch(b.w, weight + (k * p.w_out + _AHEAD * panels.lanes))
-                x.set(b.load(b.w, weight + k * p.w_out, lanes=panels.lanes, mask=mask))
+                x.set(tile.load(b, c, weight + k * p.w_out, mask))
             rows.append(x.get())
         # Backwards, so that a repeated last place is at last written by its own column.
         for place, column in reversed(list(zip(places, transpose(b, rows), strict=True))):
@@ -313,13 +335,13 @@ def _pack_squares(b: Builder, tile: _Tile, columns: _Columns) -> None:
 def _combine_squares(b: Builder, tile: _Tile, columns: _Columns) -> None:
     panels, p = tile.panels, tile.panels.problem
 
-    def square(j: Value, weight: Value, mask: Value | None, places: list[Value]) -> None:
+    def square(c: Value, j: Value, weight: Value, mask: Value | None, places: list[Value]) -> None:
         rows = [_total(b, tile, place + j * panels.lanes) for place in places]
         for i, x in enumerate(transpose(b, rows)):
             k = j * panels.lanes + i
             with ExitStack() as exists:
                 if p.outs % panels.width:
                     exists.enter_context(b.when(tile.channel + k < p.outs))
-                b.store(b.out, weight + k * p.w_out, x, mask)
+                b.store(b.out, weight + k * p.w_out, b.cast(x, p.result_kind), mask)
 
     _each_square(b, tile, columns, square)

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from .target import Target
 
-ITEMSIZE = {"f32": 4, "f64": 8}
+ITEMSIZE = {"f32": 4, "f64": 8, "u32": 4}
 
 
 class Part(NamedTuple):
@@ -76,9 +76,23 @@ class Axis(NamedTuple):
         return self.taps == 1 and self.first == 0 and self.step == 1 and self.outs == self.size
 
 
+class Pairs(NamedTuple):
+    """Elements that lie apart, two of which are to be a pair: the second is ``second`` behind the first.
+
+    They are neighbours along the channels, or else along the first axis, of images; ``odd``: the last has no second.
+    """
+
+    second: int
+    channels: bool
+    odd: bool
+
+
 class Problem(NamedTuple):
     """One dense piece of a convolution. ``channels`` are contracted and ``outs`` computed in each of the groups.
 
+    ``kind``: of the elements that are multiplied; ``u32`` are pairs of bfloat16, which are contracted together. They
+    lie in memory as such, unless ``x_pairs`` (or that of weights, or of results) says where their halves are: then
+    strides count halves.
     ``depthwise``: nothing is contracted but taps; each output channel sees its own input channel, the neighbour in
     memory of the one before. (There is one group then, and ``channels`` is 1.)
     """
@@ -99,6 +113,29 @@ class Problem(NamedTuple):
     w_base: int = 0
     out_base: int = 0
     depthwise: bool = False
+    x_pairs: Pairs | None = None
+    w_pairs: Pairs | None = None
+    out_pairs: Pairs | None = None
+
+    @property
+    def sum_kind(self) -> str:
+        """What is summed in."""
+        return "f32" if self.kind == "u32" else self.kind
+
+    @property
+    def result_kind(self) -> str:
+        """Of results in memory."""
+        return "bf16" if self.kind == "u32" else self.kind
+
+    @property
+    def x_kind(self) -> str:
+        """Of x in memory."""
+        return "u16" if self.x_pairs else self.kind
+
+    @property
+    def w_kind(self) -> str:
+        """Of weights in memory."""
+        return "u16" if self.w_pairs else self.kind
 
     @property
     def inputs(self) -> int:
@@ -112,8 +149,14 @@ class Problem(NamedTuple):
 
     @property
     def depth(self) -> int:
-        """How many products make one output."""
+        """How many products, of single elements or of pairs, make one output."""
         return self.taps * self.channels
+
+    @property
+    def flops(self) -> int:
+        """Of all outputs, a multiply-add counting two, as many if half of a pair is missing."""
+        each = 4 if self.kind == "u32" else 2
+        return each * self.depth * self.outs * self.groups * math.prod(a.outs for a in self.axes)
 
     @property
     def of_results(self) -> Problem:
@@ -121,15 +164,45 @@ class Problem(NamedTuple):
         axes = tuple([Axis(a.outs, a.outs, 1, 1, 0, 1, a.out, 0, 0, a.parts) for a in self.axes])
         return self._replace(
             channels=self.outs, axes=axes, x_group=self.out_group, x_channel=self.out_channel, x_base=self.out_base,
-            depthwise=False,
+            depthwise=False, x_pairs=self.out_pairs,
         )  # fmt: skip
 
     def with_results(self, copy: Problem) -> Problem:
         """This problem, its results where that one has its x."""
         axes = tuple([a._replace(out=c.x) for a, c in zip(self.axes, copy.axes, strict=True)])
         return self._replace(
-            axes=axes, out_group=copy.x_group, out_channel=copy.x_channel, out_base=copy.x_base
+            axes=axes, out_group=copy.x_group, out_channel=copy.x_channel, out_base=copy.x_base, out_pairs=None
         )  # fmt: skip
+
+    def by_channels(self) -> Problem:
+        """Of a problem of bfloat16, that of pairs of channels: those of x and of w lie so, or are told."""
+        odd = bool(self.channels % 2)
+        p = self._replace(kind="u32", channels=-(-self.channels // 2))
+        x = (self.x_channel, self.x_group, self.x_base, *[a.x for a in self.axes])
+        if odd or not _are_words(x):
+            p = p._replace(x_channel=2 * self.x_channel, x_pairs=Pairs(self.x_channel, True, odd))
+        else:
+            axes = tuple([a._replace(x=a.x // 2) for a in p.axes])
+            p = p._replace(axes=axes, x_channel=1, x_group=self.x_group // 2, x_base=self.x_base // 2)
+        w = (self.w_in, self.w_group, self.w_base, self.w_out, *[a.w for a in self.axes if a.taps > 1])
+        if odd or not _are_words(w):
+            return p._replace(w_in=2 * self.w_in, w_pairs=Pairs(self.w_in, True, odd))
+        axes = tuple([a._replace(w=a.w // 2) for a in p.axes])
+        bases = self.w_group // 2, self.w_base // 2, self.w_out // 2
+        return p._replace(axes=axes, w_in=1, w_group=bases[0], w_base=bases[1], w_out=bases[2])
+
+    def by_images(self) -> Problem:
+        """Of a problem of bfloat16, that of pairs of images, which are its first axis, to be contracted."""
+        images, *others = self.axes
+        n, odd = -(-images.outs // 2), bool(images.outs % 2)
+        halved = images._replace(outs=n, size=n, x=2 * images.x, out=2 * images.out)
+        x, out = Pairs(images.x, False, odd), Pairs(images.out, False, odd)
+        return self._replace(kind="u32", axes=(halved, *others), x_pairs=x, out_pairs=out)
+
+
+def _are_words(strides: Sequence[int]) -> bool:
+    """Whether neighbours along the first stride, of 16 bits, are halves of words, wherever the others lead."""
+    return strides[0] == 1 and not any(s % 2 for s in strides[1:])
 
 
 class Phase(NamedTuple):
@@ -191,6 +264,20 @@ def _continues(outer: Axis, inner: Axis) -> bool:
     return outer.x == inner.x * inner.size and outer.out == inner.out * inner.outs
 
 
+_LONGEST, _SHORTEST = 128, 32  # rows, where they may be cut
+
+
+def shortened(problem: Problem) -> Problem:
+    """The same problem with a long row of single taps cut into short ones, which a cache holds."""
+    *outer, row = problem.axes
+    length = max(d for d in range(1, min(row.outs, _LONGEST) + 1) if row.outs % d == 0)
+    if not row.plain or row.outs == length or length < _SHORTEST:
+        return problem
+    n = row.outs // length
+    rows = row._replace(outs=n, size=n, x=row.x * length, out=row.out * length)
+    return problem._replace(axes=(*outer, rows, row._replace(outs=length, size=length)))
+
+
 # -- boxes -------------------------------------------------------------------------------------
 
 
@@ -220,8 +307,8 @@ class Blocking(NamedTuple):
     """How a problem is computed: boxes of ``stack`` by a piece of the row axis, by ``vectors`` of ``lanes`` outs.
 
     ``row``, ``others`` and ``stacked`` are numbers of axes (stacked -1: none). ``panels`` blocks of output channels
-    are kept in the cache together; tiles are ``panel groups * chunks``. ``packs``: each tile packs its own panels,
-    which then need not travel through memory.
+    are kept in the cache together; tiles are ``panel groups * chunks`` of rows, by ``cuts`` of each row where these are
+    few. ``packs``: each tile packs its own panels, which then need not travel through memory.
     """
 
     row: int
@@ -235,6 +322,7 @@ class Blocking(NamedTuple):
     panels: int
     rows: int
     chunks: int
+    cuts: int
     packs: bool
 
     @property
@@ -298,12 +386,14 @@ _L2_BYTES = 16  # a cycle, as measured while multiply-adds go on
 _LINE, _PAGE = 64, 4096  # bytes of a cache line, and of a page: a first-level cache is indexed within pages
 _TILES = 240  # divides evenly among most numbers of threads
 _ENOUGH_TILES = 16
+_PAIRED_LANES = 4  # at least, of an instruction for pairs
 
 
 def lanes_of(outs: int, target: Target, kind: str) -> int:
     """Elements of the vectors that hold output channels: no more than needed."""
     lanes = target.lanes(ITEMSIZE[kind])
-    while lanes > 1 and lanes // 2 >= outs:
+    fewest = _PAIRED_LANES if kind == "u32" else 1
+    while lanes > fewest and lanes // 2 >= outs:
         lanes //= 2
     return lanes
 
@@ -404,7 +494,7 @@ def padded(problem: Problem, base: int) -> Problem:
             axis = axis._replace(size=size, first=0)
         axes[i] = axis._replace(x=step)
         step *= axis.size
-    return problem._replace(axes=tuple(axes), x_group=problem.channels, x_channel=1, x_base=base)
+    return problem._replace(axes=tuple(axes), x_group=problem.channels, x_channel=1, x_base=base, x_pairs=None)
 
 
 def extent(problem: Problem) -> int:
@@ -427,6 +517,8 @@ def blocking(problem: Problem, target: Target, row: int, stack: int, vectors: in
     chunks = 1 if packs else max(1, min(rows, _TILES // groups))
     runs = _runs_cached(problem.axes[row], pieces)
     assert runs is not None
+    few = groups * chunks < _ENOUGH_TILES
+    cuts = max(1, min(runs[0].count, _TILES // (groups * chunks))) if few else 1
     return Blocking(
-        row, others, 0 if stack > 1 else -1, stack, runs, vectors, lanes, blocks, panels, rows, chunks, packs
+        row, others, 0 if stack > 1 else -1, stack, runs, vectors, lanes, blocks, panels, rows, chunks, cuts, packs
     )

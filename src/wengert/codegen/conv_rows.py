@@ -45,9 +45,18 @@ def _split(n: int, pieces: int) -> tuple[tuple[int, int], ...]:
 
 
 def applies(p: Problem) -> bool:
-    """Whether vectors can lie along the rows of a problem, and there is something to gain."""
+    """Whether vectors can lie along the rows of a problem, which is none of pairs, and there is something to gain."""
     *others, band, row = p.axes if len(p.axes) > 1 else (None, None, *p.axes)
-    if band is None or p.depthwise or row.step != 1 or row.x != 1 or row.out != 1 or row.taps < 2 or not band.taps:
+    if (
+        band is None
+        or p.kind not in ("f32", "f64")
+        or p.depthwise
+        or row.step != 1
+        or row.x != 1
+        or row.out != 1
+        or row.taps < 2
+        or not band.taps
+    ):
         return False
     return all(a is not None and a.plain for a in others)
 

@@ -14,13 +14,12 @@ from typing import NamedTuple
 from .conv_pack import Index, Panels, combine_block, unravel
 from .conv_plan import ITEMSIZE, Axis, Problem, extent, lanes_of
 from .kernel import Kernel, kernel_builder
-from .loop import I64, Builder, Type, Value, Var, pointer
+from .loop import BITS, I64, Builder, Type, Value, Var, pointer
 from .micro import block_cycles, multiply_add
 from .target import Target
 
 _TILES = 32  # enough for many threads; each costs a little, since x and g are read again
 _LOOP = 26  # cycles that a row takes besides its steps: it ends with a branch that no processor foresees
-_LONGEST, _SHORTEST = 128, 32  # rows, where they may be cut
 _MASKED_BYTES = 64  # vectors as long have masks in registers of their own
 _FEWEST = 200  # positions that a block passes by
 _SMALL = 4  # with fewer input channels, a block holds all taps of the row
@@ -50,17 +49,6 @@ class WeightBlocking(NamedTuple):
     spread: int
     parts: int
     strip: int
-
-
-def shortened(problem: Problem) -> Problem:
-    """The same problem with a long row of single taps cut into short ones, which a cache holds."""
-    *outer, row = problem.axes
-    length = max(d for d in range(1, min(row.outs, _LONGEST) + 1) if row.outs % d == 0)
-    if not row.plain or row.outs == length or length < _SHORTEST:
-        return problem
-    n = row.outs // length
-    rows = row._replace(outs=n, size=n, x=row.x * length, out=row.out * length)
-    return problem._replace(axes=(*outer, rows, row._replace(outs=length, size=length)))
 
 
 def _cycles(rows: int, vectors: int, steps: int) -> float:
@@ -186,21 +174,22 @@ def finishes_itself(pieces: Sequence[WeightPiece]) -> bool:
 
 def sums(name: str, pieces: Sequence[WeightPiece], target: Target) -> Kernel:
     """The sums over chunks: operands x, g, sums (or out, if it `finishes_itself`)."""
-    kind, finishes = pieces[0].problem.kind, finishes_itself(pieces)
-    result = "out" if finishes else "sums"
-    b = kernel_builder(name, {"x": pointer(kind), "g": pointer(kind), result: pointer(kind)})
+    first, finishes = pieces[0].problem, finishes_itself(pieces)
+    kind = pointer(first.kind)
+    result = {"out": pointer(first.result_kind)} if finishes else {"sums": pointer(first.sum_kind)}
+    b = kernel_builder(name, {"x": kind, "g": kind, **result})
     start = 0
     for piece in pieces:
-        first, last = b.binary("max", b.lo - start, 0), b.binary("min", b.hi - start, piece.tiles)
-        with b.loop(first, last) as tile:
+        low, high = b.binary("max", b.lo - start, 0), b.binary("min", b.hi - start, piece.tiles)
+        with b.loop(low, high) as tile:
             _Sums(b, piece, target, finishes).tile(tile)
         start += piece.tiles
     positions = [math.prod(a.outs for a in p.problem.axes) for p in pieces]
-    flops = sum(2 * p.problem.depth * p.problem.outs * p.problem.groups * n for p, n in zip(pieces, positions))
-    first = pieces[0].problem
+    flops = sum(p.problem.flops for p in pieces)
     moved = extent(first) + sum(positions) * first.groups * first.outs + sum(p.panels.elements for p in pieces)
-    scratch = ITEMSIZE[kind] * max(p.panels.size for p in pieces) if finishes else 0
-    return Kernel(b.finish(), start, scratch, flops, ITEMSIZE[kind] * moved)
+    size = ITEMSIZE[first.kind]
+    scratch = size * max(p.panels.size for p in pieces) if finishes else 0
+    return Kernel(b.finish(), start, scratch, flops, size * moved)
 
 
 class _Sums:
@@ -208,13 +197,13 @@ class _Sums:
 
     def __init__(self, b: Builder, piece: WeightPiece, target: Target, finishes: bool) -> None:
         self.b, self.piece, self.panels, self.finishes = b, piece, piece.panels, finishes
-        self.sums = b.retype(b.scratch, piece.problem.kind) if finishes else b.sums
+        self.sums = b.retype(b.scratch, piece.problem.sum_kind) if finishes else b.sums
         self.p, self.k = piece.problem, piece.blocking
         self.row: Axis = self.p.axes[-1]
         self.outer = self.p.axes[:-1]
         self.rows = math.prod(a.outs for a in self.outer)
         self.fused = target.has_fma
-        self.type = Type(self.p.kind, self.k.lanes)
+        self.type = Type(self.p.sum_kind, self.k.lanes)
 
     def tile(self, tile: Value) -> None:
         """Some input blocks at some taps of the other axes, for a chunk of rows."""
@@ -277,7 +266,8 @@ class _Sums:
                 for j, total in enumerate(vectors):
                     total.set(b.load(self.sums, place + j * k.lanes, lanes=k.lanes))
         with b.loop(rows.low, rows.high, unroll=1) as r:
-            x = where.group * p.x_group + where.first * p.x_channel + (where.channel if p.depthwise else 0)
+            x = where.group * p.x_group + where.first * p.x_channel + p.x_base
+            x = x + where.channel if p.depthwise else x
             g = where.group * p.out_group + where.channel * p.out_channel + p.out_base
             inside = None
             for axis, o, t in zip(self.outer, unravel(r, [a.outs for a in self.outer]), where.taps, strict=True):
@@ -367,4 +357,4 @@ def zero_weight(name: str, kind: str, shape: Sequence[int], strides: Sequence[in
         for n, step in zip(shape[1:], strides[1:], strict=True):
             at = loops.enter_context(b.loop(0, n)) * step + at
         b.store(b.out, at, b.const(0, Type(kind)))
-    return Kernel(b.finish(), shape[0], bytes=ITEMSIZE[kind] * math.prod(shape))
+    return Kernel(b.finish(), shape[0], bytes=BITS[kind] // 8 * math.prod(shape))

@@ -164,8 +164,8 @@ class Fused(Attached):
         assert blocks is not None, "members join where they can be computed"
         key = signature(group, roots, stored, {})[0]
         wanted = [n for n in group.nodes if n.seq in stored]
-        kind = product.aval.dtype
-        same = [n for n in wanted if n.aval.dtype == kind]
+        self.kind = KIND[product.aval.dtype]
+        same = [n for n in wanted if n.aval.dtype == product.aval.dtype]
         self.main = product if product in wanted else (same or [product])[0]  # what the kernel itself stores
         self.others = [n for n in wanted if n is not self.main]
         self.flops = product.aval.size * sum(roots.size[n.seq] for n in members)
@@ -177,6 +177,7 @@ class Fused(Attached):
     def __call__(self, b: Builder, x: Value, place: Place) -> Value:
         """Store all results but the main one, which is given back."""
         index = [place.index[i] for i in self.order]
+        x = b.cast(x, self.kind)  # what is summed in float32 is rounded first, as it is where nothing follows
         e, values = self.body.emit(b, Named(b, self.names), x, index, self.order.index(place.axis), place.mask)
         flat = full(e.blocks.sizes)
         for n in self.others:

@@ -90,6 +90,11 @@ def multiply_add(b: Builder, x: Value, y: Value, z: Value, fused: bool) -> Value
     return b.fma(x, y, z) if fused else x * y + z
 
 
+def pairs(b: Builder, x: Value, y: Value) -> Value:
+    """Elements of ``x`` and ``y``, both of 16 bits, as the pairs that `multiply_add` takes together."""
+    return b.cast(x, "u32") | (b.cast(y, "u32") << 16)
+
+
 def transpose(b: Builder, rows: Sequence[Value]) -> list[Value]:
     """The transpose of a square of as many vectors as each has lanes, a power of two.
 

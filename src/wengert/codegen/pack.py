@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from .loop import I64, Builder, Value
-from .micro import first_lanes, transpose
+from .micro import first_lanes, pairs, transpose
 
 
 class Source(NamedTuple):
@@ -33,7 +33,7 @@ class Source(NamedTuple):
         x = b.load(self.pointer, at, lanes, mask)
         if not self.second:
             return x
-        return b.cast(x, "u32") | (b.cast(b.load(self.pointer, at + self.second, lanes, mask), "u32") << 16)
+        return pairs(b, x, b.load(self.pointer, at + self.second, lanes, mask))
 
 
 def pack_panels(

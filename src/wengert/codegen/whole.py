@@ -68,7 +68,7 @@ def _column(n: Node, views: Sequence[View], target: Target, held: Held | None) -
 def _conv(n: Node, views: list[View], target: Target, epilogue: Fused | None = None) -> Lowered | None:
     """A convolution; of an input with an adjoint, it is the gradient of a weight."""
     kind = KIND.get(n.aval.dtype)
-    if kind not in ("f32", "f64") or not n.aval.size:
+    if not (kind in ("f32", "f64") or (kind == "bf16" and target.bf16_dot)) or not n.aval.size:
         return None
     x, w = views
     attrs = n.attrs

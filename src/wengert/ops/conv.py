@@ -20,6 +20,7 @@ from .testpoints import complexes, floats, noncontiguous
 Pads = tuple[tuple[int, int], ...]
 
 HEAVY = 1 << 22  # multiplications, from which on generated kernels are quicker than NumPy
+_KERNELS = (dt.NP_FLOAT32, dt.NP_FLOAT64, *dt.HALF_NP)
 TILE = 1 << 18  # elements of a block of unfolded windows: it stays in the second-level cache
 
 
@@ -74,14 +75,14 @@ class Conv(Linear):
             return self.numpy(x, w, **attrs).transpose(order)
         dtype = x.dtype
         shape = self.infer(Aval(x.shape, dtype), Aval(w.shape, w.dtype), **attrs).shape
-        if dtype in dt.HALF_NP:
-            x, w = x.astype(np.float32), w.astype(np.float32)
         if not x.size or not w.size or not math.prod(shape):
             return np.zeros(shape, dtype)
-        if math.prod(shape) * math.prod(w.shape[1:]) >= HEAVY and x.dtype in (dt.NP_FLOAT32, dt.NP_FLOAT64):
+        if math.prod(shape) * math.prod(w.shape[1:]) >= HEAVY and dtype in _KERNELS:
             found = computed(self, (x, w), attrs)
             if found is not None:
-                return found.astype(dtype, copy=False)
+                return found
+        if dtype in dt.HALF_NP:
+            x, w = x.astype(np.float32), w.astype(np.float32)
         return convolve(x, w, shape, **attrs).astype(dtype, copy=False)
 
     def transpose(self, g: Any, i: int, *xs: Any, **attrs: Any) -> Any:

@@ -251,11 +251,18 @@ def shares(rw: Rewriter, op: Any, xs: tuple[Node, ...], attrs: dict[str, Any], l
 def widened(rw: Rewriter, op: Any, xs: tuple[Node, ...], attrs: dict[str, Any], like: Node) -> Any:
     """Half precision for which there is no kernel is computed in float32 and rounded once, as in eager mode."""
     dtype = xs[0].aval.dtype
-    if dtype not in dt.HALF_NP or (op.name == "matmul" and dtype == dt.bfloat16.np):
+    if dtype not in dt.HALF_NP or (dtype == dt.bfloat16.np and _has_kernel(op, xs)):
         return None
     wide = [_make(rw, "cast", like, x, dtype=dt.NP_FLOAT32) if x.aval.dtype == dtype else x for x in xs]
     out = _make(rw, op.name, like, *wide, **attrs)
     return _make(rw, "cast", like, out, dtype=dtype) if out.aval.dtype == dt.NP_FLOAT32 else out
+
+
+def _has_kernel(op: Any, xs: Sequence[Node]) -> bool:
+    """Whether bfloat16 is taken as it is: by products, and by convolutions that contract channels where pairs gain."""
+    from ..codegen.target import host
+
+    return op.name == "matmul" or (op.name == "conv" and xs[1].shape[1] > 1 and host().bf16_dot)
 
 
 _WIDE = ("conv", "matmul", "sum", "prod", "amax", "amin", "add_rows", "scatter_add", "window_argmax")

@@ -1,7 +1,8 @@
 """Memory of large results, kept when the last array over it has gone, for the next result of that size.
 
 Fresh memory comes from the system a page at a time, and each page is cleared first: a softmax over 256 MiB then takes
-1.7 times as long. What is kept is bounded by ``WENGERT_KEEP_BYTES`` (512 MiB; 0 keeps none).
+1.7 times as long. What is kept is bounded by ``WENGERT_KEEP_BYTES`` (512 MiB; 0 keeps none). Kept or not, large memory
+begins at a line of the cache: temporaries lie in results that are still to be written, and kernels count on that.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from .. import pages
+from ..schedule.memory import LODGED
 
-LARGE = 1 << 18  # bytes of a result from which on its memory is kept: allocators hand smaller pieces out again
+LARGE = LODGED  # bytes of a result from which on its memory is kept: allocators hand smaller pieces out again
 MOST = int(os.environ.get("WENGERT_KEEP_BYTES", 512 << 20))
 
 Piece = tuple[np.ndarray, int]  # memory, and its address
@@ -40,6 +42,8 @@ class _Lease:
 
 def _give_back(piece: Piece) -> None:
     size = piece[0].size
+    if size > MOST:
+        return
     same = _free.get(size)
     if same is None:
         same = _free[size] = []
@@ -66,9 +70,10 @@ def _trim(latest: int) -> None:
 def maker(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Callable[[Any, Any], np.ndarray]:
     """What makes arrays of a shape and dtype whose elements are whatever was there: called with both of them."""
     size = math.prod(shape) * dtype.itemsize
-    if size < LARGE or size > MOST or dtype.isbuiltin != 1:  # of other dtypes NumPy cannot be told by a string
+    if size < LARGE:
         return np.empty
-    typestr = dtype.str
+    named = dtype.isbuiltin == 1  # of other dtypes NumPy cannot be told by a string
+    typestr = dtype.str if named else f"|V{dtype.itemsize}"
 
     def make(shape: Any, dtype: Any) -> np.ndarray:
         try:
@@ -76,9 +81,18 @@ def maker(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Callable[[Any, Any], 
         except (KeyError, IndexError):
             memory = pages.block(size)
             piece = memory, memory.ctypes.data
-        return np.asarray(_Lease(piece, shape, typestr))
+        x = np.asarray(_Lease(piece, shape, typestr))
+        if not named:
+            # No view of it: views of that would not refer to it, by which others see that it is shared.
+            x.dtype = dtype  # type: ignore[misc]
+        return x
 
     return make
+
+
+def is_made(x: np.ndarray) -> bool:
+    """Whether an array is as a `maker` makes it: large ones begin at a line of the cache."""
+    return x.nbytes < LARGE or type(x.base) is _Lease
 
 
 def release() -> None:

@@ -62,7 +62,7 @@ def takes_epilogue(n: Node) -> bool:
         n.op is None
         or n.op is ITEM
         or n.op.name not in ("matmul", "conv")
-        or KIND.get(n.aval.dtype) not in ("f32", "f64")
+        or KIND.get(n.aval.dtype) not in ("f32", "f64", "bf16")
     ):
         return False
     rank = len(n.shape)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 
+from ..codegen import interpret as interpreter
 from ..codegen.interpret import DTYPES
 from ..codegen.kernel import Recipe
 from ..codegen.lower import module_text
@@ -39,21 +39,39 @@ def channels_last(shape: tuple[int, ...]) -> tuple[int, ...]:
 def placed(x: np.ndarray, strides: tuple[int, ...]) -> np.ndarray:
     """A copy of ``x`` in memory of the given order, between elements that nobody may touch."""
     n = sum((size - 1) * step for size, step in zip(x.shape, strides, strict=True)) + 1 if x.size else 1
-    memory = np.full(n * x.itemsize, 0xFF, np.uint8).view(x.dtype)  # NaN, or -1
-    view = np.lib.stride_tricks.as_strided(memory, x.shape, [s * x.itemsize for s in strides])
+    memory = np.full(n * x.itemsize, 0xFF, np.uint8)  # NaN, or -1
+    view = np.ndarray(x.shape, x.dtype, memory, 0, [s * x.itemsize for s in strides])
     view[...] = x
     return view
 
 
+def _aligned(nbytes: int) -> np.ndarray:
+    """Memory that is NaN, or -1, should anything read it unwritten."""
+    raw = np.full(nbytes + 64, 0xFF, np.uint8)
+    start = -raw.ctypes.data % 64
+    return raw[start : start + nbytes]
+
+
+def _with_temps(recipe: Recipe, operands: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    temps = {name: _aligned(n * DTYPES[kind].itemsize) for name, (kind, n) in recipe.temps.items()}
+    return {**operands, **temps}
+
+
+def interpreted(recipe: Recipe, operands: Mapping[str, np.ndarray]) -> None:
+    """Run a recipe by the interpreter, which checks every access; operands are contiguous, or `placed`."""
+    memory = {
+        name: x if x.flags.c_contiguous or x.base is None else x.base
+        for name, x in _with_temps(recipe, operands).items()
+    }
+    for step in recipe.steps:
+        kernel = step.kernel
+        given = [memory[name] for name in step.operands]
+        interpreter.run(kernel.function, *given, _aligned(kernel.scratch), 0, kernel.tiles)
+
+
 def run(recipe: Recipe, target: Target, operands: Mapping[str, np.ndarray], cuts: int = 1) -> None:
     """Run a recipe whose kernels' tiles are cut into so many ranges."""
-    memory: dict[str, Any] = dict(operands)
-    for name, (kind, n) in recipe.temps.items():
-        raw = np.full(
-            n * np.dtype(DTYPES[kind]).itemsize + 64, 0xFF, np.uint8
-        )  # NaN, should anything read it unwritten
-        start = -raw.ctypes.data % 64
-        memory[name] = raw[start:]
+    memory = _with_temps(recipe, operands)
     for step in recipe.steps:
         f = step.kernel.function
         library = llvm.load([get_object(module_text([f]), target, f.name)], [f.name])
