@@ -12,7 +12,7 @@ import pytest
 
 from wengert.codegen import conv
 from wengert.codegen.conv import Convolution, convolve, input_gradient, weight_gradient
-from wengert.codegen.conv_plan import shortened
+from wengert.codegen.conv_problem import shortened
 from wengert.codegen.conv_rows_weight import block_rows_weight
 from wengert.codegen.conv_weight import block_weight
 from wengert.codegen.kernel import Place

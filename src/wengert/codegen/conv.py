@@ -9,7 +9,8 @@ from typing import NamedTuple
 from .conv_copy import pad_rows
 from .conv_direct import direct, packed_size, packs_itself, pieces_of
 from .conv_pack import combine_sums, pack_weights
-from .conv_plan import Axis, Part, Phase, Problem, block, combine, extent, padded, phases, shortened
+from .conv_plan import block
+from .conv_problem import Axis, Part, Phase, Problem, combine, extent, padded, phases, shortened
 from .conv_rows import block_rows, by_rows
 from .conv_rows_weight import block_rows_weight, sums_by_rows
 from .conv_weight import block_weight, finishes_itself, sums, weight_pieces, zero_weight

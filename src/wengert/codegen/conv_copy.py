@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 
 from .conv_pack import Index, paired, unravel
-from .conv_plan import ITEMSIZE, Axis, Problem, extent, shortened
+from .conv_problem import ITEMSIZE, Axis, Problem, extent, shortened
 from .kernel import Kernel, kernel_builder
 from .loop import I1, I64, Builder, Type, Value, pointer
 from .micro import first_lanes, transpose
@@ -17,7 +17,7 @@ from .target import Target
 
 
 def pad_rows(name: str, problems: Sequence[Problem], copies: Sequence[Problem], target: Target) -> Kernel:
-    """The copies of x that `conv_plan.padded` means, zeros around: operands x, padded."""
+    """The copies of x that `conv_problem.padded` means, zeros around: operands x, padded."""
     kind = problems[0].kind
     b = kernel_builder(name, {"x": pointer(problems[0].x_kind), "padded": pointer(kind)})
     start = 0

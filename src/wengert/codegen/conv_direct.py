@@ -16,7 +16,8 @@ from itertools import product
 from typing import NamedTuple
 
 from .conv_pack import Index, Panels, pack_block, unravel
-from .conv_plan import ITEMSIZE, Axis, Blocking, Problem, Run, extent
+from .conv_plan import Blocking, Run
+from .conv_problem import ITEMSIZE, Axis, Problem, extent
 from .kernel import Epilogue, Kernel, Place, kernel_builder
 from .loop import I64, Builder, Type, Value, Var, pointer
 from .micro import lanes_between, multiply_add, transpose

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import NamedTuple
 
-from .conv_plan import ITEMSIZE, Pairs, Problem
+from .conv_problem import ITEMSIZE, Pairs, Problem
 from .kernel import Kernel, kernel_builder
 from .loop import I64, Builder, Type, Value, pointer
 from .micro import first_lanes, pairs, transpose

@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from typing import NamedTuple
 
 from .conv_pack import Index, unravel
-from .conv_plan import ITEMSIZE, Axis, Problem
+from .conv_problem import ITEMSIZE, Axis, Problem
 from .conv_strips import Segment, Source, Strips, segments, strip_of
 from .kernel import Epilogue, Kernel, Place, kernel_builder
 from .loop import I64, Builder, Value, Var, pointer

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from .conv_pack import Index, Panels, unravel
-from .conv_plan import ITEMSIZE, Axis, Problem
+from .conv_problem import ITEMSIZE, Axis, Problem
 from .conv_rows import TOGETHER, applies
 from .conv_strips import Ahead, Segment, Source, Strips, pieces_of, segments, strip_of, whole
 from .kernel import Kernel, kernel_builder

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from .conv_pack import Index, unravel
-from .conv_plan import ITEMSIZE, Axis, Problem
+from .conv_problem import ITEMSIZE, Axis, Problem
 from .loop import I64, Builder, Type, Value
 from .micro import first_lanes
 from .target import Target

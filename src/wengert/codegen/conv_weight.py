@@ -12,7 +12,8 @@ from contextlib import ExitStack
 from typing import NamedTuple
 
 from .conv_pack import Index, Panels, combine_block, unravel
-from .conv_plan import ITEMSIZE, Axis, Problem, extent, lanes_of
+from .conv_plan import lanes_of
+from .conv_problem import ITEMSIZE, Axis, Problem, extent
 from .kernel import Kernel, kernel_builder
 from .loop import BITS, I64, Builder, Type, Value, Var, pointer
 from .micro import block_cycles, multiply_add

@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from typing import NamedTuple
 
 from .conv_pack import Index, unravel
-from .conv_plan import ITEMSIZE
+from .conv_problem import ITEMSIZE
 from .kernel import Epilogue, Kernel, Place, Recipe, Step, kernel_builder
 from .loop import I64, Builder, Type, Value, Var, pointer
 from .micro import first_lanes
