@@ -13,6 +13,7 @@ import numpy as np
 from ..graph.handle import wrap
 from ..graph.node import ITEM, Node
 from ..ops.heavy import HEAVY
+from ..pages import is_own
 from .reverse import deliver, into_slot, owns_memory, walk
 
 _ONE = (True,)
@@ -109,7 +110,9 @@ def _is_held_once(x: Any) -> bool:
     if type(x) is not np.ndarray or not x.flags.writeable or getrefcount(x) != _HELD[0]:
         return False
     owner = x.base
-    return owner is None or (type(owner) is np.ndarray and owner.base is None and getrefcount(owner) == _HELD[1])
+    if is_own(owner):
+        return True
+    return type(owner) is np.ndarray and is_own(owner.base) and getrefcount(owner) == _HELD[1]
 
 
 def _held_once() -> tuple[int, int]:

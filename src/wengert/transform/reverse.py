@@ -20,6 +20,8 @@ from ..errors import AnomalyError, GraphError, message
 from ..graph.alias import origin_of, owned_base
 from ..graph.handle import Handle, has_nan, node_of, of_node, wrap
 from ..graph.node import ITEM, Node, Sink
+from ..ops.movement import row_major
+from ..pages import is_own
 
 
 def collect(roots: Sequence[Node]) -> list[Node]:
@@ -235,9 +237,7 @@ def _checked(n: Node, changed: Any) -> Any:
 
 def owns_memory(g: Any) -> bool:
     """Whether an array is whole, in order and may be written."""
-    if type(g) is not np.ndarray or g.base is not None:
-        return False
-    return g.flags.carray
+    return type(g) is np.ndarray and is_own(g.base) and g.flags.carray
 
 
 def _add_grad(old: Any, g: Any, raw: bool) -> Any:
@@ -246,7 +246,7 @@ def _add_grad(old: Any, g: Any, raw: bool) -> Any:
         return g if old is None else old + g
     if old is None:
         # Rules may hand the same array to several inputs, or a view: a gradient must own its memory.
-        return wrap(g.copy() if type(g) is np.ndarray else np.array(g))
+        return wrap(row_major(g) if type(g) is np.ndarray else np.array(g))
     if old._node is None and old._alias is None and type(old._value) is np.ndarray and old._value.flags.writeable:
         np.add(old._value, g, out=old._value)
         return old
