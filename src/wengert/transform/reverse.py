@@ -20,6 +20,7 @@ from ..errors import AnomalyError, GraphError, message
 from ..graph.alias import origin_of, owned_base
 from ..graph.handle import Handle, has_nan, node_of, of_node, wrap
 from ..graph.node import ITEM, Node, Sink
+from ..ops.base import plus
 from ..ops.movement import row_major
 from ..pages import is_own
 
@@ -132,7 +133,7 @@ def _pass_on(n: Node, g: Any, adjoints: dict[Node, Any], needed: set[Node] | Non
     found = _pull_arrays(n, g, inputs, need) if raw else _pull_handles(n, g, need)
     for x, wants, gx in zip(inputs, need, found, strict=True):
         if wants and gx is not None:
-            adjoints[x] = adjoints[x] + gx if x in adjoints else gx
+            adjoints[x] = plus(adjoints[x], gx) if x in adjoints else gx
 
 
 def into_slot(adjoints: dict[Node, Any], n: Node, g: Any, needed: set[Node] | None) -> None:
@@ -143,7 +144,7 @@ def into_slot(adjoints: dict[Node, Any], n: Node, g: Any, needed: set[Node] | No
         if slots is None:
             slots = adjoints[parent] = [None] * len(parent.aval)
         i = n.attrs["index"]
-        slots[i] = g if slots[i] is None else slots[i] + g
+        slots[i] = g if slots[i] is None else plus(slots[i], g)
 
 
 def _pull_arrays(n: Node, g: Any, inputs: tuple[Node, ...], need: list[bool]) -> Sequence[Any]:
