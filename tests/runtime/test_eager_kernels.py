@@ -81,6 +81,19 @@ def wide_adjoints() -> list[Any]:
 
 
 @case
+def einsums() -> list[Any]:
+    out: list[Any] = []
+    for dtype in (wg.float32, wg.float64):
+        w, c, v = randn(5, 8, 8, dtype=dtype), randn(900, 5, 8, dtype=dtype), randn(8, dtype=dtype)
+        out += with_gradients(lambda w, c: wg.einsum("kij,nkj->nki", w, c), w, c)
+        c = randn(900, 5, 8, dtype=dtype)
+        out += with_gradients(lambda c, v: wg.einsum("nki,i->in", c, v), c, v)
+        c = randn(900, 5, 8, dtype=dtype)
+        out += with_gradients(lambda c: wg.einsum("nki,nki->k", c, c), c)
+    return out
+
+
+@case
 def single_ops() -> list[Any]:
     """What NumPy does in one pass, but not in the best time."""
     out: list[Any] = []
