@@ -19,6 +19,8 @@ from .workload import COMPILED, EAGER, JAX, TORCH, Call, Weights, Workload, arra
 
 MOST_ROUNDS, FEWEST_ROUNDS = 51, 3
 SAMPLE = 0.02  # seconds a sample lasts at least
+REST = 0.02  # seconds between turns: idle threads of OpenMP spin for 7 ms, and halve a core for whoever comes next
+WARM = 0.1  # seconds of a call up to which one goes before each sample
 Entry = dict[str, Any]
 
 
@@ -64,8 +66,9 @@ class Runner:
         self.rounds = min(MOST_ROUNDS, max(FEWEST_ROUNDS, fit))
 
     def sample(self) -> None:
-        if self.calls > 1:
-            seconds(self.call, max(1, self.calls // 8))  # fetches its data; the last contender's threads go to sleep
+        time.sleep(REST)
+        if self.once < WARM:
+            seconds(self.call, max(1, self.calls // 8))  # fetches its data
         clock, processor = time.perf_counter(), time.process_time()
         self.samples.append(seconds(self.call, self.calls))
         used = time.process_time() - processor

@@ -297,9 +297,9 @@ def page(works: list[Workload], results: Results, found: list[Verdict], picture:
     versions = ", ".join(f"{n} {v}" for n, v in sorted(results.versions.items()))
     lines = [
         "# Benchmarks", "",
-        "Written by `make bench`. Medians; contenders in one process, in turns; models written once for torch and "
-        "wengert, the same weights for all. Whether results agree says `python -m benchmarks.compiled --check`. "
-        "An empty cell was not measured.", "",
+        "Written by `make bench`. Medians; contenders in one process, in turns, with a rest between; models written "
+        "once for torch and wengert, the same weights for all. Whether results agree says "
+        "`python -m benchmarks.compiled --check`. An empty cell was not measured.", "",
         f"Machine: {machine()}. {versions}.", "",
         *(["Processor time, since the machine was shared.", ""] if results.clock == "processor" else []),
         *([f"![times beside torch eager]({picture})", ""] if picture else []),

@@ -40,7 +40,18 @@ def trim() -> None:
         give_back(0)
 
 
-class _Mapping:
+class Sole:
+    """Memory as the base of one array, which makes it that array's own: views of the array have that as base."""
+
+    __slots__ = ()
+
+
+def is_own(base: Any) -> bool:
+    """Whether what an array has as base leaves its memory to that array alone."""
+    return base is None or isinstance(base, Sole)
+
+
+class _Mapping(Sole):
     """Pages of zeros of the system's, which go back to it with the last array over them.
 
     While `tracemalloc` looks it is told of them, as of all memory of NumPy's.

@@ -289,3 +289,19 @@ ERRORS = [
 def test_errors(text, kind, match):
     with pytest.raises(kind, match=match):
         ours(text, [])
+
+
+@pytest.mark.parametrize("equation", ["ii->i", "ij->ji", "ij->ij", "...->..."])
+def test_einsum_of_one_operand_stays_what_it_was_when_that_is_written_over(equation: str) -> None:
+    x = wg.arange(9.0).reshape(3, 3)
+    y = wg.einsum(equation, x)
+    before = y.tolist()
+    x += 1
+    assert y.tolist() == before
+    y *= 2
+    assert x.tolist() == (wg.arange(9.0).reshape(3, 3) + 1).tolist()
+
+
+def test_einsum_is_one_call_in_the_graph() -> None:
+    x, y = wg.ones(2, 3, requires_grad=True), wg.ones(3, 4)
+    assert wg.einsum("ij,jk->ik", x, y).grad_fn.name == "einsum"

@@ -48,6 +48,52 @@ def with_gradients(f: Callable[..., Any], *xs: Any, seed: Any = None) -> list[An
 
 
 @case
+def wide_ops() -> list[Any]:
+    """What NumPy does in one pass, so large that threads pay; the results of some are much larger than operands."""
+    out: list[Any] = []
+    for dtype in (wg.float32, wg.float64):
+        x = wg.randn(1100, 1000, dtype=dtype) * 3
+        x[0, 0], x[1, 1], x[2, 2], x[3] = float("nan"), float("inf"), -float("inf"), -0.0
+        y, row = wg.randn(1100, 1000, dtype=dtype), wg.randn(1000, dtype=dtype)
+        turned, part = wg.randn(1000, 1100, dtype=dtype).T, wg.randn(1100, 2000, dtype=dtype)[:, ::2]
+        out += [x + y, x * row, row - x, x / y, x * 2, 3 - x, -x, x.abs(), x + turned, part * y, y[::-1] * x]
+        out += [x.exp(), y.square().sqrt(), x > y, x == x, wg.maximum(x, y), wg.atan2(x, y), x.sign(), y**2]
+        out += [y[:, None, :8] - row[:128, None], wg.randn(1, 1, dtype=dtype) * y, wg.tensor(2.0, dtype=dtype) * y]
+    x = wg.arange(1100 * 1000).reshape(1100, 1000)
+    return [*out, x * x, x > 7, (x % 7).to(wg.float16) * 2, wg.complex(y, y) * 2]
+
+
+@case
+def wide_adjoints() -> list[Any]:
+    out: list[Any] = []
+    for dtype in (wg.float32, wg.float64):
+        x, y = randn(1100, 1000, dtype=dtype), randn(1100, 1000, dtype=dtype)
+        row, column = randn(1000, dtype=dtype), randn(1100, 1, dtype=dtype)
+        out += with_gradients(lambda x, y, row: (x - y) * row, x, y, row)
+        out += with_gradients(lambda x, y: x * x + x * y.exp(), x.detach().requires_grad_(), y)
+        turned = randn(1000, 1100, dtype=dtype)
+        out += with_gradients(lambda t, c, x: (t.T * c - x) * t.T, turned, column, x.detach().requires_grad_())
+        a, b = randn(1200, 32, dtype=dtype), randn(50, 32, dtype=dtype)
+        out += with_gradients(lambda a, b: ((a[:, None] - b) ** 2).sum(2).sqrt(), a, b)
+        z = randn(1100, 1000, dtype=dtype)
+        out += wg.autograd.grad(((z * z).sum() + (z.T * turned.detach()).sum()) / 2, z)
+    return out
+
+
+@case
+def einsums() -> list[Any]:
+    out: list[Any] = []
+    for dtype in (wg.float32, wg.float64):
+        w, c, v = randn(5, 8, 8, dtype=dtype), randn(900, 5, 8, dtype=dtype), randn(8, dtype=dtype)
+        out += with_gradients(lambda w, c: wg.einsum("kij,nkj->nki", w, c), w, c)
+        c = randn(900, 5, 8, dtype=dtype)
+        out += with_gradients(lambda c, v: wg.einsum("nki,i->in", c, v), c, v)
+        c = randn(900, 5, 8, dtype=dtype)
+        out += with_gradients(lambda c: wg.einsum("nki,nki->k", c, c), c)
+    return out
+
+
+@case
 def single_ops() -> list[Any]:
     """What NumPy does in one pass, but not in the best time."""
     out: list[Any] = []
@@ -368,6 +414,23 @@ def test_kernels_agree_with_numpy(name: str, plain: Any, runs: list[str]) -> Non
     assert runs or not eager.ENABLED or name == "scan_that_numpy_runs"
     products = runs.count("matmul") if name == "products" else 0
     assert products == (12 if name == "products" and eager.ENABLED and host().vector_bytes >= 64 else 0)
+
+
+@pytest.mark.parametrize("dtype", [wg.float32, wg.float64])
+def test_wide_ops_have_the_bits_of_numpy_where_that_rounds_once(dtype: Any, runs: list[str]) -> None:
+    a, b = wg.randn(1100, 1000, dtype=dtype), wg.randn(1000, dtype=dtype)
+    x, y = a.numpy(), b.numpy()
+    runs.clear()  # of the draws
+    for ours, theirs in ((a + b, x + y), (a - b, x - y), (b * a, y * x), (a / b, x / y), (-a, -x), (a * 2, x * 2)):
+        assert np.array_equal(ours.numpy(), theirs)
+    assert runs == (["add", "sub", "mul", "div", "neg", "mul"] if eager.ENABLED else [])
+
+
+def test_what_numpy_does_in_one_pass_is_left_to_it_below_a_million(runs: list[str]) -> None:
+    x, y = randn(1000, 1000, grad=False), randn(1000, 1, grad=False)
+    runs.clear()  # of the draws
+    assert (x * y + x).exp().shape == (1000, 1000)
+    assert not runs
 
 
 def test_small_products_are_left_to_numpy(runs: list[str]) -> None:

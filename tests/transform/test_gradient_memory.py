@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
 
 import wengert as wg
+from wengert.runtime import eager
 
 
 def leaves(n: int) -> list[wg.Tensor]:
@@ -107,3 +109,36 @@ def test_transposed_products_in_a_traced_graph() -> None:
     assert all(
         np.allclose(x, y, rtol=1e-6) for x, y in zip([t.numpy() for t in both(a, b)], [want, want.swapaxes(1, 2)])
     )
+
+
+LARGE = (512, 300)  # of kernels, and in memory that is kept
+
+
+@pytest.mark.parametrize("name", ["add", "add, seed handed on", "product", "linear", "stack", "where", "matmul"])
+def test_large_gradients_have_memory_of_their_own(name: str) -> None:
+    a, b = [wg.randn(*LARGE, requires_grad=True) for _ in range(2)]
+    SHARED[name](a, b).sum().backward()
+    for t, u in itertools.combinations([a.grad, b.grad, a, b], 2):
+        assert not np.may_share_memory(t.detach().numpy(), u.detach().numpy())
+
+
+def test_a_large_gradient_is_what_the_kernel_wrote(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+    run = eager.Native.on
+
+    def noted(self: eager.Native, arrays: Any) -> Any:
+        found = run(self, arrays)
+        made.extend(x.ctypes.data for x in found or ())
+        return found
+
+    monkeypatch.setattr(eager.Native, "on", noted)
+    x, w = wg.randn(64, LARGE[1]), wg.randn(*LARGE, requires_grad=True)
+    wg.nn.functional.linear(x, w).square().sum().backward()
+    assert w.grad.detach().numpy().ctypes.data in made
+
+
+def test_a_turned_gradient_is_laid_out_in_order() -> None:
+    w = wg.randn(*LARGE, requires_grad=True)
+    factor = wg.randn(*LARGE[::-1])
+    (w.T * factor).sum().backward()
+    assert w.grad.is_contiguous() and np.array_equal(w.grad.numpy(), factor.numpy().T)

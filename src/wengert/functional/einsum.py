@@ -16,6 +16,7 @@ from ..errors import ArgumentError, DTypeError, ShapeError, message
 from ..graph.handle import Handle, apply
 from ..ops.base import OPS
 from ..ops.contract import diagonal_spec
+from .formula import formula
 from .front import apply_elementwise
 
 Labels = tuple[Any, ...]
@@ -402,6 +403,11 @@ def einsum(*args: Any) -> Any:
     if len(dtypes) > 1:
         seen = ", ".join(str(x.aval) for x in operands)
         raise DTypeError(message("einsum", "operands must have one dtype", seen, "Convert them with x.to(dtype)"))
+    # Of one operand the result may lie in its memory, which only ops that stand for themselves take note of.
+    return (_evaluated if len(operands) == 1 else _einsum)(equation, output, *operands)
+
+
+def _evaluated(equation: Any, output: Any, *operands: Any) -> Any:
     plan = _plan(equation, output, tuple([x.aval.shape for x in operands]))
     live = [_follow(x, steps) for x, steps in zip(operands, plan.operands, strict=True)]
     for i, j, left, right, op, result in plan.meetings:
@@ -410,6 +416,11 @@ def einsum(*args: Any) -> Any:
         live[i] = live[j] = None
     out = _follow(live[-1], plan.last)
     return out if out is not operands[0] else apply(OPS["identity"], (out,))
+
+
+@formula
+def _einsum(equation: Any, output: Any, *operands: Any) -> Any:
+    return _evaluated(equation, output, *operands)
 
 
 __all__ = ["einsum"]

@@ -16,13 +16,16 @@ import numpy as np
 from .. import dtypes as dt
 from ..config import STATE, Mode
 from ..errors import DTypeError, ShapeError, message
+from ..graph import handle
 from ..graph.aval import Aval, describe
 from ..graph.handle import Handle, apply, make_node, node_of, wrap
 from ..graph.node import NO_ATTRS, Node
 from ..ops.base import OPS
+from ..ops.heavy import FEW
 
 _EXPAND, _RESHAPE, _CAST, _FILL = OPS["expand"], OPS["reshape"], OPS["cast"], OPS["fill"]
 _NUMBERS = (bool, int, float, complex)
+_new = object.__new__
 OPERANDS = (Handle, *_NUMBERS, np.ndarray, np.generic)
 
 # What to do about results as long as values say, which programs cannot have.
@@ -206,7 +209,7 @@ def apply_elementwise(op: Any, xs: Sequence[Any], attrs: dict[str, Any] = NO_ATT
 def unary(name: str, floating: bool = False, keeps_dtype: bool = True) -> Callable[..., Any]:
     """The public function of a unary elementwise op."""
     op = OPS[name]
-    fast, differentiable = _fast_numpy(op), op.differentiable
+    fast, large, differentiable = _fast_numpy(op), _large_numpy(op), op.differentiable
 
     def call(input: Any, *, out: Any = None) -> Any:
         if out is not None:
@@ -214,7 +217,7 @@ def unary(name: str, floating: bool = False, keeps_dtype: bool = True) -> Callab
         mode = STATE.mode
         try:
             v = input._value
-            value = mode.run(fast, v)
+            value = mode.run(fast if v.size < FEW else large, v)
             if value.dtype is v.dtype or not keeps_dtype:
                 n = input._node
                 if n is None or not (n.requires_grad and mode.grad and differentiable):
@@ -242,40 +245,44 @@ def binary(name: str, floating: bool = False, keeps_dtype: bool = True, operator
     ``operator``: a method of Tensor, which leaves operands it does not know to the other side.
     """
     op = OPS[name]
-    fast = _fast_numpy(op)
+    fast, large = _fast_numpy(op), _large_numpy(op)
 
     def call(input: Any, other: Any, *, out: Any = None) -> Any:
         if out is not None:
             return into(name, out, call(input, other))
         kind = type(other)
         if kind is float or kind is int:
-            result = _with_number(op, fast, input, other, False, keeps_dtype)
+            result = _with_number(op, fast, large, input, other, False, keeps_dtype)
             if result is not None:
                 return result
         else:
             try:
                 x, y = input._value, other._value
-                if x.dtype is y.dtype:
+                dtype = x.dtype
+                if dtype is y.dtype:
                     mode = STATE.mode
-                    value = mode.run(fast, x, y)
-                    if value.dtype is x.dtype or not keeps_dtype:
+                    value = mode.run(fast if x.size < FEW > y.size else large, x, y)
+                    if value.dtype is dtype or not keeps_dtype:
                         p, q = input._node, other._node
                         if (p is None and q is None) or not mode.grad:
-                            return wrap(value)
+                            result = _new(handle._class)  # `wrap`, written out: a call is a twentieth of all this
+                            result._value = value
+                            result._node = result._alias = None
+                            return result
                         return _recorded(op, input, other, p, q, value, mode)
             except Exception:  # the general path does it again, and names what is wrong
                 pass
         if operator and not isinstance(other, OPERANDS):
             return NotImplemented
-        return _promoted(op, fast, input, other, floating, keeps_dtype)
+        return _promoted(op, fast, large, input, other, floating, keeps_dtype)
 
     return _named(call, name, op)
 
 
-def _promoted(op: Any, fast: Any, x: Any, y: Any, floating: bool, keeps_dtype: bool) -> Any:
+def _promoted(op: Any, fast: Any, large: Any, x: Any, y: Any, floating: bool, keeps_dtype: bool) -> Any:
     """A binary op in the general case."""
     if type(x) is float or type(x) is int:
-        result = _with_number(op, fast, y, x, True, keeps_dtype)
+        result = _with_number(op, fast, large, y, x, True, keeps_dtype)
         if result is not None:
             return result
     return apply_elementwise(op, promote(op.name, (x, y), floating))
@@ -293,13 +300,13 @@ def _recorded(op: Any, a: Any, b: Any, p: Any, q: Any, value: Any, mode: Mode) -
 def reflected(name: str, floating: bool = False) -> Callable[[Any, Any], Any]:
     """The method of Tensor for ``other op self``."""
     op = OPS[name]
-    fast = _fast_numpy(op)
+    fast, large = _fast_numpy(op), _large_numpy(op)
 
     def call(self: Any, other: Any) -> Any:
         kind = type(other)
         result = None
         if kind is float or kind is int:
-            result = _with_number(op, fast, self, other, True, True)
+            result = _with_number(op, fast, large, self, other, True, True)
         if result is not None:
             return result
         if not isinstance(other, OPERANDS):
@@ -309,7 +316,7 @@ def reflected(name: str, floating: bool = False) -> Callable[[Any, Any], Any]:
     return _named(call, f"__r{name}__", op)
 
 
-def _with_number(op: Any, fast: Any, x: Any, number: Any, swapped: bool, keeps_dtype: bool) -> Any:
+def _with_number(op: Any, fast: Any, large: Any, x: Any, number: Any, swapped: bool, keeps_dtype: bool) -> Any:
     """``op(x, number)`` on a float or an int, or swapped; None where the general path must see to it."""
     try:
         v = x._value
@@ -318,7 +325,8 @@ def _with_number(op: Any, fast: Any, x: Any, number: Any, swapped: bool, keeps_d
             return None
         state = STATE.mode
         small = state.quiet(np.array, number, d)
-        value = state.run(fast, small, v) if swapped else state.run(fast, v, small)
+        f = fast if v.size < FEW else large
+        value = state.run(f, small, v) if swapped else state.run(f, v, small)
         if keeps_dtype and value.dtype is not d:
             return None
     except Exception:  # the general path does it again, and names what is wrong
@@ -345,6 +353,19 @@ def into(name: str, out: Any, result: Any) -> Any:
 def _fast_numpy(op: Any) -> Callable[..., Any]:
     """NumPy's own function where it means the same for every dtype, else the op's reference."""
     return op.numpy if op.ufunc is None else op.ufunc
+
+
+def _large_numpy(op: Any) -> Callable[..., Any]:
+    """The same for operands of some size: by a kernel where the result is large."""
+    ufunc = op.ufunc
+    if ufunc is None:
+        return op.numpy
+
+    def run(*xs: Any) -> Any:
+        found = op.by_kernel(xs, NO_ATTRS)
+        return ufunc(*xs) if found is None else found
+
+    return run
 
 
 def _named(call: Callable[..., Any], name: str, op: Any) -> Callable[..., Any]:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from .. import api
 from ..errors import ArgumentError, ShapeError, message
+from ..functional.formula import formula
 from ..tensor import Tensor
 from . import functional as F
 from . import init
@@ -95,15 +96,20 @@ def _step(mode: str, weights: Weights) -> Step:
 GATES = {"LSTM": 4, "GRU": 3, "RNN_TANH": 1, "RNN_RELU": 1}
 
 
-def _gates(mode: str, weights: Weights, x: Any) -> tuple[Any, ...]:
-    """What the input contributes to each gate, for all steps at once."""
+@formula
+def _gates(mode: str, x: Any, ih: Any, ours: Any, theirs: Any) -> tuple[Any, ...]:
+    """What the input contributes to each gate, for all steps at once; the biases may be None.
+
+    One formula, so that the adjoints that the gates send to the input, and those of the parts of a weight, meet in
+    memory once.
+    """
     count = GATES[mode]
-    parts = weights.ih.chunk(count)
-    if weights.bias_ih is None:
+    parts = ih.chunk(count)
+    if ours is None:
         return tuple(F.linear(x, part) for part in parts)
-    ours, theirs = weights.bias_ih.chunk(count), weights.bias_hh.chunk(count)
     # The GRU's last bias_hh stands inside the reset gate and belongs to the step.
-    biases = [a if mode == "GRU" and k == 2 else a + b for k, (a, b) in enumerate(zip(ours, theirs, strict=True))]
+    pairs = enumerate(zip(ours.chunk(count), theirs.chunk(count), strict=True))
+    biases = [a if mode == "GRU" and k == 2 else a + b for k, (a, b) in pairs]
     return tuple(F.linear(x, part, bias) for part, bias in zip(parts, biases, strict=True))
 
 
@@ -252,7 +258,10 @@ class RNNBase(Module):
             outputs = []
             for way in range(ways):
                 weights = self._weights(layer, way)
-                step, gates = _step(self.mode, weights), _gates(self.mode, weights, x)
+                step, gates = (
+                    _step(self.mode, weights),
+                    _gates(self.mode, x, weights.ih, weights.bias_ih, weights.bias_hh),
+                )
                 start = tuple(part[layer * ways + way] for part in state)
                 if runs is None:
                     final, out = api.scan(step, start, gates, reverse=way == 1)
@@ -432,7 +441,9 @@ class RNNCellBase(Module):
             zeros = api.zeros(*input.shape[:-1], self.hidden_size, dtype=input.dtype)
             state = (zeros,) * (2 if self.mode == "LSTM" else 1)
         weights = Weights(self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
-        return _step(self.mode, weights)(tuple(state), _gates(self.mode, weights, input))[0]
+        return _step(self.mode, weights)(
+            tuple(state), _gates(self.mode, input, weights.ih, weights.bias_ih, weights.bias_hh)
+        )[0]
 
     def extra_repr(self) -> str:
         return f"{self.input_size}, {self.hidden_size}" + ("" if self.bias else f", bias={self.bias}")

@@ -20,7 +20,7 @@ from ..graph.handle import Handle, apply, lift
 from ..graph.node import ITEM, NO_ATTRS
 from ..graph.pattern import Pattern, dense, reduced_index
 from .arrays import FAST, expanded
-from .heavy import HEAVY, computed, fused
+from .heavy import FEW, HEAVY, WIDE, computed, fused, wide
 from .scalar import NUMPY
 
 OPS: dict[str, Any] = {}  # name -> Op; Any, so that a family may use more of an op than the contract
@@ -252,12 +252,19 @@ class Elementwise(Op):
             return self.numpy
         return self.ufunc
 
+    def by_kernel(self, xs: Sequence[Any], attrs: dict[str, Any]) -> Any:
+        """The result for large arrays; None if NumPy should compute it."""
+        if self.ufunc is not None:
+            return wide(self, xs, attrs)
+        return fused(self, xs, attrs, 1) if xs[0].size >= HEAVY else None
+
     def numpy(self, *xs: Any, **attrs: Any) -> Any:
         dtype = self.result_dtype(*[x.dtype for x in xs])
-        if self.ufunc is None:
-            found = fused(self, xs, attrs, 1) if xs[0].size >= HEAVY else None
+        if xs[0].size >= FEW or xs[-1].size >= FEW:
+            found = self.by_kernel(xs, attrs)
             if found is not None:
                 return found
+        if self.ufunc is None:
             if any(x.dtype in dt.HALF_NP for x in xs):  # ufuncs round once by themselves
                 xs = tuple([x.astype(np.float32) if x.dtype in dt.HALF_NP else x for x in xs])
         out = self.compute(*xs, **attrs)
@@ -299,11 +306,11 @@ def picked(op: Op, patterns: Sequence[Pattern], avals: Sequence[Aval], attrs: di
 def scale(g: Any, partial: Any, adjoint: bool, out: Any, xs: Any, attrs: dict[str, Any]) -> Any:
     """Multiply by a local derivative; the adjoint direction takes its conjugate."""
     if type(partial) is float:
-        return g if partial == 1.0 else -g if partial == -1.0 else zeros_like(g)
+        return g if partial == 1.0 else negative(g) if partial == -1.0 else zeros_like(g)
     if partial is None:
         return None
     if adjoint and type(g) is np.ndarray and g.size >= HEAVY:
-        found = fused(_scaled_by(partial), (g, out, *xs), attrs, 2)
+        found = fused(_scaled_by(partial), (g, out, *xs), attrs, 1 if g.size >= WIDE else 2)
         if found is not None:
             return found
     p = partial(out, *xs, **attrs) if attrs else partial(out, *xs)
@@ -315,6 +322,18 @@ def scale(g: Any, partial: Any, adjoint: bool, out: Any, xs: Any, attrs: dict[st
     if kind == "b":
         return OPS["where"](p, g, zeros_like(g))
     return g * (conj(p) if adjoint else p)
+
+
+def negative(g: Any) -> Any:
+    """The negative of an adjoint or a tangent."""
+    return -g if isinstance(g, Handle) or g.size < FEW else OPS["neg"].numpy(g)
+
+
+def plus(a: Any, b: Any) -> Any:
+    """The sum of two adjoints."""
+    if isinstance(a, Handle) or a.size < FEW or a.dtype is not b.dtype:
+        return a + b
+    return OPS["add"].numpy(a, b)
 
 
 def _short_vjp(op: Elementwise) -> Callable[..., Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
@@ -11,8 +12,11 @@ import numpy as np
 from .. import dtypes as dt
 from ..graph.aval import Aval
 from ..graph.graph import Graph
+from .arrays import FAST
 
 HEAVY = 1 << 15  # elements of the largest array, from which on kernels pay
+WIDE = 1 << 20  # elements of a result, from which on kernels pay for what NumPy computes in one pass: they have threads
+FEW = 1 << 14  # elements of operands, below which the result of broadcasting them is taken to be no larger than that
 STEPS = 1 << 22  # elements that a loop computes, from which on kernels pay
 DISPATCH = 512  # elements in the time that NumPy takes to begin
 
@@ -64,10 +68,24 @@ def fused(f: Callable[..., Any], xs: Sequence[Any], attrs: dict[str, Any], least
     """
     if xs[0].dtype in dt.HALF_NP:
         return None
-    shape = xs[0].shape
-    if any([x.shape != shape for x in xs]):
-        shape = np.broadcast_shapes(*[x.shape for x in xs])
+    shape = common_shape(xs)
     return _compute()(f, [Aval(shape, x.dtype) for x in xs], xs, attrs, least)
+
+
+def common_shape(xs: Sequence[Any]) -> tuple[int, ...]:
+    """The shape that arrays broadcast to."""
+    shape = xs[0].shape
+    for x in xs:
+        if x.shape != shape:
+            return np.broadcast_shapes(*[x.shape for x in xs])
+    return shape
+
+
+def wide(f: Callable[..., Any], xs: Sequence[Any], attrs: dict[str, Any]) -> Any:
+    """`fused`, where the result is so large that threads, and memory that is kept, are worth a kernel; else None."""
+    if xs[0].dtype not in FAST or math.prod(common_shape(xs)) < WIDE:
+        return None
+    return fused(f, xs, attrs, 1)
 
 
 def loop(op: Any, body: Graph, arrays: Sequence[Any], attrs: dict[str, Any]) -> Graph | None:

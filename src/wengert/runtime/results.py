@@ -27,7 +27,7 @@ Piece = tuple[np.ndarray, int]  # memory, and its address
 _free: dict[int, list[Piece]] = {}
 
 
-class _Lease:
+class _Lease(pages.Sole):
     """What an array over some memory has as base: it knows when that and all views of it have gone."""
 
     __slots__ = ("__array_interface__", "piece")

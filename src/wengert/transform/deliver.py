@@ -12,7 +12,9 @@ import numpy as np
 
 from ..graph.handle import wrap
 from ..graph.node import ITEM, Node
+from ..ops.base import plus
 from ..ops.heavy import HEAVY
+from ..pages import is_own
 from .reverse import deliver, into_slot, owns_memory, walk
 
 _ONE = (True,)
@@ -90,7 +92,7 @@ def _add(adjoints: dict[Node, Any], x: Node, g: Any) -> None:
     """Add to an adjoint that is there; in its memory, if it is large and nothing else holds that."""
     old = adjoints.pop(x)
     alike = old.size >= HEAVY and type(g) is np.ndarray and g.dtype is old.dtype and g.shape == old.shape
-    adjoints[x] = np.add(old, g, out=old) if alike and _is_held_once(old) else old + g
+    adjoints[x] = np.add(old, g, out=old) if alike and _is_held_once(old) else plus(old, g)
 
 
 def _add_part(adjoints: dict[Node, Any], x: Node, n: Node, g: Any) -> bool:
@@ -110,7 +112,9 @@ def _is_held_once(x: Any) -> bool:
     if type(x) is not np.ndarray or not x.flags.writeable or getrefcount(x) != _HELD[0]:
         return False
     owner = x.base
-    return owner is None or (type(owner) is np.ndarray and owner.base is None and getrefcount(owner) == _HELD[1])
+    if is_own(owner):
+        return True
+    return type(owner) is np.ndarray and is_own(owner.base) and getrefcount(owner) == _HELD[1]
 
 
 def _held_once() -> tuple[int, int]:

@@ -20,6 +20,9 @@ from ..errors import AnomalyError, GraphError, message
 from ..graph.alias import origin_of, owned_base
 from ..graph.handle import Handle, has_nan, node_of, of_node, wrap
 from ..graph.node import ITEM, Node, Sink
+from ..ops.base import plus
+from ..ops.movement import row_major
+from ..pages import is_own
 
 
 def collect(roots: Sequence[Node]) -> list[Node]:
@@ -130,7 +133,7 @@ def _pass_on(n: Node, g: Any, adjoints: dict[Node, Any], needed: set[Node] | Non
     found = _pull_arrays(n, g, inputs, need) if raw else _pull_handles(n, g, need)
     for x, wants, gx in zip(inputs, need, found, strict=True):
         if wants and gx is not None:
-            adjoints[x] = adjoints[x] + gx if x in adjoints else gx
+            adjoints[x] = plus(adjoints[x], gx) if x in adjoints else gx
 
 
 def into_slot(adjoints: dict[Node, Any], n: Node, g: Any, needed: set[Node] | None) -> None:
@@ -141,7 +144,7 @@ def into_slot(adjoints: dict[Node, Any], n: Node, g: Any, needed: set[Node] | No
         if slots is None:
             slots = adjoints[parent] = [None] * len(parent.aval)
         i = n.attrs["index"]
-        slots[i] = g if slots[i] is None else slots[i] + g
+        slots[i] = g if slots[i] is None else plus(slots[i], g)
 
 
 def _pull_arrays(n: Node, g: Any, inputs: tuple[Node, ...], need: list[bool]) -> Sequence[Any]:
@@ -235,9 +238,7 @@ def _checked(n: Node, changed: Any) -> Any:
 
 def owns_memory(g: Any) -> bool:
     """Whether an array is whole, in order and may be written."""
-    if type(g) is not np.ndarray or g.base is not None:
-        return False
-    return g.flags.carray
+    return type(g) is np.ndarray and is_own(g.base) and g.flags.carray
 
 
 def _add_grad(old: Any, g: Any, raw: bool) -> Any:
@@ -246,7 +247,7 @@ def _add_grad(old: Any, g: Any, raw: bool) -> Any:
         return g if old is None else old + g
     if old is None:
         # Rules may hand the same array to several inputs, or a view: a gradient must own its memory.
-        return wrap(g.copy() if type(g) is np.ndarray else np.array(g))
+        return wrap(row_major(g) if type(g) is np.ndarray else np.array(g))
     if old._node is None and old._alias is None and type(old._value) is np.ndarray and old._value.flags.writeable:
         np.add(old._value, g, out=old._value)
         return old
