@@ -114,7 +114,7 @@ class Capture(Trace):
         self.seen: dict[int, tuple[Handle, Node]] = {}
         self.arguments: dict[int, int] = {}  # numbers of the symbols that stand for arguments, by id
         self.grads: dict[int, tuple[Sink, Any]] = {}
-        self.grads_read: list[tuple[Sink, bool]] = []
+        self.grads_read: list[tuple[Sink, Any]] = []  # None, or a view, which stays what it is; else `MISSING`
         self.entries: dict[int, EntrySlot] = {}
         self.grad_of: dict[int, GradSlot] = {}
         self.draws: list[tuple[Any, Node]] = []
@@ -152,10 +152,13 @@ class Capture(Trace):
         if id(sink) in self.grads or sink.seq > self.start:  # of a tensor that the program made
             return
         self.grads[id(sink)] = (sink, sink.grad)
+        grad = sink.grad
         if reads:
-            self.grads_read.append((sink, sink.grad is None))
-            if sink.grad is not None:
-                self.grad_of[id(sink.grad)] = GradSlot(sink)
+            # A view is written through its base, so it is bound like any other tensor.
+            apart = grad is not None and (grad._alias is None or grad._alias.base is None)
+            self.grads_read.append((sink, MISSING if apart else grad))
+            if apart:
+                self.grad_of[id(grad)] = GradSlot(sink)
 
     def saw_value(self, x: Handle) -> None:
         """Python code looks at the values of a tensor: they are part of what was traced."""
@@ -261,8 +264,6 @@ class Capture(Trace):
             last[id(x)] = (x, x._node)
         out: list[tuple[Any, Node]] = self._attributes()
         replaced = {id(slot.handle) for slot, _ in out if isinstance(slot, HeldSlot)}
-        # A gradient that another one takes the place of may lie where that one is delivered.
-        replaced |= {id(old) for sink, old in self.grads.values() if sink.grad is not None and sink.grad is not old}
         held = self._held()
         for key, (x, node) in last.items():
             if key in replaced:
