@@ -10,6 +10,7 @@ import numpy as np
 from . import tree
 from .config import STATE
 from .errors import DTypeError, TraceError
+from .graph.alias import is_turned_view
 from .graph.capture import AttributeSlot, Capture, EntrySlot, GradSlot, HeldSlot, PlaceSlot
 from .graph.graph import Graph
 from .graph.handle import Handle, node_of, symbol, wrap
@@ -168,6 +169,8 @@ def _close(state: Capture, inputs: list[Node], found: list[Any]) -> Captured:
     sinks = {id(n.sink) for n in inputs if n.sink is not None}
     delivered = [s for s, _ in gradients] + [s.sink for s in out.written if isinstance(s, GradSlot)]
     out.eager = "a gradient is delivered to an argument" if any(id(s) in sinks for s in delivered) else ""
+    if any(isinstance(s, HeldSlot) and is_turned_view(s.handle) for s in out.slots):
+        out.eager = "it reads a view that does not lie in order"
     return out
 
 

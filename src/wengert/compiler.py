@@ -25,7 +25,7 @@ from .capturing import ArgumentSlot, Captured, Output, capture, identity
 from .config import STATE, uncollected
 from .differentiable import DifferentiableStep, carries_gradient
 from .errors import ArgumentError, message
-from .graph.alias import is_pinned, move_to_copy, origin_of, owned_base, refresh
+from .graph.alias import is_pinned, is_turned_view, move_to_copy, origin_of, owned_base, refresh
 from .graph.capture import AttributeSlot, EntrySlot, GradSlot, HeldSlot, PlaceSlot
 from .graph.handle import Handle, wrap
 from .graph.node import Sink
@@ -167,7 +167,7 @@ class Step:
             grads = {id(origin_of(s.get())[0]) for s in self.added_to}
             if len(grads) < len(self.added_to) or grads & self.held:
                 return "a gradient shares memory with something else that the function reads or changes"
-            if any(_is_turned_view(s.get()) for s in self.added_to):
+            if any(is_turned_view(s.get()) for s in self.added_to):
                 return "a gradient is a view that does not lie in order"
             touched = touched | grads
         for x in arrays:
@@ -372,11 +372,6 @@ def replaced(captured: Captured) -> list[tuple[int, int]]:
         for at, s in enumerate(captured.written, _result_count(captured))
         if isinstance(s, HeldSlot | EntrySlot | GradSlot) and identity(s) in old
     ]
-
-
-def _is_turned_view(x: Handle) -> bool:
-    """Whether a tensor shares memory in which its elements are not side by side."""
-    return x._alias is not None and x._alias.base is not None and not x._value.flags.c_contiguous
 
 
 def _is_shared(last: list[Any]) -> bool:

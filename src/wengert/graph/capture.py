@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import TraceError, message
+from .alias import follow, origin_of
 from .aval import Aval
 from .handle import Handle, node_of, symbol
 from .node import Node, Sink
@@ -121,6 +122,7 @@ class Capture(Trace):
         self.numbers: list[tuple[NumberSlot, Node]] = []
         self.fixed: list[tuple[NumberSlot, Any]] = []
         self.values: list[tuple[weakref.ref[Handle], np.ndarray]] = []  # tensors whose values Python code looked at
+        self.views: list[Handle] = []  # from outside, that have nodes of the trace
         self.freed = False  # whether a backward pass was made, after which results lead nowhere
         self.modules: dict[int, Any] = {}  # pictures of modules, see `wengert.guards`
         self.owners: dict[int, Any] = {}  # optimizers
@@ -128,6 +130,15 @@ class Capture(Trace):
         self.key_source = self._next_key
 
     # -- what the program does -------------------------------------------------------------
+
+    def behind(self, x: Handle) -> Node | None:
+        """A view is read through its base, whose memory alone a program knows."""
+        base, path = origin_of(x)
+        if base is x or x._value is None or (base._node is not None and base._node.op is not None):
+            return None
+        self.views.append(x)
+        node = x._node = node_of(self.stopped(follow(base, path)))
+        return node
 
     def saw_leaf(self, x: Handle, node: Node) -> None:
         """A tensor got its leaf."""
@@ -292,6 +303,8 @@ class Capture(Trace):
     def undo(self) -> None:
         """Give tensors and gradients what they had before. Nothing is traced behind this."""
         self.key_source = None  # its own method: with it nobody but the collector of garbage would free the trace
+        for x in self.views:
+            x._node = None
         self.undo_writes()
         for slot, table, old in self.attributes.values():
             if old is MISSING:
