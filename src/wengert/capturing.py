@@ -10,7 +10,8 @@ import numpy as np
 from . import tree
 from .config import STATE
 from .errors import DTypeError, TraceError
-from .graph.capture import AttributeSlot, Capture, EntrySlot, HeldSlot, PlaceSlot
+from .graph.alias import is_turned_view
+from .graph.capture import AttributeSlot, Capture, EntrySlot, GradSlot, HeldSlot, PlaceSlot
 from .graph.graph import Graph
 from .graph.handle import Handle, node_of, symbol, wrap
 from .graph.node import NO_ATTRS, Node, Sink
@@ -166,7 +167,10 @@ def _close(state: Capture, inputs: list[Node], found: list[Any]) -> Captured:
     out.freed = state.freed
     out.places = [(table, slot[1]) for slot, table, _ in state.attributes.values()]
     sinks = {id(n.sink) for n in inputs if n.sink is not None}
-    out.eager = "a gradient is delivered to an argument" if any(id(s) in sinks for s, _ in gradients) else ""
+    delivered = [s for s, _ in gradients] + [s.sink for s in out.written if isinstance(s, GradSlot)]
+    out.eager = "a gradient is delivered to an argument" if any(id(s) in sinks for s in delivered) else ""
+    if any(isinstance(s, HeldSlot) and is_turned_view(s.handle) for s in out.slots):
+        out.eager = "it reads a view that does not lie in order"
     return out
 
 

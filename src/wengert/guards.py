@@ -10,7 +10,7 @@ from typing import Any
 
 from . import dtypes
 from .config import CHANGES
-from .graph.capture import HeldSlot
+from .graph.capture import MISSING, HeldSlot
 from .graph.handle import Handle
 from .variables import Variables, bits, is_simple, is_users, same
 
@@ -111,7 +111,10 @@ class Guards:
         self.rare: list[Any] = [*self.pictures, *map(Members, capture.owners.values())]
         self.rare += [Leaf(s.handle) for s in slots if isinstance(s, HeldSlot)]
         self.fixed = list(capture.fixed)
-        self.grads = list(capture.grads_read)
+        # A gradient that the function also knows by a name stays that tensor, as a view does.
+        named = names.tensors()
+        self.grads = [(sink, kept if sink.grad is None or id(sink.grad) not in named else sink.grad)
+                      for sink, kept in capture.grads_read]  # fmt: skip
         self.values = [(x, bits(value)) for ref, value in capture.values if (x := ref()) is not None]
         self.owners = {id(s.owner): (s.owner, s.owner.param_groups) for s, _ in self.fixed}
         self.options = self._options()
@@ -146,7 +149,8 @@ class Guards:
         return ""
 
     def _grads_broken(self) -> str:
-        for sink, was_none in self.grads:
-            if (sink.grad is None) is not was_none:
-                return "a gradient is None now" if not was_none else "a gradient is there now"
+        for sink, kept in self.grads:
+            grad = sink.grad
+            if (grad is None) if kept is MISSING else (grad is not kept):
+                return "a gradient is there now" if kept is None else "a gradient is None or another tensor now"
         return ""

@@ -9,20 +9,8 @@ import numpy as np
 
 from .config import STATE
 from .graph.handle import Handle
+from .tree import token
 from .variables import is_simple
-
-
-class _Same:
-    """Stands for an object that cannot be hashed: equal to itself alone."""
-
-    def __init__(self, x: Any) -> None:
-        self.x = x
-
-    def __hash__(self) -> int:
-        return id(self.x)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and self.x is other.x
 
 
 def signature(leaves: Sequence[Any], structure: Any) -> tuple[Any, list[Any]]:
@@ -38,14 +26,8 @@ def signature(leaves: Sequence[Any], structure: Any) -> tuple[Any, list[Any]]:
             parts.append((x.shape, x.dtype.num, False))
             arrays.append(x)
         else:
-            parts.append((type(x), _other(x)))
+            parts.append((type(x), token(x)))
     return tuple(parts), arrays
-
-
-def _other(x: Any) -> Any:
-    if isinstance(x, float | complex | np.generic):
-        return repr(x)  # 0.0 and -0.0 are two, NaN is one
-    return x if getattr(type(x), "__hash__", None) else _Same(x)
 
 
 def difference(key: Any, known: Iterable[Any]) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from . import tree
 from .capturing import ArgumentSlot, Captured, Output, identity
 from .errors import message
-from .graph.alias import move_to_copy, owned_base
+from .graph.alias import is_turned_view, move_to_copy, origin_of, owned_base, refresh
 from .graph.capture import AttributeSlot, EntrySlot, GradSlot, HeldSlot, PlaceSlot
 from .graph.handle import Handle, wrap
 from .graph.node import Sink
@@ -60,7 +60,8 @@ class Step:
         self.draws = list(places.values())
         self.changed = [s.index for s in captured.written if isinstance(s, ArgumentSlot)]
         self.touched = {id(s.handle) for s in captured.written if isinstance(s, HeldSlot)}
-        self.writes = bool(self.changed or self.touched or captured.eager)
+        self.added_to = [s for s in captured.written if isinstance(s, GradSlot)]
+        self.writes = bool(self.changed or self.touched or self.added_to or captured.eager)
         self.looks: Any = p.looks
         self.turns = Turns()
         self._bind()
@@ -76,10 +77,13 @@ class Step:
         self.given_slots: list[Any] = []
         given = list(range(self.n_args))
         self.donated: list[Handle] = []
+        self.donated_slots: list[GradSlot] = []
         for i, slot in enumerate(captured.slots, self.n_args):
             if isinstance(slot, GradSlot):
                 self.given_slots.append(slot)
                 given.append(i)
+                if i in replaced:
+                    self.donated_slots.append(slot)
                 continue
             handle = slot.get()
             if i in replaced:
@@ -89,7 +93,9 @@ class Step:
         self.groups = {id(s.owner): (s.owner, s.owner.param_groups) for s in captured.numbers}
         self.sources = [(s.owner.param_groups[s.group], s.key, s.index) for s in captured.numbers]
         self.follows = bool(self.owners or self.groups)
-        self.refreshes = bool(self.sources or self.donated)
+        self.refreshes = bool(self.sources or self.donated or self.donated_slots)
+        held = [s.handle for s in (*captured.slots, *captured.written) if isinstance(s, HeldSlot)]
+        self.held = {id(origin_of(h)[0]) for h in held}
         self.run = p.caller([*given, *p.made], self.fixed, replaced)
         self._plan_delivery()
 
@@ -112,7 +118,7 @@ class Step:
         # Gradients are written to where the last ones are, if nobody else refers to those, nor the program reads them.
         counts = collections.Counter(self.grad_values)
         alone = {i for i in p.sparing if counts[i] == 1 and i not in self.results}
-        added_to = {id(s.sink) for s in captured.slots if isinstance(s, GradSlot)}
+        added_to = {id(s.sink) for s in (*captured.slots, *captured.written) if isinstance(s, GradSlot)}
         sinks = {i: sink for sink, i in self.grads if i in alone and id(sink) not in added_to}
         made = [p.avals[i] for i in p.made]
         self.shapes: list[tuple[Any, Any, Any, Sink | None, list[Any]]] = [
@@ -137,9 +143,16 @@ class Step:
         if self.captured.eager:
             return self.captured.eager
         why = "an argument shares memory with something else that the function changes"
+        touched = self.touched
+        if self.added_to:
+            grads = {id(origin_of(s.get())[0]) for s in self.added_to}
+            if len(grads) < len(self.added_to) or grads & self.held:
+                return "a gradient shares memory with something else that the function reads or changes"
+            if any(is_turned_view(s.get()) for s in self.added_to):
+                return "a gradient is a view that does not lie in order"
+            touched = touched | grads
         for x in arrays:
-            alias = getattr(x, "_alias", None)
-            if id(x if alias is None or alias.base is None else alias.base) in self.touched:
+            if isinstance(x, Handle) and id(origin_of(x)[0]) in touched:
                 return why
         if not self.changed:
             return ""
@@ -222,7 +235,10 @@ class Step:
         numbers = self.numbers
         for i, (options, key, index) in enumerate(self.sources):
             numbers[i] = options[key] if index is None else options[key][index]
-        for h in self.donated:
+        donated = self.donated
+        if self.donated_slots:
+            donated = [*donated, *[origin_of(s.get())[0] for s in self.donated_slots]]
+        for h in donated:
             # As `is_pinned` says of a tensor without views.
             free = h._node is None or _references(h._node) <= _NODE_REFERENCES
             if (h._alias is not None or not free) and is_pinned(h):
@@ -240,14 +256,12 @@ class Step:
 
     def _run_slowly(self, arrays: Sequence[Any]) -> list[Any]:
         """Bring everything into the form that native code takes, and run."""
-        for h, _ in self.fixed:
-            if isinstance(h, Handle):
-                owned_base(h)
-                if not h._value.flags.c_contiguous:
-                    h._value = np.ascontiguousarray(h._value)
-        for s in self.given_slots:
-            h = s.get()
-            h._value = np.require(h._value, requirements=["C", "A"])
+        for h in [*[h for h, _ in self.fixed if isinstance(h, Handle)], *[s.get() for s in self.given_slots]]:
+            owned_base(h)
+            if not h._value.flags.carray:
+                h._value = np.require(h._value, requirements=["C", "A", "W"])
+                if origin_of(h)[0] is h:
+                    refresh(h)
         avals = self.program.avals[: self.n_args]
         plain = [np.array(getattr(x, "_value", x), a.dtype, order="C") for x, a in zip(arrays, avals, strict=True)]
         outs = self._run_natively(plain)
@@ -337,7 +351,7 @@ def replaced(captured: Captured) -> list[tuple[int, int]]:
     return [
         (at, old[identity(s)])
         for at, s in enumerate(captured.written, _result_count(captured))
-        if isinstance(s, HeldSlot | EntrySlot) and identity(s) in old
+        if isinstance(s, HeldSlot | EntrySlot | GradSlot) and identity(s) in old
     ]
 
 

@@ -2,13 +2,21 @@
 
 Knows dicts (sorted by insertion), lists, tuples, named tuples, dataclasses and None; everything
 else is a leaf. Other classes join with `register`.
+
+A dataclass is made again as `copy.copy` does it, without `__init__` and `__post_init__`, which have done what they do.
+So whatever it holds besides its fields goes along: with leaves of its own where there are tensors in it, else as a
+part of the structure. What `functools.cached_property` keeps does not: it follows from the rest.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
+import inspect
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 _registry: dict[type, tuple[Callable[[Any], tuple[Sequence[Any], Hashable]], Callable[[Any, Sequence[Any]], Any]]] = {}
 
@@ -48,7 +56,69 @@ class Structure:
 LEAF = Structure(None, None, ())
 
 
-def _children(x: Any) -> tuple[Any, Hashable, Sequence[Any]] | None:
+class Alone:
+    """Stands for an object that cannot be hashed: equal to itself alone."""
+
+    def __init__(self, x: Any) -> None:
+        self.x = x
+
+    def __hash__(self) -> int:
+        return id(self.x)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Alone) and self.x is other.x
+
+
+def token(x: Any) -> Any:
+    """What leaves that are no tensors are compared by."""
+    if isinstance(x, (float, complex, np.generic)):
+        return repr(x)  # 0.0 and -0.0 are two, NaN is one
+    return x if getattr(type(x), "__hash__", None) else Alone(x)
+
+
+class _Kept:
+    """Attributes without tensors that go along with a dataclass: equal where they had the same contents."""
+
+    __slots__ = ("key", "parts")
+
+    def __init__(self, parts: Sequence[tuple[str, Structure, list[Any]]]) -> None:
+        self.parts = parts
+        self.key = tuple([(name, form, *[(type(x), token(x)) for x in leaves]) for name, form, leaves in parts])
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Kept) and self.key == other.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+
+class _Attributes(NamedTuple):
+    """Those of a dataclass: the names of its children, and the others."""
+
+    names: tuple[str, ...]
+    kept: _Kept
+
+
+def _attributes(x: Any, above: tuple[int, ...]) -> _Attributes:
+    """The attributes of a dataclass, those above it being ``above``."""
+    state: Any = object.__getstate__(x)
+    tables = state if isinstance(state, tuple) else (state,)
+    fields = {f.name: None for f in dataclasses.fields(x) if hasattr(x, f.name)}
+    names, kept = list(fields), []
+    for name, value in [pair for table in tables if table for pair in table.items()]:
+        static = inspect.getattr_static(type(x), name, None)
+        if name in fields or isinstance(static, functools.cached_property):
+            continue
+        leaves: list[Any] = []
+        form = _walk(value, leaves, (*above, id(x)))
+        if any(hasattr(leaf, "dtype") and hasattr(leaf, "shape") for leaf in leaves):
+            names.append(name)
+        else:
+            kept.append((name, form, leaves))
+    return _Attributes(tuple(names), _Kept(kept))
+
+
+def _children(x: Any, above: tuple[int, ...]) -> tuple[Any, Hashable, Sequence[Any]] | None:
     """(kind, aux, children) of a container, None for a leaf."""
     kind = type(x)
     if x is None:
@@ -61,8 +131,8 @@ def _children(x: Any) -> tuple[Any, Hashable, Sequence[Any]] | None:
     if isinstance(x, (list, tuple)):
         return kind, len(x), x
     if dataclasses.is_dataclass(x) and not isinstance(x, type):
-        names = tuple(f.name for f in dataclasses.fields(x))
-        return kind, names, tuple(getattr(x, n) for n in names)
+        found = _attributes(x, above)
+        return kind, found, tuple([getattr(x, n) for n in found.names])
     return None
 
 
@@ -82,9 +152,11 @@ def _rebuild(kind: Any, aux: Any, parts: list[Any]) -> Any:
         return kind(*parts)
     if issubclass(kind, (list, tuple)):
         return kind(parts)
-    out = object.__new__(kind)  # as `copy.copy`: what `__post_init__` did to the fields is done
-    for name, part in zip(aux, parts, strict=True):
+    out = object.__new__(kind)
+    for name, part in zip(aux.names, parts, strict=True):
         object.__setattr__(out, name, part)
+    for name, form, leaves in aux.kept.parts:
+        object.__setattr__(out, name, unflatten(form, leaves))
     return out
 
 
@@ -95,17 +167,20 @@ def flatten(x: Any) -> tuple[list[Any], Structure]:
     ([1, 2, 3], dict(*, tuple(*, list(*))))
     """
     leaves: list[Any] = []
-    return leaves, _walk(x, leaves)
+    return leaves, _walk(x, leaves, ())
 
 
-def _walk(x: Any, leaves: list[Any]) -> Structure:
-    """The structure; the leaves go into the list."""  # no closure: one that calls itself is a cycle
-    found = _children(x)
+def _walk(x: Any, leaves: list[Any], above: tuple[int, ...]) -> Structure:
+    """The structure; the leaves go into the list. A dataclass among those ``above`` it (by id) is one of them."""
+    # No closure: one that calls itself is a cycle.
+    found = None if above and id(x) in above else _children(x, above)
     if found is None:
         leaves.append(x)
         return LEAF
     kind, aux, parts = found
-    return Structure(kind, aux, tuple([_walk(p, leaves) for p in parts]))
+    if type(aux) is _Attributes:
+        above = (*above, id(x))
+    return Structure(kind, aux, tuple([_walk(p, leaves, above) for p in parts]))
 
 
 def unflatten(structure: Structure, leaves: Sequence[Any]) -> Any:

@@ -174,6 +174,11 @@ class Variables:
             if not isinstance(e, Bits):
                 yield from e.rebound()
 
+    def tensors(self) -> set[int]:
+        """The tensors among it, by id."""
+        found = [x for e in self.found for x in (e.values if type(e) is Elements else (e.value,))]
+        return {id(x) for x in found if isinstance(x, Handle)}
+
     def settle(self, others: Iterable[Variables]) -> None:
         """Take over what others have found, and leave out what the function itself has changed."""
         self.found = [e for v in (self, *others) for e in v.found if not e.broken()]

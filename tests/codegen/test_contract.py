@@ -456,3 +456,34 @@ def test_rows_from_behind_the_second_level_cache_are_asked_for(m: int, k: int) -
     text = module_text([s.kernel.function for s in matmul(p, target).steps])
     assert "i32 0, i32 2, i32 1)" in text  # a hint: to read, from the second-level cache
     check(p, target)
+
+
+@pytest.mark.parametrize(("m", "n", "k"), [(1, 1030, 67), (2, 1100, 73), (3, 9000, 50), (4, 40000, 19), (1, 40000, 3)])
+@pytest.mark.parametrize("kind", ["f32", "f64", "bf16"])
+def test_rows_of_a_large_matrix_are_added_up(m: int, n: int, k: int, kind: str) -> None:
+    """They are read side by side, a few at once, whoever shares the work."""
+    target = replace(host(), l2=1 << 17, bf16_dot=False)
+    p = plain(kind, m, n, k, accumulate=True, alpha=0.5)
+    decided = plan(p, target)
+    assert decided.how == "sums" and decided.chunks * decided.column_tiles >= min(k // decided.kc, 5)
+    check(p, target)
+    check(plain(kind, m, n, k, "a"), target)
+    bias = np.linspace(-9, 9, n, dtype=np.float32)
+    after = {"after": lambda c: np.maximum(c + bias, 0.0)}
+    check(plain(kind, m, n, k), target, {"epilogue": BiasRelu(n)}, {"bias": bias}, **after)
+    batch = Product(kind, (2, 3), m, n, k, row_major(2, 3, m, k), ((0, k * n), n, 1), row_major(2, 3, m, n))
+    check(batch, target)
+
+
+@pytest.mark.parametrize("transposed", ["", "b"])
+@pytest.mark.parametrize(("m", "n", "k"), [(1, 1030, 131), (3, 2100, 70)])
+def test_few_rows_by_a_computed_matrix(m: int, n: int, k: int, transposed: str) -> None:
+    target = replace(host(), l2=1 << 17)
+    p = replace(plain("f32", m, n, k, transposed), kind_b="i8")
+    assert plan(p, target, 0, 2).how == ("dots" if transposed else "sums")
+    scales = {name: np.linspace(0.5, 1.5, size, dtype=np.float32) for name, size in (("s", n), ("t", k))}
+    for name, axis, factor in (("s", 1, scales["s"]), ("t", 0, scales["t"][:, None])):
+        reference = lambda a, b, factor=factor: a @ (b * factor)
+        check(p, target, {"prologue_b": Scale(name, axis)}, {name: scales[name]}, reference=reference)
+    steps = matmul(p, target, prologue_b=Scale("s", 1)).steps
+    assert ("i32 0, i32 2, i32 1)" in module_text([x.kernel.function for x in steps])) == bool(transposed)

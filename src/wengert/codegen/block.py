@@ -160,8 +160,7 @@ class Block(Scheduled):
         if n.op is not ITEM and n.op.name in control.NAMES:
             lowered = control.lower(n, items, self)
         else:
-            epilogue = Fused(group, self.roots, self.stored) if group.fused else None
-            lowered = whole.lower(n, self.roots, self.target, epilogue, self.held)
+            lowered = whole.lower(n, self.roots, self.target, self._behind(group), self.held)
         if lowered is None:
             assert not group.fused, "an epilogue follows what has kernels"
             return HostStep(n, _host_function(n), items)
@@ -176,6 +175,12 @@ class Block(Scheduled):
             ]
             out.append(Use(step.kernel, views, writes, lowered.lookups))
         return out
+
+    def _behind(self, group: Group) -> Fused | Node | None:
+        """What follows an op that is computed as a whole: an epilogue, or the sum that it is added to in place."""
+        if group.sums_up and group.nodes[1].seq in self.inplace and group.nodes[0].seq not in self.stored:
+            return group.nodes[1]
+        return Fused(group, self.roots, self.stored) if group.fused else None
 
     @property
     def native(self) -> bool:
@@ -256,7 +261,10 @@ def _stored(p: Scheduled) -> set[int]:
 
 
 def _in_place(p: Scheduled, written: dict[int, Node]) -> dict[int, Node]:
-    """Which outputs can be written over the inputs that they replace: nobody needs the old value any more."""
+    """Which outputs can be written over the inputs that they replace: nobody needs the old value any more.
+
+    Who reads the new one finds it there.
+    """
     place_of = {n.seq: i for i, g in enumerate(p.groups) for n in g.nodes}
     last_read: dict[int, int] = {}
     for i, g in enumerate(p.groups):
@@ -269,10 +277,19 @@ def _in_place(p: Scheduled, written: dict[int, Node]) -> dict[int, Node]:
         i = place_of.get(seq)
         if i is not None and i <= p.last_end:
             continue
-        late = max(last_read.get(seq, -1), last_read.get(old.seq, -1))
-        if i is not None and late <= i and old.seq not in kept and _may_replace(p, p.groups[i], seq, old):
+        late = last_read.get(old.seq, -1)
+        if i is None or late > i or old.seq in kept:
+            continue
+        if _may_fill(p.groups[i], seq, old) if late < i else _may_replace(p, p.groups[i], seq, old):
             out[seq] = old
     return out
+
+
+def _may_fill(group: Group, seq: int, old: Node) -> bool:
+    """Whether a group may write a root to the memory of an input that it does not read."""
+    node = next(n for n in group.nodes if n.seq == seq)
+    alike = (node.aval.size, node.aval.dtype) == (old.aval.size, old.aval.dtype)
+    return alike and (group.kind != "whole" or (node.op is not ITEM and group.nodes[0].op.name in whole.LOWERERS))
 
 
 def _may_end(n: Node) -> bool:
@@ -292,7 +309,7 @@ def _is_whole(n: Node) -> bool:
 def _may_replace(p: Scheduled, group: Group, seq: int, old: Node) -> bool:
     """Whether a group may write a root over an input: element by element, after it has read it."""
     if group.kind != "rows":
-        return False
+        return group.sums_up and old in group.nodes[1].inputs
     node = next(n for n in group.nodes if n.seq == seq)
     same = (node.aval.size, node.aval.dtype) == (old.aval.size, old.aval.dtype)
     if p.roots.role[seq] not in ("point", "move") or not same:

@@ -9,7 +9,7 @@ import functools
 import hashlib
 import math
 
-from .contract_dot import dot_kernel
+from .contract_dot import dot_kernel, sum_kernel
 from .contract_kernels import Maps, Writer
 from .contract_plan import Plan, Product, plan
 from .kernel import Epilogue, Kernel, Prologue, Recipe, Step
@@ -59,7 +59,8 @@ def _recipe(decided: Plan, target: Target, maps: Maps) -> Recipe:
             given[side.operand] = f"packed_{side.operand}"
             temps[given[side.operand]] = (writer.packed, elements)
             steps.append(_step(kernel, {"source": side.operand, "packed": given[side.operand]}))
-    kernel = (dot_kernel if decided.dot else Writer.tile_kernel)(writer, f"product_{stem}")
+    write = {"tiles": Writer.tile_kernel, "dots": dot_kernel, "sums": sum_kernel}[decided.how]
+    kernel = write(writer, f"product_{stem}")
     if decided.chunks > 1:
         temps["partial"] = (writer.kind, math.prod(q.batch) * decided.chunks * q.i * q.j)
         steps.append(_step(kernel, given | {"c": "partial"}))

@@ -184,7 +184,7 @@ class Writer:
         """Bytes of the operands and the result."""
         q, bits = self.q, {n: BITS[self.p.kind_of(n)] for n in "abc"}
         sides = q.i * q.k * bits[q.x.operand] + q.k * q.j * bits[q.y.operand]
-        return math.prod(q.batch) * (sides + q.i * q.j * bits["c"]) // 8
+        return math.prod(q.batch) * (sides + q.i * q.j * bits["c"] * (2 if self.p.accumulate else 1)) // 8
 
     def begin(self, name: str) -> Builder:
         """The builder of a kernel with all operands, packed ones among them, that gives the result or partial sums."""

@@ -137,8 +137,9 @@ class Plan(NamedTuple):
     the tile before) or ``"temp"`` (once, a step before).
     A tile has ``rows`` by ``columns`` of the result; ``kc`` steps of k go over a tile at once; ``chunk`` steps of k
     are one tile's (less than k: partial sums are combined by a step after). ``turn``: results are transposed before
-    they are stored. ``near``: bytes of the second-level cache. ``dot``: vectors run along k instead (`contract_dot`),
-    ``block.vectors`` columns at once.
+    they are stored. ``near``: bytes of the second-level cache. ``how``: ``"tiles"``; or few rows have a kernel of their
+    own (`contract_dot`): ``"dots"``, with vectors along k, ``block.vectors`` columns at once, or ``"sums"``, ``kc``
+    steps of k at once.
     """
 
     problem: Problem
@@ -152,7 +153,7 @@ class Plan(NamedTuple):
     turn: bool
     cost: float
     near: int
-    dot: bool = False
+    how: str = "tiles"
 
     def scattered(self, operand: str) -> float:
         """Cycles to read a byte of an operand from memory, more than straight on.
@@ -181,7 +182,7 @@ class Plan(NamedTuple):
         """Whether memory is read once, each step of k on another page: no processor foresees what comes next."""
         q = self.problem
         far = q.y.k * BITS[q.product.kind_of(q.y.operand)] // 8 >= _PAGE
-        return far and q.y.w == 1 and q.i <= self.block.rows and not (self.pack_y or self.dot)
+        return far and q.y.w == 1 and q.i <= self.block.rows and self.how == "tiles" and not self.pack_y
 
     @property
     def asks_for_rows(self) -> bool:
@@ -241,6 +242,8 @@ def _plan(q: Problem, target: Target, work: dict[str, int]) -> Plan:
     lanes = target.lanes(size)
     if not q.pairs and _is_dot(q, lanes):
         return _dot_plan(q, target, lanes, work)
+    if not q.pairs and _is_sums(q, size, target):
+        return _sum_plan(q, target, lanes, work)
     block = register_block(target, lanes, max(q.i, 1), max(q.j, 1))
     away = q.y.k * size >= _PAGE and q.j * q.k * size > target.l2
     if away and q.y.w == 1 and 0 < q.i < target.vector_registers - 1:
@@ -321,10 +324,43 @@ def _dot_plan(q: Problem, target: Target, lanes: int, work: dict[str, int]) -> P
         turn=False,
         cost=math.prod(q.batch) * cycles,
         near=target.l2,
-        dot=True,
+        how="dots",
     )
 
 
+def _is_sums(q: Problem, size: int, target: Target) -> bool:
+    """Whether rows of y are best read side by side, where they lie: they are far apart, and used few times."""
+    return 0 < q.i <= _ADDED and q.y.w == 1 and q.y.k * size >= _PAGE and q.j * q.k * size > target.l2
+
+
+def _sum_plan(q: Problem, target: Target, lanes: int, work: dict[str, int]) -> Plan:
+    # Rows that are whole pages apart, and the sums, lie in one set of the first-level cache, which has eight lines.
+    steps = max(s for s in (1, 2, 3, 6) if s == 1 or q.i * (s + 1) + 2 < target.vector_registers)
+    cycles = q.j * q.k * (q.i / _FMA_PORTS + q.i / steps + 1) / lanes
+    cycles += q.j * q.k * _map_cycles(work[q.y.operand], 1, lanes)
+    cycles += q.i * q.k * work[q.x.operand]
+    tiles = -(-q.j // _STRAIGHT)
+    chunks = max(-(-_SHARES // tiles), 1)
+    return Plan(
+        problem=q,
+        block=Block(q.i, 1, lanes),
+        rows=q.i,
+        columns=-(-q.j // (tiles * lanes)) * lanes,
+        kc=steps,
+        chunk=-(-q.k // (chunks * steps)) * steps,
+        pack_x="",
+        pack_y="",
+        turn=False,
+        cost=math.prod(q.batch) * cycles,
+        near=target.l2,
+        how="sums",
+    )
+
+
+_ADDED = 4  # rows of results to which rows of y are added
+_STRAIGHT = 4096  # elements of a row of y that are read one after the other; as many sums wait near by
+_SHARES = 8  # tiles for threads to share
+_FMA_PORTS = 2
 _DOT_STEPS = 1 << 13  # multiply-adds of one column that make a tile worth while
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from ..graph.node import Node
@@ -38,15 +39,20 @@ def own(n: Node) -> View:
 
 
 def _matmul(
-    n: Node, views: list[View], target: Target, epilogue: Fused | None = None, prologues: Mapping[str, Computed] = {}
-) -> Lowered | None:
-    """``views``: of operands that have prologues, what these are given."""
+    n: Node, views: list[View], target: Target, behind: Fused | Node | None = None,
+    prologues: Mapping[str, Computed] = {},
+) -> Lowered | None:  # fmt: skip
+    """``views``: of operands that have prologues, what these are given. ``behind``: an epilogue, or the sum."""
     if KIND.get(n.aval.dtype) not in ("f32", "f64", "bf16") or not n.aval.size:
         return None
     a, b = views
     kinds = [KIND[v.root.aval.dtype] if name in prologues else "" for name, v in (("a", a), ("b", b))]
     spec = product_of(n, (a.strides, b.strides), kinds)
-    operands = {"a": a, "b": b, "c": own(n if epilogue is None else epilogue.main)}
+    if isinstance(behind, Node):
+        spec = replace(spec, accumulate=True)
+    epilogue = behind if isinstance(behind, Fused) else None
+    end = behind if isinstance(behind, Node) else n if epilogue is None else epilogue.main
+    operands = {"a": a, "b": b, "c": own(end)}
     for more in (epilogue, *prologues.values()):
         operands |= {} if more is None else more.views
     return Lowered(matmul(spec, target, epilogue, prologues.get("a"), prologues.get("b")), operands)
@@ -223,10 +229,11 @@ def _counted(lowered: Lowered, more: Sequence[Fused | Computed]) -> Lowered:
 
 
 def lower(
-    n: Node, roots: Roots, target: Target, epilogue: Fused | None = None, held: Held | None = None
+    n: Node, roots: Roots, target: Target, behind: Fused | Node | None = None, held: Held | None = None
 ) -> Lowered | None:
     """The recipe of an op as a whole, with what follows it; None if NumPy has to compute it.
 
+    ``behind``: an epilogue, or of a product the value that has the result added to what lies in its memory.
     ``held``: it is in such a body.
     """
     lowerer: Any = LOWERERS.get(n.op.name)
@@ -239,10 +246,10 @@ def lower(
         return None
     if computed:
         prologues = {"ab"[i]: Computed(roots, n.inputs[i], x, "xy"[i]) for i, x in computed.items()}
-        more = [*([] if epilogue is None else [epilogue]), *prologues.values()]
-        return _counted(lowerer(n, views, target, epilogue, prologues), more)
-    if epilogue is not None:
-        return _counted(lowerer(n, views, target, epilogue), [epilogue])
+        more = [*([behind] if isinstance(behind, Fused) else []), *prologues.values()]
+        return _counted(lowerer(n, views, target, behind, prologues), more)
+    if behind is not None:
+        return _counted(lowerer(n, views, target, behind), [behind] if isinstance(behind, Fused) else [])
     found = lookup_of(n)
     if found is not None:
         return lowerer(n, views, target, found.is_sure(roots.sure))

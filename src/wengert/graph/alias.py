@@ -152,6 +152,11 @@ def origin_of(x: Handle) -> tuple[Handle, Path]:
     return (x, ()) if alias is None or alias.base is None else (alias.base, alias.path)
 
 
+def is_turned_view(x: Handle) -> bool:
+    """Whether a tensor shares memory in which its elements are not side by side."""
+    return x._alias is not None and x._alias.base is not None and not x._value.flags.c_contiguous
+
+
 def _is_detached(path: Path) -> bool:
     return any(op.name == "stop_gradient" for op, _ in path)
 
@@ -443,8 +448,9 @@ def detached(x: Handle) -> Any:
 
 
 __all__ = [
-    "Alias", "assign", "become_leaf", "check_writable", "detached", "follow", "is_recorded", "make_view",
-    "move_to_copy", "origin_of", "owned_base", "refresh", "release", "separate", "share", "view_along",
+    "Alias", "assign", "become_leaf", "check_writable", "detached", "follow", "is_recorded", "is_turned_view",
+    "make_view", "move_to_copy", "origin_of", "owned_base", "refresh", "release", "separate",
+    "share", "view_along",
 ]  # fmt: skip
 
 set_lender(lend)

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import TraceError, message
+from .alias import follow, origin_of
 from .aval import Aval
 from .handle import Handle, node_of, symbol
 from .node import Node, Sink
@@ -114,13 +115,14 @@ class Capture(Trace):
         self.seen: dict[int, tuple[Handle, Node]] = {}
         self.arguments: dict[int, int] = {}  # numbers of the symbols that stand for arguments, by id
         self.grads: dict[int, tuple[Sink, Any]] = {}
-        self.grads_read: list[tuple[Sink, bool]] = []
+        self.grads_read: list[tuple[Sink, Any]] = []  # None, or a view, which stays what it is; else `MISSING`
         self.entries: dict[int, EntrySlot] = {}
         self.grad_of: dict[int, GradSlot] = {}
         self.draws: list[tuple[Any, Node]] = []
         self.numbers: list[tuple[NumberSlot, Node]] = []
         self.fixed: list[tuple[NumberSlot, Any]] = []
         self.values: list[tuple[weakref.ref[Handle], np.ndarray]] = []  # tensors whose values Python code looked at
+        self.views: list[Handle] = []  # from outside, that have nodes of the trace
         self.freed = False  # whether a backward pass was made, after which results lead nowhere
         self.modules: dict[int, Any] = {}  # pictures of modules, see `wengert.guards`
         self.owners: dict[int, Any] = {}  # optimizers
@@ -128,6 +130,15 @@ class Capture(Trace):
         self.key_source = self._next_key
 
     # -- what the program does -------------------------------------------------------------
+
+    def behind(self, x: Handle) -> Node | None:
+        """A view is read through its base, whose memory alone a program knows."""
+        base, path = origin_of(x)
+        if base is x or x._value is None or (base._node is not None and base._node.op is not None):
+            return None
+        self.views.append(x)
+        node = x._node = node_of(self.stopped(follow(base, path)))
+        return node
 
     def saw_leaf(self, x: Handle, node: Node) -> None:
         """A tensor got its leaf."""
@@ -152,10 +163,13 @@ class Capture(Trace):
         if id(sink) in self.grads or sink.seq > self.start:  # of a tensor that the program made
             return
         self.grads[id(sink)] = (sink, sink.grad)
+        grad = sink.grad
         if reads:
-            self.grads_read.append((sink, sink.grad is None))
-            if sink.grad is not None:
-                self.grad_of[id(sink.grad)] = GradSlot(sink)
+            # A view is written through its base, so it is bound like any other tensor.
+            apart = grad is not None and (grad._alias is None or grad._alias.base is None)
+            self.grads_read.append((sink, MISSING if apart else grad))
+            if apart:
+                self.grad_of[id(grad)] = GradSlot(sink)
 
     def saw_value(self, x: Handle) -> None:
         """Python code looks at the values of a tensor: they are part of what was traced."""
@@ -261,8 +275,6 @@ class Capture(Trace):
             last[id(x)] = (x, x._node)
         out: list[tuple[Any, Node]] = self._attributes()
         replaced = {id(slot.handle) for slot, _ in out if isinstance(slot, HeldSlot)}
-        # A gradient that another one takes the place of may lie where that one is delivered.
-        replaced |= {id(old) for sink, old in self.grads.values() if sink.grad is not None and sink.grad is not old}
         held = self._held()
         for key, (x, node) in last.items():
             if key in replaced:
@@ -291,6 +303,8 @@ class Capture(Trace):
     def undo(self) -> None:
         """Give tensors and gradients what they had before. Nothing is traced behind this."""
         self.key_source = None  # its own method: with it nobody but the collector of garbage would free the trace
+        for x in self.views:
+            x._node = None
         self.undo_writes()
         for slot, table, old in self.attributes.values():
             if old is MISSING:

@@ -100,10 +100,12 @@ def node_of(x: Handle) -> Node:
     """The node of a handle; a tensor that no graph knows becomes a leaf."""
     node = x._node
     if node is None:
+        trace = STATE.trace
+        if trace is not None and x._alias is not None and (node := trace.behind(x)) is not None:
+            return node
         node = x._node = Node(None, (), NO_ATTRS, x._value, None, False)
         if x._alias is not None:
             x._alias.pin(node)
-        trace = STATE.trace
         if trace is not None:
             trace.saw_leaf(x, node)
         if STATE.recorder is not None:

@@ -39,6 +39,10 @@ class Trace:
 
         return OPS["stop_gradient"](x)
 
+    def behind(self, x: Handle) -> Node | None:
+        """The node of a tensor that shares memory, if it is none of its own."""
+        return None
+
     def saw_leaf(self, x: Handle, node: Node) -> None:
         """A tensor from outside was read for the first time; keep it alive with its node."""
         self.leaves.append((x, node))

@@ -213,7 +213,7 @@ class Optimizer:
                 if set_to_none:
                     param.grad = None
                 elif param.grad is not None:
-                    param.grad = param.grad.detach().zero_()
+                    param.grad = (param.grad.detach() if param.grad.requires_grad else param.grad).zero_()
 
     # --- groups --------------------------------------------------------------------------------------
 

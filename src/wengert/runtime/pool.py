@@ -36,8 +36,8 @@ from .cache import get_object
 ALL_THREADS = (1 << 31) - 1
 
 # Pauses before a waiting thread leaves the processor: a tenth of a millisecond, which is more than it takes to be
-# woken again, and spans the Python between two calls of a small compiled function, or between two kernels of eager mode:
-# with a quarter of these its steps take up to 3 % longer on two threads of a Zen 4. With more threads than
+# woken again, and spans the Python between two calls of a small compiled function, or between two kernels of eager
+# mode: with a quarter of these its steps take up to 3 % longer on two threads of a Zen 4. With more threads than
 # processors the thread waited for may be the one that is kept from running.
 _SPIN, _SPIN_CROWDED = 4000, 20
 _BUSY_SECONDS = 0.001

@@ -131,6 +131,7 @@ class Schedule:
         self.constants: dict[int, np.ndarray] = {}
         self.external = external
         self.slots: dict[int, int] = {n.seq: FIRST + i for i, n in enumerate(external)}
+        self.slots |= {k: self.slots[old.seq] for k, old in self.block.inplace.items()}
         for n in self.graph.outputs:
             self._constant(n)
         for step in self.block.steps:
@@ -142,7 +143,7 @@ class Schedule:
 
     def _constant(self, n: Any) -> None:
         if not isinstance(n, Temp) and n.op is None and n.data is not None and n.seq not in self.slots:
-            self.slots[n.seq] = FIRST + len(self.slots)
+            self.slots[n.seq] = FIRST + len(self.external) + len(self.constants)
             self.constants[n.seq] = np.asarray(n.value, order="C")
 
     def _place(self, v: Any) -> Place:

@@ -16,7 +16,7 @@ in a way that one pass allows; so there are never cycles. Kinds of groups:
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 
 from ..graph.graph import Graph
 from ..graph.node import ITEM, Node
@@ -47,6 +47,11 @@ class Group:
         self.before: list[Node] = []  # what it computes of its operands
 
     @property
+    def sums_up(self) -> bool:
+        """Whether it is a product that is added to something else, element by element."""
+        return len(self.nodes) == 2 and self.nodes[0].op.name == "matmul" and _adds(*self.nodes)
+
+    @property
     def fused(self) -> bool:
         """Whether an epilogue follows an op that is computed as a whole."""
         return self.kind == "whole" and len(self.nodes) > 1 and self.nodes[1].op is not ITEM
@@ -61,6 +66,11 @@ class Group:
         return f"<{self.kind} {self.size // max(self.cols, 1)}x{self.cols}: {names}>"
 
 
+def _adds(product: Node, n: Node) -> bool:
+    """Whether a value is the sum of a product and something else."""
+    return n.op is not None and n.op.name == "add" and product in n.inputs and n.inputs[0] is not n.inputs[1]
+
+
 def row_reduction(n: Node) -> int:
     """How many elements a reduction over the last axes takes together; 0 for other axes."""
     shape, axes = n.inputs[0].shape, n.attrs["axes"]
@@ -72,9 +82,12 @@ def row_reduction(n: Node) -> int:
 
 
 class Grouping:
-    """The groups of a graph in order: ``groups``. ``pinned``: roots that must not be written before the end."""
+    """The groups of a graph in order: ``groups``.
 
-    def __init__(self, graph: Graph, roots: Roots, pinned: Container[int] = ()) -> None:
+    ``pinned``: roots (by seq) that had better be written over an input, which must not be before the end.
+    """
+
+    def __init__(self, graph: Graph, roots: Roots, pinned: Mapping[int, Node] = {}) -> None:
         self.roots, self.pinned = roots, pinned
         self.late: Container[int] = graph.derived.get(RECOMPUTED, ())
         self.groups: list[Group] = []
@@ -195,7 +208,9 @@ class Grouping:
         from ..codegen.epilogue import blocks_of
 
         product, *members = group.nodes
-        if group.kind != "whole" or role != "point" or n.seq in self.pinned or not takes_epilogue(product):
+        if group.kind != "whole" or role != "point" or not takes_epilogue(product):
+            return False
+        if n.seq in self.pinned and (members or product.op.name != "matmul" or not self._adds_up(product, n)):
             return False
         sizes, reads = self.roots.reads[n.seq]
         weight = sum(self.roots.weight[m.seq] for m in (*members, n))
@@ -204,6 +219,10 @@ class Grouping:
         if any(x.seq in group.seqs and flat != full(sizes) for x, flat in reads):
             return False
         return blocks_of(self.roots, product, [*members, n]) is not None
+
+    def _adds_up(self, product: Node, n: Node) -> bool:
+        """Whether a root is an input that a product is added to where it is."""
+        return _adds(product, n) and self.pinned[n.seq] in n.inputs
 
     def _fits(self, n: Node, role: str, group: Group) -> bool:
         if group.kind == "reduce":

@@ -39,6 +39,21 @@ class View(NamedTuple):
     strides: tuple[int, ...]
 
 
+class Sight(NamedTuple):
+    """Where the elements of a value were found, going back from it: what had no memory, and what did.
+
+    It stays true as long as these do.
+    """
+
+    passed: tuple[int, ...]
+    end: int | None
+    view: View | None
+
+    def holds(self, kept: set[int]) -> bool:
+        """Whether it is what would be found now."""
+        return (self.end is None or self.end in kept) and kept.isdisjoint(self.passed)
+
+
 def _view_of(root: Node, flat: Affine, shape: Sequence[int]) -> View:
     return View(root, flat.const, tuple([flat.coefficient(i) for i in range(len(shape))]))
 
@@ -57,7 +72,7 @@ class Roots:
         self.graph, self.sure, self.target, self.repeated = graph, sure, target, repeated
         self.role = {n.seq: role(n) for n in (*graph.inputs, *graph.nodes)}
         self.kept: set[int] = {n.seq for n in (*graph.inputs, *graph.nodes) if self.role[n.seq] == "leaf"}
-        self.views: dict[int, tuple[int, View | None]] = {}
+        self.sights: dict[int, Sight] = {}
         self.weight: dict[int, int] = {}  # of an expression down to roots
         self.size: dict[int, int] = {}
         self.users: dict[int, list[Node]] = {}
@@ -165,7 +180,7 @@ class Roots:
         if takes_epilogue(found.source.root) and self.weight[n.seq] <= FOLLOWING:
             return "it follows what makes it"
         self.kept.add(n.seq)
-        apart, beside = [strides_of(y.shape) if (v := self._view(y)) is None else v.strides for y in (x, other)]
+        apart, beside = [strides_of(y.shape) if (v := self.view(y)) is None else v.strides for y in (x, other)]
         self.kept.discard(n.seq)
         if not pays(product, which, found, self.work(x), (apart, beside), self.target, self.repeated):
             return "the product would take longer than both"
@@ -181,7 +196,7 @@ class Roots:
             base = base.inputs[0]
         held = base.seq in self.kept
         self.kept.add(base.seq)
-        if self._view(n) is None:  # not to be remembered: the base may be let go of again
+        if self.view(n) is None:
             if not held:
                 self.kept.discard(base.seq)
             self.kept.add(n.seq)
@@ -202,29 +217,31 @@ class Roots:
 
     def view(self, n: Node) -> View | None:
         """A value as strided memory of a root; None if it is none."""
-        known = self.views.get(n.seq)
-        if known is None or known[0] != len(self.kept):
-            known = self.views[n.seq] = (len(self.kept), self._view(n))
-        return known[1]
+        known = self.sights.get(n.seq)
+        if known is None or not known.holds(self.kept):
+            known = self.sights[n.seq] = self._sight(n)
+        return known.view
 
-    def _view(self, n: Node) -> View | None:
+    def _sight(self, n: Node) -> Sight:
         if type(n.aval) is tuple:
-            return View(n, 0, ())
+            return Sight((), None, View(n, 0, ()))
         sizes = n.shape
         at = tuple([Affine(0, ((i, 1),)) if k > 1 else Affine() for i, k in enumerate(sizes)])
         shape = n.shape
+        passed: list[int] = []
         while n.seq not in self.kept:
+            passed.append(n.seq)
             if not is_movement(n):
-                return None
+                return Sight(tuple(passed), None, None)
             x = n.inputs[0]
             if n.op.name == "reshape" and x.seq in self.kept:
-                return _view_of(x, flat_index(at, n.shape), shape)
+                return Sight(tuple(passed), x.seq, _view_of(x, flat_index(at, n.shape), shape))
             try:
                 at = through(n, at, sizes)
             except (Unaligned, Straddle):
-                return None
+                return Sight((*passed, x.seq), None, None)  # a reshape shows all of the memory behind it
             n = x
-        return _view_of(n, flat_index(at, n.shape), shape)
+        return Sight(tuple(passed), n.seq, _view_of(n, flat_index(at, n.shape), shape))
 
     def _consider(self, n: Node) -> None:
         """Keep a value if it would be computed again too often, or its expression becomes too large."""
@@ -293,9 +310,9 @@ class Roots:
     def _check(self) -> None:
         """What each root reads. Inputs of reshapes that cannot be followed become roots, until there are none."""
         self.reads: dict[int, tuple[tuple[int, ...], tuple[Read, ...]]] = {}
-        known = -1
-        while known != len(self.kept):
-            known = len(self.kept)
+        known: set[int] = set()
+        while known != self.kept:
+            known = set(self.kept)
             self.settled = False
             for n in self.graph.nodes:
                 if n.seq in self.kept and self.role[n.seq] in ("point", "reduce", "running", "move"):

@@ -11,7 +11,7 @@ from ..errors import ArgumentError, GraphError, ShapeError, message
 from ..graph.handle import Handle, lift, node_of, wrap
 from ..graph.node import Node
 from .deliver import deliver_arrays
-from .reverse import _add_grad, run_reverse, seed_for
+from .reverse import add_to, run_reverse, seed_for
 
 
 def _sequence(x: Any) -> list[Any]:
@@ -113,10 +113,10 @@ def backward(
         raise ArgumentError(message("backward", "inputs is empty", cure="Leave it out to reach all leaves"))
     _check_inputs("backward", targets)
     found = run_reverse(outs, seeds, [node_of(t) for t in targets], create_graph, free)
-    for t, g in zip(targets, found, strict=True):
-        if g is not None:
-            sink = t._sink()
-            sink.grad = g if sink.grad is None else _add_grad(sink.grad, g, raw=False)
+    with set_grad_enabled(create_graph):
+        for t, g in zip(targets, found, strict=True):
+            if g is not None:
+                add_to(t._sink(), g)
 
 
 def _check_inputs(name: str, targets: Sequence[Any]) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 
 from ..config import STATE, quietly
 from ..errors import AnomalyError, GraphError, message
-from ..graph.alias import origin_of, owned_base
+from ..graph.alias import assign, origin_of, owned_base
 from ..graph.handle import Handle, has_nan, node_of, of_node, wrap
 from ..graph.node import ITEM, Node, Sink
 from ..ops.base import plus
@@ -216,12 +216,12 @@ def deliver(n: Node, sink: Sink, g: Any, raw: bool, accumulate: bool, unshared: 
                 handle = _checked(n, changed)
         g = handle._value if raw else handle
     if sink.retain and accumulate:
-        if not raw and STATE.trace is not None:
-            STATE.trace.saw_grad(sink, True)
-        if unshared and sink.grad is None and not sink.hooks and owns_memory(g):
+        if not raw:
+            add_to(sink, g)
+        elif unshared and sink.grad is None and not sink.hooks and owns_memory(g):
             sink.grad = wrap(g)
         else:
-            sink.grad = _add_grad(sink.grad, g, raw)
+            sink.grad = _add_array(sink.grad, g)
         if sink.after:
             for hook in tuple(sink.after.values()):
                 hook(sink.grad)
@@ -241,29 +241,44 @@ def owns_memory(g: Any) -> bool:
     return type(g) is np.ndarray and is_own(g.base) and g.flags.carray
 
 
-def _add_grad(old: Any, g: Any, raw: bool) -> Any:
+def _add_array(old: Any, g: Any) -> Any:
     """``.grad`` after one more adjoint; in place where nobody can notice but through ``.grad``."""
-    if not raw:
-        return g if old is None else old + g
     if old is None:
         # Rules may hand the same array to several inputs, or a view: a gradient must own its memory.
         return wrap(row_major(g) if type(g) is np.ndarray else np.array(g))
     if old._node is None and old._alias is None and type(old._value) is np.ndarray and old._value.flags.writeable:
         np.add(old._value, g, out=old._value)
         return old
-    if not _is_written_in_place(old):
+    if STATE.watchers or not _is_written_in_place(old):
         return old + wrap(np.asarray(g))
     owned_base(old)
     np.add(old._value, g, out=old._value)
     return old
 
 
+def add_to(sink: Sink, g: Any) -> None:
+    """Add an adjoint to ``.grad``, both being tensors; in place unless the sum itself is to be differentiated."""
+    trace = STATE.trace
+    if trace is not None:
+        trace.saw_grad(sink, True)
+    old = sink.grad
+    if old is None:
+        # A rule may hand the same tensor to several inputs.
+        from ..ops.base import OPS
+
+        sink.grad = wrap(None, g._node) if g._value is None else OPS["clone"](g)
+        return
+    sink.grad = old + g
+    if not STATE.grad and (trace is None or trace.captures_all) and _is_written_in_place(old):
+        sink.grad = assign("backward", old, sink.grad)
+
+
 def _is_written_in_place(grad: Handle) -> bool:
     """Whether the next adjoint goes into the memory of ``.grad``: also when it is a part of a flat buffer."""
     node, base = grad._node, origin_of(grad)[0]._node
-    if any(n is not None and n.requires_grad for n in (node, base)) or STATE.watchers:
+    if any(n is not None and n.requires_grad for n in (node, base)):
         return False
-    return type(grad._value) is np.ndarray and 0 not in grad._value.strides
+    return grad._value is None or 0 not in grad._value.strides
 
 
 # -- entries ---------------------------------------------------------------------------------
