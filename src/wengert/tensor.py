@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from . import dtypes as dt
-from .config import CHANGES, STATE
+from .config import CHANGES, STATE, no_grad
 from .errors import DTypeError, GraphError, TraceError, message
 from .functional import pointwise as pw
 from .functional.methods import METHODS
-from .graph.alias import become_leaf, detached, separate
+from .graph.alias import assign, become_leaf, detached, separate
 from .graph.handle import Handle, make_node, node_of, set_handle_class, wrap
 from .graph.node import NO_ATTRS, Node, Sink
 from .transform.backward import backward as _backward
@@ -280,6 +280,10 @@ class Tensor(Handle):
 
     @data.setter
     def data(self, value: Handle) -> None:
+        trace = STATE.trace
+        if trace is not None and (trace.captures_all or value._value is None):
+            self._set_data_traced(value)
+            return
         old = self._node
         if self._value is None or value._value is None or self.aval != value.aval:
             CHANGES()
@@ -291,6 +295,16 @@ class Tensor(Handle):
         fresh = Node(None, (), NO_ATTRS, self._value, None, True)
         fresh.sink = old.sink
         self._node = fresh
+
+    def _set_data_traced(self, value: Handle) -> None:
+        """In a trace there is no memory to take over: what is set are values."""
+        if self.aval != value.aval:
+            raise TraceError(
+                message("data", "a traced function cannot change the shape or dtype of a tensor",
+                        f"{self.aval} to {value.aval}", "Do it outside, or bind a new tensor")
+            )  # fmt: skip
+        with no_grad():
+            assign("data", self, value)
 
     # -- autograd --------------------------------------------------------------------------
 

@@ -285,8 +285,16 @@ class Capture(Trace):
         return out
 
     def gradients(self) -> list[tuple[Sink, Any]]:
-        """The gradients that were replaced, with the new tensor or None."""
-        return [(sink, sink.grad) for sink, old in self.grads.values() if sink.grad is not old]
+        """The gradients that were replaced, with the new tensor or None.
+
+        One that was set to None unread is replaced also where there was none: in another call there may be one.
+        """
+        read = {id(sink) for sink, _ in self.grads_read}
+        return [
+            (sink, sink.grad)
+            for sink, old in self.grads.values()
+            if sink.grad is not old or (old is None and id(sink) not in read)
+        ]
 
     def undo(self) -> None:
         """Give tensors and gradients what they had before. Nothing is traced behind this."""

@@ -7,7 +7,18 @@ from typing import Any
 from .. import api
 from ..errors import ArgumentError, message
 from ..tensor import Tensor
-from .common import add_scaled, check_at_least, check_rate, effective_gradient, ignore_hints, in_place, is_used, rate
+from .common import (
+    add_scaled,
+    check_at_least,
+    check_rate,
+    count,
+    effective_gradient,
+    ignore_hints,
+    in_place,
+    is_used,
+    new_step,
+    rate,
+)
 from .optimizer import Optimizer
 
 
@@ -16,19 +27,21 @@ def sgd(
     buffer: Any,
     grad: Any,
     *,
-    first: bool,
+    taken: Any,
     lr: Any,
     momentum: float,
-    dampening: float,
     weight_decay: float,
     nesterov: bool,
     maximize: bool,
 ) -> None:
-    """One step on one parameter, in place; ``buffer`` is the momentum, None without, zeros at first."""
+    """One step on one parameter, in place; ``buffer`` is the momentum, None without, zeros at first.
+
+    ``taken``: how much of the gradient the momentum takes in; None for all.
+    """
     grad = effective_gradient(param, grad, weight_decay, maximize)
     if buffer is not None:
         buffer *= momentum  # pyright: ignore[reportOptionalOperand]
-        buffer += grad if first or not is_used(dampening) else grad * (1 - dampening)
+        buffer += grad if taken is None else grad * taken
         grad = grad + buffer * momentum if nesterov else buffer
     add_scaled(param, grad, -lr)
 
@@ -97,21 +110,34 @@ class SGD(Optimizer):
             )
 
     def update(self, param: Tensor, grad: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
-        buffer, first = None, False
+        buffer, taken = None, None
         if is_used(group["momentum"]):
+            taken = _taken(state, group["dampening"])
             buffer = state.get("momentum_buffer")
-            first = buffer is None
             if buffer is None:
                 buffer = state["momentum_buffer"] = api.zeros_like(param)
         in_place(
             sgd,
             (param, buffer),
             grad,
-            first=first,
+            taken=taken,
             lr=rate(group["lr"]),
             momentum=group["momentum"],
-            dampening=group["dampening"],
             weight_decay=group["weight_decay"],
             nesterov=group["nesterov"],
             maximize=group["maximize"],
         )
+
+
+def _taken(state: dict[str, Any], dampening: Any) -> Any:
+    """How much of the gradient the momentum takes in; None for all.
+
+    The first step takes in all. Which one it is stands in a tensor, so that a compiled step knows it too; a momentum
+    without one, as PyTorch stores it, has taken steps.
+    """
+    if not is_used(dampening):
+        return None
+    if "step" not in state:
+        state["step"] = new_step() if state.get("momentum_buffer") is None else api.ones((), dtype=api.float32)
+    later: Any = count(state["step"]) > 1
+    return 1 - dampening * (later.double() if isinstance(later, Tensor) else later)
