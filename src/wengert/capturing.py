@@ -60,6 +60,7 @@ class Captured:
     structure: Any
     written: list[Any]  # slots of changed tensors
     grads: list[tuple[Sink, bool]]  # gradients that are replaced, and whether by a tensor or by None
+    settings: list[tuple[Any, bool]]  # slots of modes of modules, and of what requires grad, that are set
     places: list[tuple[Any, Any]]  # tables and keys of attributes and variables that are bound to other tensors
     guards: Guards
     eager: str  # why calls must run in eager mode, if they must
@@ -69,8 +70,11 @@ class Captured:
 def capture(f: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Captured:
     """Run ``f`` on symbols in place of the tensors among its arguments."""
     # An optimizer's code may branch on one of its options, or count with it: let only the learning rate change then, or
-    # nothing.
-    attempts: tuple[Callable[[str, Any], bool], ...] = (lambda key, value: True, lambda key, value: key == "lr")
+    # nothing. An option that is 0 is not in use, and costs nothing as such; a rate that is 0 is one of a warm-up.
+    attempts: tuple[Callable[[str, Any], bool], ...] = (
+        lambda key, value: value != 0 or key == "lr",
+        lambda key, value: key == "lr",
+    )
     for dynamic in attempts:
         try:
             with capturing():
@@ -164,6 +168,7 @@ def _close(state: Capture, inputs: list[Node], found: list[Any]) -> Captured:
     ]
     out.grads = [(sink, g is not None) for sink, g in gradients]
     out.freed = state.freed
+    out.settings = state.settings()
     out.places = [(table, slot[1]) for slot, table, _ in state.attributes.values()]
     sinks = {id(n.sink) for n in inputs if n.sink is not None}
     out.eager = "a gradient is delivered to an argument" if any(id(s) in sinks for s, _ in gradients) else ""

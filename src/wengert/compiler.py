@@ -75,6 +75,7 @@ class Step:
         for i, g in enumerate(captured.draws):
             places.setdefault(id(g), (g, []))[1].append(i)
         self.draws = list(places.values())
+        self.settings = captured.settings
         self.changed = [s.index for s in captured.written if isinstance(s, ArgumentSlot)]
         self.touched = {id(s.handle) for s in captured.written if isinstance(s, HeldSlot)}
         self.writes = bool(self.changed or self.touched or captured.eager)
@@ -276,6 +277,8 @@ class Step:
 
     def _deliver(self, arrays: Sequence[Any], outs: list[Any]) -> Any:
         """Put outputs where they belong; the result. All is read before anything is written."""
+        for setting, value in self.settings:
+            setting.set(value)
         if self.leaves is not None:
             leaves = [wrap(outs[i]) for i in self.leaves]
             return leaves[0] if self.single else tree.unflatten(self.captured.structure, leaves)
@@ -314,8 +317,7 @@ class Step:
         if type(r) is Output:
             return results[r]
         if type(r) is ArgumentSlot:
-            x = arrays[r.index]
-            return x if isinstance(x, Handle) else wrap(x)
+            return arrays[r.index]
         return r
 
     def _array(self, i: int, owned: bool, arrays: Sequence[Any], outs: list[Any]) -> Any:
@@ -425,6 +427,9 @@ class Compiled:
             if out is not MISSED:
                 return out
         leaves, structure = tree.flatten((args, kwargs))
+        if any(isinstance(x, np.ndarray) for x in leaves):  # as tensors over their memory, whoever runs the function
+            leaves = [wrap(x) if isinstance(x, np.ndarray) else x for x in leaves]
+            args, kwargs = tree.unflatten(structure, leaves)
         if STATE.watchers:  # part of another trace, or of a recording: in line
             return self.function(*args, **kwargs)
         key, arrays = signature(leaves, structure)

@@ -101,8 +101,7 @@ class DifferentiableStep:
         values = self.forward(arrays)
         captured, halves = self.captured, self.halves
         count = len(self.outs)
-        given = [x if isinstance(x, Handle) else wrap(x) for x in arrays]
-        handles = [*given, *[s.get() for s in captured.slots], *[lift(x) for x, _ in self.forward.own]]
+        handles = [*arrays, *[s.get() for s in captured.slots], *[lift(x) for x, _ in self.forward.own]]
         extra = iter(v._value for v in values[count:])
         kept = [handles[s]._value if type(s) is int else next(extra) for s in halves.sources]
         outs = values[:count]

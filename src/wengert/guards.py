@@ -32,8 +32,7 @@ class Picture:
         """The function has run: what it changes itself is no reason, so leave out such attributes."""
         now = vars(self.module)
         self.tables = {name: tuple(now[name].items()) for name in _TABLES}
-        kept = {k: v for k, v in self.attributes.items() if k in now and same(v, now[k])}
-        self.attributes = kept | {"training": self.attributes["training"]}  # in the next call the other mode is there
+        self.attributes = {k: v for k, v in self.attributes.items() if k in now and same(v, now[k])}
 
     def broken(self) -> str:
         """What is different now, in words; empty if nothing."""
@@ -105,6 +104,9 @@ class Guards:
         self.names = names
         self.pictures: list[Picture] = list(capture.modules.values())
         self.dtype = dtypes._default
+        for module, mode in capture.modes.values():
+            if id(module) in capture.modules:  # its picture may be later than that it was set
+                capture.modules[id(module)].attributes["training"] = mode
         for picture in self.pictures:
             picture.settle()
         names.settle(p.variables for p in self.pictures if p.variables is not None)

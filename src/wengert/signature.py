@@ -34,9 +34,6 @@ def signature(leaves: Sequence[Any], structure: Any) -> tuple[Any, list[Any]]:
             aval = x.aval
             parts.append((aval.shape, aval.dtype.num, x._node is not None and x._node.requires_grad))
             arrays.append(x)
-        elif isinstance(x, np.ndarray):
-            parts.append((x.shape, x.dtype.num, False))
-            arrays.append(x)
         else:
             parts.append((type(x), _other(x)))
     return tuple(parts), arrays

@@ -194,6 +194,8 @@ class Tensor(Handle):
                 message("requires_grad_", "only floating and complex tensors can require grad", str(self.aval),
                         "Convert with x.float()")
             )  # fmt: skip
+        if STATE.trace is not None:
+            STATE.trace.saw_flag(self)
         if requires_grad and not become_leaf(self):
             separate(self)
         if self._value is not None and not isinstance(self._value, np.ndarray):

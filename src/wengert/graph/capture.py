@@ -90,6 +90,35 @@ class PlaceSlot(NamedTuple):
         self.table[self.key] = x
 
 
+class ModeSlot(NamedTuple):
+    """Whether a module is in training mode."""
+
+    module: Any
+
+    def get(self) -> bool:
+        """Whether it is now."""
+        return self.module.training
+
+    def set(self, mode: bool) -> None:
+        """Set it, if it is not so already."""
+        if self.module.training is not mode:
+            self.module.training = mode
+
+
+class FlagSlot(NamedTuple):
+    """Whether a leaf requires grad."""
+
+    handle: Handle
+
+    def get(self) -> bool:
+        """Whether it does now."""
+        return self.handle.requires_grad
+
+    def set(self, flag: bool) -> None:
+        """Say so, if it is not so already."""
+        self.handle.requires_grad_(flag)
+
+
 class NumberSlot(NamedTuple):
     """A number among an optimizer's options: ``param_groups[group][key]``, or an element of it."""
 
@@ -125,6 +154,8 @@ class Capture(Trace):
         self.modules: dict[int, Any] = {}  # pictures of modules, see `wengert.guards`
         self.owners: dict[int, Any] = {}  # optimizers
         self.attributes: dict[tuple[int, Any], tuple[AttributeSlot | PlaceSlot, Any, Any]] = {}
+        self.modes: dict[int, tuple[Any, bool]] = {}  # modules whose mode is set, and what it was
+        self.flags: dict[int, tuple[weakref.ref[Handle], bool]] = {}  # the same for what requires grad
         self.key_source = self._next_key
 
     # -- what the program does -------------------------------------------------------------
@@ -190,6 +221,14 @@ class Capture(Trace):
         """What ``table`` has under a key is another tensor than before."""
         self.attributes.setdefault((id(table), key), (PlaceSlot(table, key), table, old))
 
+    def saw_mode(self, module: Any) -> None:
+        """A module is about to be set to training or evaluation mode."""
+        self.modes.setdefault(id(module), (module, module.training))
+
+    def saw_flag(self, x: Handle) -> None:
+        """Whether a tensor requires grad is about to be changed."""
+        self.flags.setdefault(id(x), (weakref.ref(x), x.requires_grad))
+
     def options(self, owner: Any, group: int, options: dict[str, Any]) -> dict[str, Any]:
         """An optimizer's options, numbers that may change as symbols."""
         self.owners[id(owner)] = owner
@@ -206,7 +245,7 @@ class Capture(Trace):
     def _number(self, slot: NumberSlot, value: Any) -> Any:
         if isinstance(value, Handle):
             return value
-        if type(value) not in (float, int) or not value or not self.dynamic(slot.key, value):
+        if type(value) not in (float, int) or not self.dynamic(slot.key, value):
             self.fixed.append((slot, value))
             return value
         for known, node in self.numbers:
@@ -296,10 +335,28 @@ class Capture(Trace):
             if sink.grad is not old or (old is None and id(sink) not in read)
         ]
 
+    def settings(self) -> list[tuple[ModeSlot | FlagSlot, bool]]:
+        """The modes and flags that were set, with what they are now, of all that is not the program's own."""
+        first: dict[int, Any] = {}
+        for x, value, _ in self.writes:
+            first.setdefault(id(x), value)
+        slots: list[ModeSlot | FlagSlot] = [ModeSlot(m) for m, _ in self.modes.values()]
+        for key, (ref, _) in self.flags.items():
+            x = ref()
+            if x is not None and key not in self.arguments and first.get(key, x._value) is not None:
+                slots.append(FlagSlot(x))
+        return [(slot, slot.get()) for slot in slots]
+
     def undo(self) -> None:
         """Give tensors and gradients what they had before. Nothing is traced behind this."""
         self.key_source = None  # its own method: with it nobody but the collector of garbage would free the trace
         self.undo_writes()
+        for module, mode in self.modes.values():
+            ModeSlot(module).set(mode)
+        for ref, flag in self.flags.values():
+            x = ref()
+            if x is not None and x._value is not None:  # else it is the trace's own
+                FlagSlot(x).set(flag)
         for slot, table, old in self.attributes.values():
             if old is MISSING:
                 table.pop(slot[1], None)

@@ -80,6 +80,16 @@ class Trace:
         if self.outer is not None:
             self.outer.saw_attribute(module, table, name)
 
+    def saw_mode(self, module: Any) -> None:
+        """A module is about to be set to training or evaluation mode."""
+        if self.outer is not None:
+            self.outer.saw_mode(module)
+
+    def saw_flag(self, x: Handle) -> None:
+        """Whether a tensor requires grad is about to be changed."""
+        if self.outer is not None:
+            self.outer.saw_flag(x)
+
     def options(self, owner: Any, group: int, options: dict[str, Any]) -> dict[str, Any]:
         """The options of a parameter group as an optimizer should see them."""
         return options if self.outer is None else self.outer.options(owner, group, options)
