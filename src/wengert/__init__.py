@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 # Functions of modules that are loaded when first used.
 _ELSEWHERE = {
-    "vmap": "func", "compile": "compiler", "explain": "compiler", "plan": "compiler", "Compiled": "compiler",
+    "vmap": "func", "compile": "compiler", "explain": "planning", "plan": "planning", "Compiled": "compiler",
     "RecompileWarning": "compiler", "detect_anomaly": "autograd",
 }  # fmt: skip
 

@@ -521,7 +521,7 @@ class Compiled:
         subject = reason.partition(" is ")[0]  # a number that changes in every call is one reason
         if reason and subject not in self.warned:
             self.warned.add(subject)
-            name = getattr(self, "__name__", "function")
+            name = getattr(self, "__name__", type(self.function).__name__)
             warnings.warn(message("compile", f"{name} {what}", reason), RecompileWarning, stacklevel=4)
 
 
@@ -540,7 +540,8 @@ def compile(f: Callable[..., Any] | None = None, *, check: bool = False, memory_
     Threads may call at once; they wait while one of them captures a function.
 
     Args:
-        f: the function, or a module; without it, a decorator is returned.
+        f: the function, or a module, of which a module is made (`wengert.nn.optimized`); without it, a decorator
+            is returned.
         check: run each call in eager mode too, compare, and name the first op that differs.
         memory_budget: bytes that a call may need besides its arguments and the tensors that exist already (the
             ``peak`` of `plan`): values that wait long for their readers are computed again until it fits.
@@ -561,38 +562,9 @@ def compile(f: Callable[..., Any] | None = None, *, check: bool = False, memory_
     """
     if f is None:
         return functools.partial(compile, check=check, memory_budget=memory_budget)
-    return Compiled(f, check, memory_budget)
+    made = Compiled(f, check, memory_budget)
+    if not hasattr(f, "_modules"):
+        return made
+    from .nn.optimized import OptimizedModule
 
-
-def explain(compiled: Compiled) -> str:
-    """What the latest program of a compiled function is made of, as text: passes, kernels, memory, times.
-
-    >>> import wengert as wg
-    >>> f = wg.compile(lambda x: (x * 2).exp().sum())
-    >>> _ = f(wg.zeros(4))
-    >>> print(wg.explain(f).splitlines()[0])
-    passes
-    """
-    from .planning import describe
-
-    if compiled.latest is None:
-        raise ArgumentError(message("explain", "the function has not been called yet"))
-    return describe(getattr(compiled.latest, "forward", compiled.latest))
-
-
-def plan(f: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """What compiling a function for such arguments will need, before anything runs: memory, work, time by line.
-
-    Returns:
-        A `wengert.planning.Plan`; printed, it is a table.
-
-    >>> import wengert as wg
-    >>> wg.plan(lambda x: (x @ x).exp(), wg.zeros(64, 64)).flops > 2 * 64**3
-    True
-    """
-    from .planning import Plan
-    from .runtime.scheduling import Schedule
-
-    captured = capture(f.function if isinstance(f, Compiled) else f, args, kwargs)
-    budget = f.memory_budget if isinstance(f, Compiled) else None
-    return Plan(Schedule(captured.graph, replaced(captured), looks=True, budget=budget))
+    return OptimizedModule(f, made)  # pyright: ignore[reportArgumentType]
