@@ -41,6 +41,8 @@ def _hooked(step: Callable[..., Any]) -> Callable[..., Any]:
     def wrapper(self: Optimizer, *args: Any, **kwargs: Any) -> Any:
         self._opt_called = True
         hooks = self._hooks
+        if STATE.trace is not None and not self._stepping and step not in _OURS:
+            return self._step_traced(wrapper, args, kwargs)
         if self._stepping or not (hooks["step_pre"] or hooks["step_post"] or _PRE_HOOKS or _POST_HOOKS):
             return step(self, *args, **kwargs)
         self._stepping = True
