@@ -10,7 +10,7 @@ import numpy as np
 from . import tree
 from .config import STATE
 from .errors import DTypeError, TraceError
-from .graph.capture import AttributeSlot, Capture, EntrySlot, HeldSlot, PlaceSlot
+from .graph.capture import Capture, EntrySlot, HeldSlot, PlaceSlot, place_of
 from .graph.graph import Graph
 from .graph.handle import Handle, node_of, symbol, wrap
 from .graph.node import NO_ATTRS, Node, Sink
@@ -32,10 +32,8 @@ def identity(slot: Any) -> Any:
         return ("argument", slot.index)
     if isinstance(slot, HeldSlot):
         return ("held", id(slot.handle))
-    if isinstance(slot, AttributeSlot):
-        return ("attribute", id(slot.module), slot.name)
     if isinstance(slot, PlaceSlot):
-        return ("place", id(slot.table), slot.key)
+        return ("place", *place_of(slot.table, slot.key))
     if isinstance(slot, EntrySlot):
         return ("entry", id(slot.owner), tuple(id(k) if isinstance(k, Handle) else k for k in slot.keys))
     return ("grad", id(slot.sink))
@@ -61,9 +59,10 @@ class Captured:
     written: list[Any]  # slots of changed tensors
     grads: list[tuple[Sink, bool]]  # gradients that are replaced, and whether by a tensor or by None
     settings: list[tuple[Any, bool]]  # slots of modes of modules, and of what requires grad, that are set
-    places: list[tuple[Any, Any]]  # tables and keys of attributes and variables that are bound to other tensors
+    moving: set[Any]  # identities of the slots among ``written`` that get a new tensor in each call
     guards: Guards
     eager: str  # why calls must run in eager mode, if they must
+    once: bool  # whether this call must, alone: an optimizer's own step makes its state
     freed: bool  # a backward pass was made inside: the results carry no gradient
 
 
@@ -105,6 +104,8 @@ def _capture(f: Callable[..., Any], args: Any, kwargs: dict[str, Any], dynamic: 
     try:
         with using(state):
             STATE.grad = grad  # the caller's mode
+            for optimizer, own in names.optimizers:
+                state.saw_optimizer(optimizer, own)
             owner = getattr(f, "__self__", None)
             if hasattr(owner, "_modules"):  # a module whose forward is called
                 state.saw_module(owner)
@@ -121,7 +122,7 @@ def _capture(f: Callable[..., Any], args: Any, kwargs: dict[str, Any], dynamic: 
 
 def _see_rebound(state: Capture, names: Variables) -> None:
     """Variables, attributes and elements that the function has bound to other tensors."""
-    for variables in (names, *[p.variables for p in state.modules.values() if p.variables is not None]):
+    for variables in (names, *[v for p in state.modules.values() for v in p.variables]):
         for place in variables.rebound():
             state.saw_place(*place)
 
@@ -146,6 +147,9 @@ def _close(state: Capture, inputs: list[Node], found: list[Any]) -> Captured:
                 ends.append(node_of(x))
             results.append(places[id(x)])
     x = None
+    why, out.once = state.unsettled()
+    rebound = state.rebound()
+    state.bound = {id(old): slot for slot, old in rebound if isinstance(old, Handle)}
     written = state.written()
     gradients = state.gradients()
     ends += [node for _, node in written]
@@ -169,9 +173,9 @@ def _close(state: Capture, inputs: list[Node], found: list[Any]) -> Captured:
     out.grads = [(sink, g is not None) for sink, g in gradients]
     out.freed = state.freed
     out.settings = state.settings()
-    out.places = [(table, slot[1]) for slot, table, _ in state.attributes.values()]
+    out.moving = {identity(slot) for slot, _ in rebound}
     sinks = {id(n.sink) for n in inputs if n.sink is not None}
-    out.eager = "a gradient is delivered to an argument" if any(id(s) in sinks for s, _ in gradients) else ""
+    out.eager = "a gradient is delivered to an argument" if any(id(s) in sinks for s, _ in gradients) else why
     return out
 
 

@@ -37,7 +37,8 @@ class Snapshot:
         self.values = [np.array(_value(h)) for h in self.tensors]
         self.grads = [(sink, sink.grad) for sink, _ in captured.grads]
         entries = [(s.owner.state[s.keys[0]], s.keys[1]) for s in slots if isinstance(s, EntrySlot)]
-        self.bound = [(table, key, table.get(key)) for table, key in (*captured.places, *entries)]
+        places = [(s.table, s.key) for s in captured.written if isinstance(s, PlaceSlot)]
+        self.bound = [(table, key, table.get(key)) for table, key in (*places, *entries)]
         # What is bound anew, or a gradient that something is added to, may be the same tensor in one mode alone.
         self.own = {id(x): ("bound", id(table), key) for table, key, x in self.bound}
         self.own |= {id(x): ("grad", id(sink)) for sink, x in self.grads}

@@ -26,7 +26,7 @@ from .config import STATE, uncollected
 from .differentiable import DifferentiableStep, carries_gradient
 from .errors import ArgumentError, message
 from .graph.alias import is_pinned, move_to_copy, owned_base
-from .graph.capture import AttributeSlot, EntrySlot, GradSlot, HeldSlot, PlaceSlot
+from .graph.capture import EntrySlot, GradSlot, HeldSlot
 from .graph.handle import Handle, wrap
 from .graph.node import Sink
 from .signature import difference, signature
@@ -78,7 +78,7 @@ class Step:
         self.settings = captured.settings
         self.changed = [s.index for s in captured.written if isinstance(s, ArgumentSlot)]
         self.touched = {id(s.handle) for s in captured.written if isinstance(s, HeldSlot)}
-        self.writes = bool(self.changed or self.touched or captured.eager)
+        self.writes = bool(self.changed or self.touched)
         self.looks: Any = p.looks
         self.turns = Turns()
         self._bind()
@@ -95,7 +95,7 @@ class Step:
         given = list(range(self.n_args))
         self.donated: list[Handle] = []
         for i, slot in enumerate(captured.slots, self.n_args):
-            if isinstance(slot, GradSlot):
+            if isinstance(slot, GradSlot) or identity(slot) in captured.moving:
                 self.given_slots.append(slot)
                 given.append(i)
                 continue
@@ -116,17 +116,19 @@ class Step:
         from .runtime.results import maker
 
         captured, p = self.captured, self.program
+        moving = captured.moving
         self.copies = [
             (slot, p.outputs[at])
             for slot, at in self.written
-            if at not in p.replaced or self.old.get(identity(slot)) != p.outputs[at]
+            if identity(slot) not in moving and (at not in p.replaced or self.old.get(identity(slot)) != p.outputs[at])
         ]
+        self.moves = [(slot, p.outputs[at]) for slot, at in self.written if identity(slot) in moving]
         grads = iter(self.grad_values)
         self.grads = [(sink, next(grads) if there else None) for sink, there in captured.grads]
         # The first to ask for a fresh array gets it, the others get copies.
         first: set[int] = set()
         self.owned: list[bool] = []
-        for i in [*self.results, *self.grad_values]:
+        for i in [*self.results, *self.grad_values, *[i for _, i in self.moves]]:
             self.owned.append(i in p.made and i not in first)
             first.add(i)
         # Gradients are written to where the last ones are, if nobody else refers to those, nor the program reads them.
@@ -140,7 +142,7 @@ class Step:
         ]
         self.single = captured.structure is tree.LEAF
         made = [i - p.first_made for i in self.results]
-        alone = not self.copies and not self.grads and all(self.owned)
+        alone = not self.copies and not self.moves and not self.grads and all(self.owned)
         # Where the leaves of the result are among the fresh outputs, if nothing else comes out.
         self.leaves = [made[r] for r in captured.results] if alone and _are_fresh(captured.results) else None
 
@@ -153,9 +155,7 @@ class Step:
     # -- running ---------------------------------------------------------------------------
 
     def mixes(self, arrays: Sequence[Any]) -> str:
-        """Why only eager mode knows what to do, if so; as where an argument shares memory with what is written."""
-        if self.captured.eager:
-            return self.captured.eager
+        """Why only eager mode knows what to do, if so: an argument shares memory with what is written."""
         why = "an argument shares memory with something else that the function changes"
         for x in arrays:
             alias = getattr(x, "_alias", None)
@@ -285,8 +285,11 @@ class Step:
         owned, first_made = iter(self.owned), self.program.first_made
         results = [wrap(self._array(i, next(owned), arrays, outs)) for i in self.results]
         grads = [None if i is None else self._array(i, next(owned), arrays, outs) for _, i in self.grads]
+        moved = [wrap(self._array(i, next(owned), arrays, outs)) for _, i in self.moves]
         if self.copies:
             self._copy(arrays, outs)
+        for (slot, _), value in zip(self.moves, moved, strict=True):
+            slot.set(value)
         for (sink, i), value in zip(self.grads, grads, strict=True):
             if i is None:
                 sink.grad = None
@@ -302,9 +305,6 @@ class Step:
         p = self.program
         values = [outs[i - p.first_made] if i in p.made else np.array(self._known(i, arrays)) for _, i in self.copies]
         for (slot, _), value in zip(self.copies, values, strict=True):
-            if isinstance(slot, AttributeSlot | PlaceSlot):
-                slot.set(wrap(np.array(value)))
-                continue
             h: Any = arrays[slot.index] if isinstance(slot, ArgumentSlot) else slot.get()
             if isinstance(h, Handle):
                 owned_base(h)
@@ -341,6 +341,19 @@ class Step:
         return getattr(x, "_value", x)
 
 
+class EagerStep:
+    """In place of a `Step` where calls must run in eager mode."""
+
+    writes = True
+
+    def __init__(self, captured: Captured) -> None:
+        self.captured = captured
+
+    def mixes(self, arrays: Sequence[Any]) -> str:
+        """Why they must."""
+        return self.captured.eager
+
+
 def _are_fresh(results: Sequence[Any]) -> bool:
     """Whether each leaf of a result is an output of its own."""
     return all(type(r) is Output for r in results) and len(set(results)) == len(results)
@@ -358,7 +371,7 @@ def replaced(captured: Captured) -> list[tuple[int, int]]:
     return [
         (at, old[identity(s)])
         for at, s in enumerate(captured.written, _result_count(captured))
-        if isinstance(s, HeldSlot | EntrySlot) and identity(s) in old
+        if isinstance(s, HeldSlot | EntrySlot) and identity(s) in old and identity(s) not in captured.moving
     ]
 
 
@@ -448,6 +461,8 @@ class Compiled:
 
         with uncollected():
             captured = capture(self.function, args, kwargs)
+            if captured.once:
+                return self.function(*args, **kwargs)
             step = self._made(captured)
         release()  # what work before this left, such as drawing weights, and compiling
         with self.lock:
@@ -479,6 +494,8 @@ class Compiled:
         return f.__qualname__ if place is self else (Compiled, (f, self.check, self.memory_budget))
 
     def _made(self, captured: Captured) -> Any:
+        if captured.eager:
+            return EagerStep(captured)
         if not (STATE.grad and carries_gradient(captured)):
             return Step(captured, self.memory_budget)
         if self.memory_budget is not None:

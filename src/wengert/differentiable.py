@@ -16,7 +16,7 @@ import numpy as np
 from . import tree
 from .capturing import ArgumentSlot, Captured, Output, identity
 from .graph.graph import Graph
-from .graph.handle import Handle, lift, make_node, node_of, of_node, results, symbol, wrap
+from .graph.handle import lift, make_node, node_of, of_node, results, symbol, wrap
 from .graph.node import ITEM, Node, ancestors, reach, union
 from .graph.trace import tracing
 from .ops.base import OPS, full_tuple

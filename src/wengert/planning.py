@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -185,6 +185,8 @@ def explain(compiled: Any) -> str:
     compiled = _compiled(compiled)
     if compiled.latest is None:
         raise ArgumentError(message("explain", "the function has not been called yet"))
+    if why := compiled.latest.captured.eager:
+        return f"runs in eager mode: {why}"
     return describe(getattr(compiled.latest, "forward", compiled.latest))
 
 

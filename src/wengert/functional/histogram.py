@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import dtypes as dt
-from ..errors import ArgumentError, TraceError, DTypeError, ShapeError, message
+from ..errors import ArgumentError, DTypeError, ShapeError, TraceError, message
 from ..graph.handle import Handle, apply, wrap
 from ..ops.base import OPS
 from . import return_types

@@ -129,6 +129,10 @@ def _power(call: Any) -> Any:
 pow = _power(binary("pow"))
 
 
+def _is_one(factor: Any) -> bool:
+    return not isinstance(factor, Handle) and factor == 1  # a tensor's number may change in a compiled function
+
+
 def _scaled(name: str, x: Any, other: Any, alpha: Any) -> Any:
     """``alpha * other``, with the checks of `add` and `sub`."""
     target = result_type(x, other)
@@ -146,19 +150,19 @@ def add(input: Any, other: Any, *, alpha: Any = 1, out: Any = None) -> Any:
     >>> wg.add(wg.tensor([1.0, 2.0]), wg.tensor([3.0, 4.0]), alpha=10)
     tensor([31., 42.])
     """
-    return _add(input, other if alpha == 1 else _scaled("add", input, other, alpha), out=out)
+    return _add(input, other if _is_one(alpha) else _scaled("add", input, other, alpha), out=out)
 
 
 def sub(input: Any, other: Any, *, alpha: Any = 1, out: Any = None) -> Any:
     """``input - alpha * other``; two bools cannot be subtracted."""
-    return _sub(input, other if alpha == 1 else _scaled("sub", input, other, alpha), out=out)
+    return _sub(input, other if _is_one(alpha) else _scaled("sub", input, other, alpha), out=out)
 
 
 def rsub(input: Any, other: Any, *, alpha: Any = 1) -> Any:
     """``other - alpha * input``."""
     if _dtype(input) == dt.NP_BOOL or (isinstance(other, Handle) and other.aval.dtype == dt.NP_BOOL):
         raise DTypeError(message("sub", "bool tensors cannot be subtracted", str(input.aval), "Use ^ or ~"))
-    return _sub(other, input if alpha == 1 else _scaled("rsub", other, input, alpha))
+    return _sub(other, input if _is_one(alpha) else _scaled("rsub", other, input, alpha))
 
 
 def div(input: Any, other: Any, *, rounding_mode: str | None = None, out: Any = None) -> Any:
@@ -619,7 +623,7 @@ def addcmul(input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1, out: Any 
     x, a, b = promote("addcmul", (input, tensor1, tensor2))
     if x.aval.dtype not in dt.INEXACT_NP and not isinstance(value, Handle):
         value = int(value)
-    result = _add(x, mul(a if value == 1 else mul(a, value), b))
+    result = _add(x, mul(a if _is_one(value) else mul(a, value), b))
     return result if out is None else into("addcmul", out, result)
 
 
@@ -629,7 +633,7 @@ def addcdiv(input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1, out: Any 
         seen = describe((tensor1.aval, tensor2.aval))
         raise DTypeError(message("addcdiv", "integers cannot be divided here", seen, "Convert with x.float()"))
     x, a, b = promote("addcdiv", (input, tensor1, tensor2))
-    result = _add(x, _div(a if value == 1 else mul(a, value), b))
+    result = _add(x, _div(a if _is_one(value) else mul(a, value), b))
     return result if out is None else into("addcdiv", out, result)
 
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..config import CHANGES
 from ..errors import TraceError, message
 from .aval import Aval
 from .handle import Handle, node_of, symbol
@@ -59,24 +60,13 @@ class EntrySlot(NamedTuple):
             found = found.get(key) if isinstance(found, dict) else None
         return found
 
-
-class AttributeSlot(NamedTuple):
-    """A module's attribute that the program sets to a tensor."""
-
-    module: Any
-    name: str
-
-    def get(self) -> Any:
-        """What is there now, or None."""
-        return getattr(self.module, self.name, None)
-
     def set(self, x: Handle) -> None:
         """Set it."""
-        setattr(self.module, self.name, x)
+        self.owner.state[self.keys[0]][self.keys[1]] = x
 
 
 class PlaceSlot(NamedTuple):
-    """Another place that the program sets to a tensor: a variable, an attribute, an element, by its table and key."""
+    """A place that the program binds to other tensors: a variable, an attribute, an element, by its table and key."""
 
     table: Any
     key: Any
@@ -85,9 +75,20 @@ class PlaceSlot(NamedTuple):
         """What is there now, or None."""
         return self.table.get(self.key)
 
-    def set(self, x: Handle) -> None:
-        """Set it."""
-        self.table[self.key] = x
+    def set(self, x: Any) -> None:
+        """Set it. A tensor like the one before is nothing that programs rest on."""
+        old = self.get()
+        if not isinstance(self.table, dict):
+            self.table[self.key] = x
+            return
+        dict.__setitem__(self.table, self.key, x)
+        if not (isinstance(old, Handle) and isinstance(x, Handle) and old.aval == x.aval):
+            CHANGES()
+
+
+def place_of(table: Any, key: Any) -> tuple[int, Any]:
+    """What tells places apart: one object may have several tables that stand for it (`wengert.variables`)."""
+    return id(getattr(table, "owner", table)), key
 
 
 class ModeSlot(NamedTuple):
@@ -153,7 +154,11 @@ class Capture(Trace):
         self.freed = False  # whether a backward pass was made, after which results lead nowhere
         self.modules: dict[int, Any] = {}  # pictures of modules, see `wengert.guards`
         self.owners: dict[int, Any] = {}  # optimizers
-        self.attributes: dict[tuple[int, Any], tuple[AttributeSlot | PlaceSlot, Any, Any]] = {}
+        self.places: dict[tuple[int, Any], tuple[PlaceSlot, Any]] = {}  # what was bound, and to what before
+        self.moved: list[tuple[PlaceSlot | EntrySlot, Any]] | None = None
+        self.bound: dict[int, PlaceSlot | EntrySlot] = {}  # by id of the tensor that was there before
+        self.kept: dict[int, Kept] = {}  # optimizers
+        self.settled = False
         self.modes: dict[int, tuple[Any, bool]] = {}  # modules whose mode is set, and what it was
         self.flags: dict[int, tuple[weakref.ref[Handle], bool]] = {}  # the same for what requires grad
         self.key_source = self._next_key
@@ -211,15 +216,43 @@ class Capture(Trace):
                 if id(m) not in self.modules:
                     self.modules[id(m)] = Picture(m)
 
-    def saw_attribute(self, module: Any, table: dict[str, Any], name: str) -> None:
+    def saw_attribute(self, table: dict[str, Any], name: str) -> None:
         """A module's attribute, which ``table`` holds, is about to be set to a tensor."""
-        key = (id(table), name)
-        if key not in self.attributes:
-            self.attributes[key] = (AttributeSlot(module, name), table, table.get(name, MISSING))
+        self.saw_place(table, name, table.get(name, MISSING))
 
     def saw_place(self, table: Any, key: Any, old: Any) -> None:
-        """What ``table`` has under a key is another tensor than before."""
-        self.attributes.setdefault((id(table), key), (PlaceSlot(table, key), table, old))
+        """What ``table`` has under a key is another tensor than before, or will be."""
+        self.places.setdefault(place_of(table, key), (PlaceSlot(table, key), old))
+
+    def saw_optimizer(self, owner: Any, own: bool = True) -> None:
+        """An optimizer that the function may change; ``own``: one of the user's, which may keep things in any way."""
+        if id(owner) in self.kept or not {"state", "param_groups"} <= vars(owner).keys():
+            return
+        groups, tables = owner.param_groups, _tables(owner.state) if own else []
+        self.kept[id(owner)] = Kept(owner, groups, {id(t): (t, dict(t)) for t in tables})
+        owner.param_groups = [Options(g) for g in groups]
+        for key, state in owner.state.items() if own else ():
+            if isinstance(state, dict):
+                self.saw_state(owner, key, state)
+
+    def unsettled(self) -> tuple[str, bool]:
+        """Why no program can stand for such optimizers, empty if one can; and whether it can from the next call on."""
+        why, once = "", False
+        for owner, groups, tables in self.kept.values():
+            name = type(owner).__name__
+            for g in owner.param_groups if len(owner.param_groups) == len(groups) else [Options(changed=["groups"])]:
+                why = f"it sets {g.changed[0]!r} of {name} (set it before the call)" if g.changed else why
+            for table in _tables(owner.state) if tables else ():
+                _, was = tables.get(id(table), (table, {}))
+                once = once or was.keys() != table.keys()
+                for key in was.keys() & table.keys():
+                    old, new = was[key], table[key]
+                    if isinstance(old, Handle) and isinstance(new, Handle) and new is not old:
+                        self.saw_place(table, key, old)
+                    elif new is not old and (isinstance(new, Handle) or new != old):
+                        why = f"{name} counts {key!r} in Python (a tensor, changed in place, is followed)"
+        self.settled = not (why or once)
+        return why, once and not why
 
     def saw_mode(self, module: Any) -> None:
         """A module is about to be set to training or evaluation mode."""
@@ -283,7 +316,9 @@ class Capture(Trace):
         while self.seen:
             seq, (handle, node) = self.seen.popitem()
             held[id(handle)] -= 1
-            if id(handle) in self.entries:
+            if id(handle) in self.bound:
+                found[seq] = self.bound[id(handle)]
+            elif id(handle) in self.entries:
                 found[seq] = self.entries[id(handle)]
             elif id(handle) in self.grad_of:
                 found[seq] = self.grad_of[id(handle)]
@@ -298,10 +333,9 @@ class Capture(Trace):
         for x, value, _ in self.writes:
             first.setdefault(id(x), value)
             last[id(x)] = (x, x._node)
-        out: list[tuple[Any, Node]] = self._attributes()
-        replaced = {id(slot.handle) for slot, _ in out if isinstance(slot, HeldSlot)}
+        out: list[tuple[Any, Node]] = [(slot, node_of(slot.get())) for slot, _ in self.rebound()]
         # A gradient that another one takes the place of may lie where that one is delivered.
-        replaced |= {id(old) for sink, old in self.grads.values() if sink.grad is not None and sink.grad is not old}
+        replaced = {id(old) for sink, old in self.grads.values() if sink.grad is not None and sink.grad is not old}
         held = self._held()
         for key, (x, node) in last.items():
             if key in replaced:
@@ -312,16 +346,18 @@ class Capture(Trace):
                 out.append((HeldSlot(x), node))
         return out
 
-    def _attributes(self) -> list[tuple[Any, Node]]:
-        """Attributes that were set. Where another tensor like the new one was before, that one takes its values."""
-        out: list[tuple[Any, Node]] = []
-        for slot, table, old in self.attributes.values():
-            new = table.get(slot[1])
-            if new is old or not isinstance(new, Handle):
-                continue
-            alike = isinstance(old, Handle) and old._value is not None and old.aval == new.aval
-            out.append((HeldSlot(old) if alike and not isinstance(old._value, np.generic) else slot, node_of(new)))
-        return out
+    def rebound(self) -> list[tuple[PlaceSlot | EntrySlot, Any]]:
+        """The places that other tensors were bound to, with what was there before.
+
+        They get new tensors in every call, as in eager mode: others may hold those from before.
+        """
+        if self.moved is None:
+            self.moved = [
+                (self.entries.get(id(old)) or slot, old)
+                for slot, old in self.places.values()
+                if (new := slot.get()) is not old and isinstance(new, Handle)
+            ]
+        return self.moved
 
     def gradients(self) -> list[tuple[Sink, Any]]:
         """The gradients that were replaced, with the new tensor or None.
@@ -335,8 +371,8 @@ class Capture(Trace):
             if sink.grad is not old or (old is None and id(sink) not in read)
         ]
 
-    def settings(self) -> list[tuple[ModeSlot | FlagSlot, bool]]:
-        """The modes and flags that were set, with what they are now, of all that is not the program's own."""
+    def settings(self) -> list[tuple[Any, Any]]:
+        """The modes, flags, and places without tensors that were set, with what they are now; not the program's own."""
         first: dict[int, Any] = {}
         for x, value, _ in self.writes:
             first.setdefault(id(x), value)
@@ -345,7 +381,12 @@ class Capture(Trace):
             x = ref()
             if x is not None and key not in self.arguments and first.get(key, x._value) is not None:
                 slots.append(FlagSlot(x))
-        return [(slot, slot.get()) for slot in slots]
+        ends = [(slot, slot.get()) for slot in slots]
+        for slot, old in self.places.values():
+            new = slot.get()
+            if new is not old and not isinstance(new, Handle):  # as None, behind a tensor
+                ends.append((slot, new))
+        return ends
 
     def undo(self) -> None:
         """Give tensors and gradients what they had before. Nothing is traced behind this."""
@@ -357,13 +398,43 @@ class Capture(Trace):
             x = ref()
             if x is not None and x._value is not None:  # else it is the trace's own
                 FlagSlot(x).set(flag)
-        for slot, table, old in self.attributes.values():
+        for owner, groups, tables in self.kept.values():
+            owner.param_groups = groups
+            for table, was in () if self.settled else tables.values():
+                table.clear()
+                table.update(was)
+        for slot, old in self.places.values():
             if old is MISSING:
-                table.pop(slot[1], None)
+                slot.table.pop(slot.key, None)
             else:
-                table[slot[1]] = old
+                slot.table[slot.key] = old
         for sink, grad in self.grads.values():
             sink.grad = grad
+
+
+class Kept(NamedTuple):
+    """An optimizer as it was when the function began, and its state's tables with what was in them."""
+
+    owner: Any
+    groups: list[dict[str, Any]]
+    tables: dict[int, tuple[dict[Any, Any], dict[Any, Any]]]
+
+
+class Options(dict[str, Any]):
+    """A parameter group in place of the real one, which notes what is set."""
+
+    def __init__(self, group: Any = (), changed: Sequence[str] = ()) -> None:
+        super().__init__(group)
+        self.changed = list(changed)
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self.changed.append(key)
+        super().__setitem__(key, value)
+
+
+def _tables(state: dict[Any, Any]) -> list[dict[Any, Any]]:
+    """An optimizer's state, and its tables for each parameter."""
+    return [state, *[t for t in state.values() if isinstance(t, dict)]]
 
 
 def _temporary_references() -> int:
@@ -397,4 +468,4 @@ _TEMPORARY = _temporary_references()
 _LOCAL = _local_references()
 
 
-__all__ = ["AttributeSlot", "Capture", "EntrySlot", "GradSlot", "HeldSlot", "NumberSlot", "PlaceSlot"]
+__all__ = ["Capture", "EntrySlot", "GradSlot", "HeldSlot", "NumberSlot", "PlaceSlot"]

@@ -244,7 +244,7 @@ class Module(Conversions, Hooks):
         """Set a buffer or a plain attribute; a trace may have to do it again in every call."""
         if STATE.trace is not None:
             if isinstance(value, Tensor):
-                STATE.trace.saw_attribute(self, table, name)
+                STATE.trace.saw_attribute(table, name)
             elif name == "training":
                 STATE.trace.saw_mode(self)
         if table is self.__dict__:

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import ArgumentError, message
 from .optimizer import Optimizer
-from .schedule import LRScheduler, plain, set_rate
+from .schedule import LRScheduler, check_untraced, plain, set_rate
 
 
 class ReduceLROnPlateau(LRScheduler):

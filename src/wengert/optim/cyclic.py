@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import ArgumentError, message
 from .optimizer import Optimizer
-from .schedule import LRScheduler, begin_momentum, per_group, saved_function, set_momentum, set_rate
+from .schedule import LRScheduler, begin_momentum, check_untraced, per_group, saved_function, set_momentum, set_rate
 
 
 class CyclicLR(LRScheduler):

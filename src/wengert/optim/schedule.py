@@ -6,8 +6,8 @@ import types
 import warnings
 from typing import Any
 
-from ..config import no_grad
-from ..errors import ArgumentError, message
+from ..config import STATE, no_grad
+from ..errors import ArgumentError, TraceError, message
 from ..tensor import Tensor
 from .optimizer import Optimizer
 

@@ -18,6 +18,7 @@ from .common import (
     is_used,
     new_step,
     rate,
+    state_for,
 )
 from .optimizer import Optimizer
 
@@ -84,6 +85,7 @@ class SGD(Optimizer):
         fused: bool | None = None,
     ) -> None:
         ignore_hints("SGD", foreach, fused, None, differentiable)
+        self._steps: dict[Tensor, Tensor] = {}  # how many a momentum with dampening has taken
         super().__init__(
             params,
             {
@@ -112,10 +114,10 @@ class SGD(Optimizer):
     def update(self, param: Tensor, grad: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
         buffer, taken = None, None
         if is_used(group["momentum"]):
-            taken = _taken(state, group["dampening"])
+            taken = self._taken(param, state, group["dampening"])
             buffer = state.get("momentum_buffer")
             if buffer is None:
-                buffer = state["momentum_buffer"] = api.zeros_like(param)
+                buffer = state["momentum_buffer"] = state_for(param)
         in_place(
             sgd,
             (param, buffer),
@@ -128,16 +130,17 @@ class SGD(Optimizer):
             maximize=group["maximize"],
         )
 
+    def _taken(self, param: Tensor, state: dict[str, Any], dampening: Any) -> Any:
+        """How much of the gradient the momentum takes in; None for all, as the first step does.
 
-def _taken(state: dict[str, Any], dampening: Any) -> Any:
-    """How much of the gradient the momentum takes in; None for all.
-
-    The first step takes in all. Which one it is stands in a tensor, so that a compiled step knows it too; a momentum
-    without one, as PyTorch stores it, has taken steps.
-    """
-    if not is_used(dampening):
-        return None
-    if "step" not in state:
-        state["step"] = new_step() if state.get("momentum_buffer") is None else api.ones((), dtype=api.float32)
-    later: Any = count(state["step"]) > 1
-    return 1 - dampening * (later.double() if isinstance(later, Tensor) else later)
+        Which step it is stands in a tensor, so that a compiled one knows it too, but not in the state, for PyTorch has
+        no such number; a momentum that was loaded has taken steps.
+        """
+        if not is_used(dampening):
+            return None
+        if state.get("momentum_buffer") is None:
+            self._steps[param] = new_step()
+        elif param not in self._steps:
+            self._steps[param] = api.ones((), dtype=api.float32)
+        later: Any = count(self._steps[param]) > 1
+        return 1 - dampening * (later.double() if isinstance(later, Tensor) else later)
