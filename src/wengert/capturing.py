@@ -131,20 +131,19 @@ def _close(state: Capture, inputs: list[Node], found: list[Any]) -> Captured:
     """Make a graph of what was traced, and sort out what lives on. ``found``: the result, which is taken out."""
     out = Captured()
     leaves, out.structure = tree.flatten(found.pop())
-    known = {id(x) for x, _ in state.seen.values()}
     results: list[Any] = []
     ends: list[Node] = []
     places: dict[int, Output] = {}
     while leaves:  # emptied, so that only what lives on is referred to
         x = leaves.pop(0)
-        if not isinstance(x, Handle) or (id(x) in known and not state.is_own(x, leaves)):
+        if not isinstance(x, Handle) or (x._value is not None and not state.is_own(x, leaves)):
             results.append(x)
         elif id(x) in state.arguments:
             results.append(ArgumentSlot(state.arguments[id(x)]))
         else:
             if id(x) not in places:
                 places[id(x)] = Output(len(ends))
-                ends.append(node_of(x))
+                ends.append(state.end_of(x))
             results.append(places[id(x)])
     x = None
     why, out.once = state.unsettled()
@@ -153,7 +152,7 @@ def _close(state: Capture, inputs: list[Node], found: list[Any]) -> Captured:
     written = state.written()
     gradients = state.gradients()
     ends += [node for _, node in written]
-    ends += [node_of(g) for _, g in gradients if g is not None]
+    ends += [state.end_of(g) for _, g in gradients if g is not None]
     slots = state.slots()
     hidden = _own_leaves(Graph(tuple(inputs), tuple(ends), start=0).nodes, slots)
     ends = [hidden.get(n.seq, n) for n in ends]

@@ -326,6 +326,12 @@ class Capture(Trace):
                 found[seq] = HeldSlot(handle)
         return found
 
+    def end_of(self, x: Handle) -> Node:
+        """The node of a tensor that lives on, which may be one from outside that no op has read."""
+        node = node_of(x)
+        self.saw_read([x])
+        return node
+
     def written(self) -> list[tuple[Any, Node]]:
         """Slots of the tensors that were changed and live on, with the nodes of their new values."""
         first: dict[int, Any] = {}
@@ -333,7 +339,7 @@ class Capture(Trace):
         for x, value, _ in self.writes:
             first.setdefault(id(x), value)
             last[id(x)] = (x, x._node)
-        out: list[tuple[Any, Node]] = [(slot, node_of(slot.get())) for slot, _ in self.rebound()]
+        out: list[tuple[Any, Node]] = [(slot, self.end_of(slot.get())) for slot, _ in self.rebound()]
         # A gradient that another one takes the place of may lie where that one is delivered.
         replaced = {id(old) for sink, old in self.grads.values() if sink.grad is not None and sink.grad is not old}
         held = self._held()
