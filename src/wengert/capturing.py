@@ -12,7 +12,7 @@ from .config import STATE
 from .errors import DTypeError, TraceError
 from .graph.capture import Capture, EntrySlot, HeldSlot, PlaceSlot, place_of
 from .graph.graph import Graph
-from .graph.handle import Handle, node_of, symbol, wrap
+from .graph.handle import Handle, symbol, wrap
 from .graph.node import NO_ATTRS, Node, Sink
 from .graph.trace import using
 from .guards import Guards
