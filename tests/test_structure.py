@@ -32,6 +32,7 @@ LAYERS = """
     custom  legacy  numeric  serialization  tracing
     compare
     api
+    backends  cuda
     func
     autograd_functional
     autograd  fft  linalg  signal  special

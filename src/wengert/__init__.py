@@ -12,13 +12,15 @@ __version__ = "0.1.0"
 
 # Loaded when first used, so that ``import wengert`` stays quick.
 _LAZY = (
-    "autograd", "data", "errors", "fft", "func", "linalg", "models", "nn", "numeric", "optim", "signal", "special",
-    "testing", "train", "tree", "utils",
+    "autograd", "backends", "cuda", "data", "errors", "fft", "func", "linalg", "models", "nn", "numeric", "optim",
+    "signal", "special", "testing", "train", "tree", "utils",
 )  # fmt: skip
 
 if TYPE_CHECKING:
     from . import (
         autograd,
+        backends,
+        cuda,
         data,
         errors,
         fft,
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
 _ELSEWHERE = {
     "vmap": "func", "compile": "compiler", "explain": "planning", "plan": "planning", "Compiled": "compiler",
     "RecompileWarning": "compiler", "detect_anomaly": "autograd",
+    "set_float32_matmul_precision": "backends", "get_float32_matmul_precision": "backends",
+    "use_deterministic_algorithms": "backends", "are_deterministic_algorithms_enabled": "backends",
 }  # fmt: skip
 
 

@@ -543,3 +543,34 @@ def test_states_that_are_made_when_parameters_have_changed(kind):
         return list(net.parameters())
 
     alike(scenario)
+
+
+# -- many models at once ---------------------------------------------------------------------------
+
+
+def test_an_ensemble():
+    def scenario(compiler):
+        wg.manual_seed(0)
+        models = [nn.Sequential(nn.Linear(4, 3), nn.Tanh()) for _ in range(3)]
+        params, buffers = wg.func.stack_module_state(models)
+
+        @compiler
+        def losses(params, x):
+            def one(p, b):
+                return wg.func.functional_call(models[0], (p, b), x).square().mean()
+
+            return wg.vmap(one)(params, buffers)
+
+        losses(params, batch(0)).sum().backward()
+        expected = [m(batch(0)).square().mean() for m in models]
+        return [p.grad for p in params.values()], losses(params, batch(0)), expected
+
+    alike(scenario)
+
+
+def test_models_that_cannot_be_stacked():
+    linear = nn.Linear(2, 1)
+    frozen = nn.Linear(2, 1).requires_grad_(False)
+    for models, what in (([], "at least one"), ([linear, nn.ReLU()], "one class"), ([linear, frozen], "require grad")):
+        with pytest.raises(wg.errors.ArgumentError, match=what):
+            wg.func.stack_module_state(models)
