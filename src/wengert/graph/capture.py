@@ -387,7 +387,7 @@ class Capture(Trace):
             x = ref()
             if x is not None and key not in self.arguments and first.get(key, x._value) is not None:
                 slots.append(FlagSlot(x))
-        ends = [(slot, slot.get()) for slot in slots]
+        ends: list[tuple[Any, Any]] = [(slot, slot.get()) for slot in slots]
         for slot, old in self.places.values():
             new = slot.get()
             if new is not old and not isinstance(new, Handle):  # as None, behind a tensor

@@ -32,11 +32,11 @@ class OptimizedModule(Module):
     @property
     def training(self) -> bool:
         """Whether the module is in training mode."""
-        return self._modules["_orig_mod"].training
+        return self._orig_mod.training
 
     @training.setter
     def training(self, mode: bool) -> None:
-        self._modules["_orig_mod"].training = mode
+        self._orig_mod.training = mode
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The module's result, by a program."""
