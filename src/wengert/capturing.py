@@ -131,12 +131,13 @@ def _close(state: Capture, inputs: list[Node], found: list[Any]) -> Captured:
     """Make a graph of what was traced, and sort out what lives on. ``found``: the result, which is taken out."""
     out = Captured()
     leaves, out.structure = tree.flatten(found.pop())
+    known = {id(x) for x, _ in state.seen.values()}
     results: list[Any] = []
     ends: list[Node] = []
     places: dict[int, Output] = {}
     while leaves:  # emptied, so that only what lives on is referred to
         x = leaves.pop(0)
-        if not isinstance(x, Handle) or (x._value is not None and not state.is_own(x, leaves)):
+        if not isinstance(x, Handle) or ((x._value is not None or id(x) in known) and not state.is_own(x, leaves)):
             results.append(x)
         elif id(x) in state.arguments:
             results.append(ArgumentSlot(state.arguments[id(x)]))

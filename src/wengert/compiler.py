@@ -277,19 +277,21 @@ class Step:
 
     def _deliver(self, arrays: Sequence[Any], outs: list[Any]) -> Any:
         """Put outputs where they belong; the result. All is read before anything is written."""
-        for setting, value in self.settings:
-            setting.set(value)
+        if self.settings:
+            for setting, value in self.settings:
+                setting.set(value)
         if self.leaves is not None:
             leaves = [wrap(outs[i]) for i in self.leaves]
             return leaves[0] if self.single else tree.unflatten(self.captured.structure, leaves)
         owned, first_made = iter(self.owned), self.program.first_made
         results = [wrap(self._array(i, next(owned), arrays, outs)) for i in self.results]
         grads = [None if i is None else self._array(i, next(owned), arrays, outs) for _, i in self.grads]
-        moved = [wrap(self._array(i, next(owned), arrays, outs)) for _, i in self.moves]
+        moved = [wrap(self._array(i, next(owned), arrays, outs)) for _, i in self.moves] if self.moves else ()
         if self.copies:
             self._copy(arrays, outs)
-        for (slot, _), value in zip(self.moves, moved, strict=True):
-            slot.set(value)
+        if moved:
+            for (slot, _), value in zip(self.moves, moved, strict=True):
+                slot.set(value)
         for (sink, i), value in zip(self.grads, grads, strict=True):
             if i is None:
                 sink.grad = None

@@ -149,17 +149,19 @@ def test_data_of_parameters_is_set():
 def test_tensors_from_outside_that_are_only_handed_on():
     def scenario(compiler):
         held, w, pair = wg.zeros(2), nn.Parameter(wg.zeros(2)), [wg.zeros(1), wg.ones(1)]
+        changed = wg.zeros(1)
 
         @compiler
         def f(x):
             w.grad = held
+            changed.add_(x)
             pair[0], pair[1] = pair[1], pair[0] + x
-            return held, w
+            return held, w, changed
 
         out = []
         for _ in range(4):
-            a, b = f(wg.ones(1))
-            out += [a is held, b is w, a.tolist(), w.grad.tolist(), *pair]
+            a, b, c = f(wg.ones(1))
+            out += [a is held, b is w, c is changed, c.tolist(), a.tolist(), w.grad.tolist(), *pair]
             held.add_(1)
         return out
 
