@@ -75,7 +75,6 @@ class Step:
         for i, g in enumerate(captured.draws):
             places.setdefault(id(g), (g, []))[1].append(i)
         self.draws = list(places.values())
-        self.settings = captured.settings
         self.changed = [s.index for s in captured.written if isinstance(s, ArgumentSlot)]
         self.touched = {id(s.handle) for s in captured.written if isinstance(s, HeldSlot)}
         self.writes = bool(self.changed or self.touched)
@@ -142,7 +141,8 @@ class Step:
         ]
         self.single = captured.structure is tree.LEAF
         made = [i - p.first_made for i in self.results]
-        alone = not self.copies and not self.moves and not self.grads and all(self.owned)
+        self.sets = bool(self.moves or captured.settings)
+        alone = not self.copies and not self.sets and not self.grads and all(self.owned)
         # Where the leaves of the result are among the fresh outputs, if nothing else comes out.
         self.leaves = [made[r] for r in captured.results] if alone and _are_fresh(captured.results) else None
 
@@ -277,9 +277,6 @@ class Step:
 
     def _deliver(self, arrays: Sequence[Any], outs: list[Any]) -> Any:
         """Put outputs where they belong; the result. All is read before anything is written."""
-        if self.settings:
-            for setting, value in self.settings:
-                setting.set(value)
         if self.leaves is not None:
             leaves = [wrap(outs[i]) for i in self.leaves]
             return leaves[0] if self.single else tree.unflatten(self.captured.structure, leaves)
@@ -289,9 +286,8 @@ class Step:
         moved = [wrap(self._array(i, next(owned), arrays, outs)) for _, i in self.moves] if self.moves else ()
         if self.copies:
             self._copy(arrays, outs)
-        if moved:
-            for (slot, _), value in zip(self.moves, moved, strict=True):
-                slot.set(value)
+        if self.sets:
+            self._set(moved)
         for (sink, i), value in zip(self.grads, grads, strict=True):
             if i is None:
                 sink.grad = None
@@ -301,6 +297,13 @@ class Step:
                     self.shapes[i - first_made][-1][0] = sink.grad
         leaves = [self.leaf(r, results, arrays) for r in self.captured.results]
         return leaves[0] if self.single else tree.unflatten(self.captured.structure, leaves)
+
+    def _set(self, moved: Sequence[Any]) -> None:
+        """Bind places to their new tensors; set modes, flags and the like."""
+        for (slot, _), value in zip(self.moves, moved, strict=True):
+            slot.set(value)
+        for slot, value in self.captured.settings:
+            slot.set(value)
 
     def _copy(self, arrays: Sequence[Any], outs: list[Any]) -> None:
         """Outputs that could not be written in place go to where they belong."""
