@@ -22,7 +22,7 @@ LAYERS = """
     errors
     dtypes
     config
-    tree  pages  turns
+    devices  tree  pages  turns
     random
     graph
     ops
@@ -32,6 +32,7 @@ LAYERS = """
     custom  legacy  numeric  serialization  tracing
     compare
     api
+    backends  cuda
     func
     autograd_functional
     autograd  fft  linalg  signal  special

@@ -12,13 +12,15 @@ __version__ = "0.1.0"
 
 # Loaded when first used, so that ``import wengert`` stays quick.
 _LAZY = (
-    "autograd", "data", "errors", "fft", "func", "linalg", "models", "nn", "numeric", "optim", "signal", "special",
-    "testing", "train", "tree", "utils",
+    "autograd", "backends", "cuda", "data", "errors", "fft", "func", "linalg", "models", "nn", "numeric", "optim",
+    "signal", "special", "testing", "train", "tree", "utils",
 )  # fmt: skip
 
 if TYPE_CHECKING:
     from . import (
         autograd,
+        backends,
+        cuda,
         data,
         errors,
         fft,
@@ -39,8 +41,10 @@ if TYPE_CHECKING:
 
 # Functions of modules that are loaded when first used.
 _ELSEWHERE = {
-    "vmap": "func", "compile": "compiler", "explain": "compiler", "plan": "compiler", "Compiled": "compiler",
+    "vmap": "func", "compile": "compiler", "explain": "planning", "plan": "planning", "Compiled": "compiler",
     "RecompileWarning": "compiler", "detect_anomaly": "autograd",
+    "set_float32_matmul_precision": "backends", "get_float32_matmul_precision": "backends",
+    "use_deterministic_algorithms": "backends", "are_deterministic_algorithms_enabled": "backends",
 }  # fmt: skip
 
 

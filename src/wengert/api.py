@@ -14,6 +14,7 @@ from .config import (
     set_num_threads,
 )
 from .custom import custom
+from .devices import device
 from .dtypes import (
     bfloat16,
     can_cast,
@@ -95,7 +96,7 @@ from .graph.node import Node
 from .graph.trace import Recording, record
 from .legacy import *
 from .serialization import load, save
-from .tensor import Size, Tensor, device, is_complex, is_floating_point, is_tensor
+from .tensor import Size, Tensor, is_complex, is_floating_point, is_tensor
 from .tracing import trace  # of a function; it hands matrices on to the linear algebra's trace
 from .transform.checkpoint import checkpoint
 from .transform.reverse import gradients

@@ -11,9 +11,9 @@ from . import tree
 from .config import STATE
 from .errors import DTypeError, TraceError
 from .graph.alias import is_turned_view
-from .graph.capture import AttributeSlot, Capture, EntrySlot, GradSlot, HeldSlot, PlaceSlot
+from .graph.capture import Capture, EntrySlot, GradSlot, HeldSlot, PlaceSlot, place_of
 from .graph.graph import Graph
-from .graph.handle import Handle, node_of, symbol, wrap
+from .graph.handle import Handle, symbol, wrap
 from .graph.node import NO_ATTRS, Node, Sink
 from .graph.trace import using
 from .guards import Guards
@@ -33,10 +33,8 @@ def identity(slot: Any) -> Any:
         return ("argument", slot.index)
     if isinstance(slot, HeldSlot):
         return ("held", id(slot.handle))
-    if isinstance(slot, AttributeSlot):
-        return ("attribute", id(slot.module), slot.name)
     if isinstance(slot, PlaceSlot):
-        return ("place", id(slot.table), slot.key)
+        return ("place", *place_of(slot.table, slot.key))
     if isinstance(slot, EntrySlot):
         return ("entry", id(slot.owner), tuple(id(k) if isinstance(k, Handle) else k for k in slot.keys))
     return ("grad", id(slot.sink))
@@ -61,17 +59,22 @@ class Captured:
     structure: Any
     written: list[Any]  # slots of changed tensors
     grads: list[tuple[Sink, bool]]  # gradients that are replaced, and whether by a tensor or by None
-    places: list[tuple[Any, Any]]  # tables and keys of attributes and variables that are bound to other tensors
+    settings: list[tuple[Any, bool]]  # slots of modes of modules, and of what requires grad, that are set
+    moving: set[Any]  # identities of the slots among ``written`` that get a new tensor in each call
     guards: Guards
     eager: str  # why calls must run in eager mode, if they must
+    once: bool  # whether this call must, alone: an optimizer's own step makes its state
     freed: bool  # a backward pass was made inside: the results carry no gradient
 
 
 def capture(f: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Captured:
     """Run ``f`` on symbols in place of the tensors among its arguments."""
     # An optimizer's code may branch on one of its options, or count with it: let only the learning rate change then, or
-    # nothing.
-    attempts: tuple[Callable[[str, Any], bool], ...] = (lambda key, value: True, lambda key, value: key == "lr")
+    # nothing. An option that is 0 is not in use, and costs nothing as such; a rate that is 0 is one of a warm-up.
+    attempts: tuple[Callable[[str, Any], bool], ...] = (
+        lambda key, value: value != 0 or key == "lr",
+        lambda key, value: key == "lr",
+    )
     for dynamic in attempts:
         try:
             with capturing():
@@ -102,6 +105,8 @@ def _capture(f: Callable[..., Any], args: Any, kwargs: dict[str, Any], dynamic: 
     try:
         with using(state):
             STATE.grad = grad  # the caller's mode
+            for optimizer, own in names.optimizers:
+                state.saw_optimizer(optimizer, own)
             owner = getattr(f, "__self__", None)
             if hasattr(owner, "_modules"):  # a module whose forward is called
                 state.saw_module(owner)
@@ -118,7 +123,7 @@ def _capture(f: Callable[..., Any], args: Any, kwargs: dict[str, Any], dynamic: 
 
 def _see_rebound(state: Capture, names: Variables) -> None:
     """Variables, attributes and elements that the function has bound to other tensors."""
-    for variables in (names, *[p.variables for p in state.modules.values() if p.variables is not None]):
+    for variables in (names, *[v for p in state.modules.values() for v in p.variables]):
         for place in variables.rebound():
             state.saw_place(*place)
 
@@ -133,20 +138,23 @@ def _close(state: Capture, inputs: list[Node], found: list[Any]) -> Captured:
     places: dict[int, Output] = {}
     while leaves:  # emptied, so that only what lives on is referred to
         x = leaves.pop(0)
-        if not isinstance(x, Handle) or (id(x) in known and not state.is_own(x, leaves)):
+        if not isinstance(x, Handle) or ((x._value is not None or id(x) in known) and not state.is_own(x, leaves)):
             results.append(x)
         elif id(x) in state.arguments:
             results.append(ArgumentSlot(state.arguments[id(x)]))
         else:
             if id(x) not in places:
                 places[id(x)] = Output(len(ends))
-                ends.append(node_of(x))
+                ends.append(state.end_of(x))
             results.append(places[id(x)])
     x = None
+    why, out.once = state.unsettled()
+    rebound = state.rebound()
+    state.bound = {id(old): slot for slot, old in rebound if isinstance(old, Handle)}
     written = state.written()
     gradients = state.gradients()
     ends += [node for _, node in written]
-    ends += [node_of(g) for _, g in gradients if g is not None]
+    ends += [state.end_of(g) for _, g in gradients if g is not None]
     slots = state.slots()
     hidden = _own_leaves(Graph(tuple(inputs), tuple(ends), start=0).nodes, slots)
     ends = [hidden.get(n.seq, n) for n in ends]
@@ -165,13 +173,20 @@ def _close(state: Capture, inputs: list[Node], found: list[Any]) -> Captured:
     ]
     out.grads = [(sink, g is not None) for sink, g in gradients]
     out.freed = state.freed
-    out.places = [(table, slot[1]) for slot, table, _ in state.attributes.values()]
-    sinks = {id(n.sink) for n in inputs if n.sink is not None}
-    delivered = [s for s, _ in gradients] + [s.sink for s in out.written if isinstance(s, GradSlot)]
-    out.eager = "a gradient is delivered to an argument" if any(id(s) in sinks for s in delivered) else ""
-    if any(isinstance(s, HeldSlot) and is_turned_view(s.handle) for s in out.slots):
-        out.eager = "it reads a view that does not lie in order"
+    out.settings = state.settings()
+    out.moving = {identity(slot) for slot, _ in rebound}
+    out.eager = _unnatural(out, inputs) or why
     return out
+
+
+def _unnatural(out: Captured, inputs: list[Node]) -> str:
+    """Why only eager mode can run what was captured, if so."""
+    sinks = {id(n.sink) for n in inputs if n.sink is not None}
+    delivered = [s for s, _ in out.grads] + [s.sink for s in out.written if isinstance(s, GradSlot)]
+    if any(id(s) in sinks for s in delivered):
+        return "a gradient is delivered to an argument"
+    turned = any(isinstance(s, HeldSlot) and is_turned_view(s.handle) for s in out.slots)
+    return "it reads a view that does not lie in order" if turned else ""
 
 
 def _own_leaves(nodes: Sequence[Node], slots: dict[int, Any]) -> dict[int, Node]:

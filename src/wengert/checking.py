@@ -19,7 +19,10 @@ from .graph.node import ITEM, NO_ATTRS, Node
 from .ops.base import Linear, Reduce
 
 # How far compiled values may be from eager ones, relative to the largest element, by dtype.
-TOLERANCE = {np.dtype(np.float32): 2e-4, np.dtype(np.float64): 1e-9, np.dtype(np.float16): 2e-2, dt.bfloat16.np: 1e-1}
+TOLERANCE = {
+    np.dtype(np.float32): 2e-4, np.dtype(np.float64): 1e-9, np.dtype(np.float16): 2e-2, dt.bfloat16.np: 1e-1,
+    np.dtype(np.complex64): 2e-4, np.dtype(np.complex128): 1e-9,
+}  # fmt: skip
 
 
 class Snapshot:
@@ -29,17 +32,17 @@ class Snapshot:
         captured = step.captured
         slots = (*captured.slots, *captured.written)
         held = [s.get() for s in slots if hasattr(s, "get")]
-        held = [
-            h for h in (*held, *arrays) if isinstance(h, Handle) or (isinstance(h, np.ndarray) and h.flags.writeable)
-        ]
+        held = [h for h in (*held, *arrays) if isinstance(h, Handle)]
         self.tensors = list({id(h): h for h in held}.values())
         self.values = [np.array(_value(h)) for h in self.tensors]
         self.grads = [(sink, sink.grad) for sink, _ in captured.grads]
         entries = [(s.owner.state[s.keys[0]], s.keys[1]) for s in slots if isinstance(s, EntrySlot)]
-        self.bound = [(table, key, table.get(key)) for table, key in (*captured.places, *entries)]
+        places = [(s.table, s.key) for s in captured.written if isinstance(s, PlaceSlot)]
+        self.bound = [(table, key, table.get(key)) for table, key in (*places, *entries)]
         # What is bound anew, or a gradient that something is added to, may be the same tensor in one mode alone.
         self.own = {id(x): ("bound", id(table), key) for table, key, x in self.bound}
         self.own |= {id(x): ("grad", id(sink)) for sink, x in self.grads}
+        self.settings = [(slot, slot.get()) for slot, _ in captured.settings]
         self.generators = [(g, g._offset) for g in {id(g): g for g in captured.draws}.values()]
 
     def seen(self, result: Any) -> dict[Any, np.ndarray]:
@@ -77,6 +80,8 @@ class Snapshot:
             sink.grad = grad
         for table, key, x in self.bound:
             table[key] = x
+        for slot, value in self.settings:
+            slot.set(value)
         for g, offset in self.generators:
             g._offset = offset
 
@@ -117,11 +122,19 @@ def _agree(expected: dict[Any, np.ndarray], found: dict[Any, np.ndarray], spread
         b = found.get(name)
         if b is None or a.shape != b.shape or a.dtype != b.dtype:
             return False
-        if name in spread and a.dtype.kind == "f":
-            b = np.where(np.abs(np.subtract(a, b, dtype=np.float64)) <= AMPLE * spread[name], a, b)
+        if name in spread and a.dtype in TOLERANCE:
+            b = np.where(_distance(a, b) <= AMPLE * spread[name], a, b)
         if not close(a, b):
             return False
     return len(expected) == len(found)
+
+
+def _wide(x: np.ndarray) -> np.ndarray:
+    return x.astype(np.complex128 if x.dtype.kind == "c" else np.float64)  # NumPy subtracts no bfloat16 in another type
+
+
+def _distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.abs(_wide(a) - _wide(b))
 
 
 SEEDS, AMPLE = 4, 8.0  # runs with results of ops that are a unit of rounding away, and how much further programs may be
@@ -138,7 +151,7 @@ def _spread(step: Any, values: list[np.ndarray]) -> list[np.ndarray]:
     runs = [_run(flat, values, None if seed == 0 else np.random.default_rng(seed)) for seed in range(SEEDS + 1)]
     spread: list[np.ndarray] = []
     for first, *others in zip(*runs, strict=True):
-        far = [np.abs(np.subtract(x, first, dtype=np.float64)) for x in others] if first.dtype.kind == "f" else []
+        far = [_distance(x, first) for x in others] if first.dtype in TOLERANCE else []
         spread.append(np.nan_to_num(np.maximum.reduce([np.zeros(first.shape), *far])))
     return spread
 
@@ -147,9 +160,12 @@ def _run(flat: Graph, values: list[np.ndarray], moved: np.random.Generator | Non
     """The outputs by NumPy; ``moved``: draws by which floats are moved up or down on the way."""
 
     def shifted(x: Any) -> Any:
-        if moved is None or np.asarray(x).dtype.kind != "f":
+        dtype = np.asarray(x).dtype
+        if moved is None or dtype not in TOLERANCE:
             return x
-        return (x * (1 + np.finfo(x.dtype).eps * moved.choice([-1, 1], np.shape(x)))).astype(x.dtype)
+        unit = float(dt.finfo(dtype).eps)
+        wide = np.promote_types(dtype, np.float32)
+        return (np.asarray(x, wide) * (1 + unit * moved.choice([-1, 1], np.shape(x)))).astype(dtype)
 
     known: dict[int, Any] = {n.seq: x for n, x in zip(flat.inputs, values, strict=True)}
     with np.errstate(all="ignore"):
@@ -181,7 +197,7 @@ def close(a: np.ndarray, b: np.ndarray, least: float = 1e-6) -> bool:
     tolerance = TOLERANCE.get(a.dtype)
     if tolerance is None or not a.size:
         return bool(np.array_equal(a, b))
-    a, b = a.astype(np.float64), b.astype(np.float64)
+    a, b = _wide(a), _wide(b)
     finite = np.abs(a[np.isfinite(a)])
     scale = max(float(finite.max()) if finite.size else 0.0, least)
     return bool(np.allclose(b, a, rtol=tolerance, atol=tolerance * scale, equal_nan=True))
@@ -224,7 +240,7 @@ def _apart(flat: Graph, nodes: list[Node]) -> Graph:
 def _terms(n: Node, known: dict[int, np.ndarray]) -> float:
     """How large the terms are that an op adds up, for where they cancel, rounding is all that is left."""
     xs = [known.get(x.seq) for x in n.inputs]
-    if not isinstance(n.op, Linear | Reduce) or not all(x is not None and x.dtype.kind == "f" for x in xs):
+    if not isinstance(n.op, Linear | Reduce) or not all(x is not None and x.dtype in TOLERANCE for x in xs):
         return 1e-6
     with np.errstate(all="ignore"):
         total = np.asarray(n.op.numpy(*[np.abs(x) for x in xs if x is not None], **n.attrs))

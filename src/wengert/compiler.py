@@ -18,13 +18,16 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from . import tree
 from .capturing import Captured, capture
 from .config import STATE, uncollected
 from .differentiable import DifferentiableStep, carries_gradient
 from .errors import ArgumentError, message
+from .graph.handle import wrap
 from .signature import difference, signature
-from .stepping import MISSED, Step, replaced
+from .stepping import MISSED, EagerStep, Step
 from .tensor import Tensor
 
 
@@ -63,6 +66,9 @@ class Compiled:
             if out is not MISSED:
                 return out
         leaves, structure = tree.flatten((args, kwargs))
+        if any(isinstance(x, np.ndarray) for x in leaves):  # as tensors over their memory, whoever runs the function
+            leaves = [wrap(x) if isinstance(x, np.ndarray) else x for x in leaves]
+            args, kwargs = tree.unflatten(structure, leaves)
         if STATE.watchers:  # part of another trace, or of a recording: in line
             return self.function(*args, **kwargs)
         key, arrays = signature(leaves, structure)
@@ -81,6 +87,8 @@ class Compiled:
 
         with uncollected():
             captured = capture(self.function, args, kwargs)
+            if captured.once:
+                return self.function(*args, **kwargs)
             step = self._made(captured)
         release()  # what work before this left, such as drawing weights, and compiling
         with self.lock:
@@ -112,6 +120,8 @@ class Compiled:
         return f.__qualname__ if place is self else (Compiled, (f, self.check, self.memory_budget))
 
     def _made(self, captured: Captured) -> Any:
+        if captured.eager:
+            return EagerStep(captured)
         if not (STATE.grad and carries_gradient(captured)):
             return Step(captured, self.memory_budget)
         if self.memory_budget is not None:
@@ -154,7 +164,7 @@ class Compiled:
         subject = reason.partition(" is ")[0]  # a number that changes in every call is one reason
         if reason and subject not in self.warned:
             self.warned.add(subject)
-            name = getattr(self, "__name__", "function")
+            name = getattr(self, "__name__", type(self.function).__name__)
             warnings.warn(message("compile", f"{name} {what}", reason), RecompileWarning, stacklevel=4)
 
 
@@ -173,7 +183,8 @@ def compile(f: Callable[..., Any] | None = None, *, check: bool = False, memory_
     Threads may call at once; they wait while one of them captures a function.
 
     Args:
-        f: the function, or a module; without it, a decorator is returned.
+        f: the function, or a module, of which a module is made (`wengert.nn.optimized`); without it, a decorator
+            is returned.
         check: run each call in eager mode too, compare, and name the first op that differs.
         memory_budget: bytes that a call may need besides its arguments and the tensors that exist already (the
             ``peak`` of `plan`): values that wait long for their readers are computed again until it fits.
@@ -194,38 +205,9 @@ def compile(f: Callable[..., Any] | None = None, *, check: bool = False, memory_
     """
     if f is None:
         return functools.partial(compile, check=check, memory_budget=memory_budget)
-    return Compiled(f, check, memory_budget)
+    made = Compiled(f, check, memory_budget)
+    if not hasattr(f, "_modules"):
+        return made
+    from .nn.optimized import OptimizedModule
 
-
-def explain(compiled: Compiled) -> str:
-    """What the latest program of a compiled function is made of, as text: passes, kernels, memory, times.
-
-    >>> import wengert as wg
-    >>> f = wg.compile(lambda x: (x * 2).exp().sum())
-    >>> _ = f(wg.zeros(4))
-    >>> print(wg.explain(f).splitlines()[0])
-    passes
-    """
-    from .planning import describe
-
-    if compiled.latest is None:
-        raise ArgumentError(message("explain", "the function has not been called yet"))
-    return describe(getattr(compiled.latest, "forward", compiled.latest))
-
-
-def plan(f: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """What compiling a function for such arguments will need, before anything runs: memory, work, time by line.
-
-    Returns:
-        A `wengert.planning.Plan`; printed, it is a table.
-
-    >>> import wengert as wg
-    >>> wg.plan(lambda x: (x @ x).exp(), wg.zeros(64, 64)).flops > 2 * 64**3
-    True
-    """
-    from .planning import Plan
-    from .runtime.scheduling import Schedule
-
-    captured = capture(f.function if isinstance(f, Compiled) else f, args, kwargs)
-    budget = f.memory_budget if isinstance(f, Compiled) else None
-    return Plan(Schedule(captured.graph, replaced(captured), looks=True, budget=budget))
+    return OptimizedModule(f, made)  # pyright: ignore[reportArgumentType]

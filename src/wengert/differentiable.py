@@ -16,8 +16,8 @@ import numpy as np
 from . import tree
 from .capturing import ArgumentSlot, Captured, Output, identity
 from .graph.graph import Graph
-from .graph.handle import Handle, lift, make_node, node_of, of_node, results, symbol, wrap
-from .graph.node import Node, ancestors, reach, union
+from .graph.handle import lift, make_node, node_of, of_node, results, symbol, wrap
+from .graph.node import ITEM, Node, ancestors, reach, union
 from .graph.trace import tracing
 from .ops.base import OPS, full_tuple
 from .stepping import Step
@@ -62,10 +62,15 @@ class Halves:
             filled = [OPS["fill"](of_node(n), value=0) if a is None else a for a, n in zip(adjoints, wrt, strict=True)]
         ends, grads = [node_of(f) for f in found], [node_of(a) for a in filled]
         computed = {n.seq for n in ancestors(ends)} | {n.seq for n in inputs}
-        later = ancestors(grads, stop=lambda n: n.seq in computed)
+
+        def is_there(n: Node) -> bool:
+            """Whether the forward half has it: a result of an op of several is asked for by itself."""
+            return n.seq in computed or (n.op is ITEM and n.inputs[0].seq in computed)
+
+        later = ancestors(grads, stop=is_there)
         known = {n.seq for n in inputs}
         number = {n.seq: i for i, n in enumerate(inputs) if i not in changed}
-        kept = [n for n in later if n.seq in computed and (n.op is not None or n.seq in known)]
+        kept = [n for n in later if is_there(n) and (n.op is not None or n.seq in known)]
         self.sources: list[int | Node] = [number.get(n.seq, n) for n in kept]
         extra = [n for n in kept if n.seq not in number]
         self.forward = Graph(tuple(inputs), (*ends, *extra), graph.name)
@@ -96,8 +101,7 @@ class DifferentiableStep:
         values = self.forward(arrays)
         captured, halves = self.captured, self.halves
         count = len(self.outs)
-        given = [x if isinstance(x, Handle) else wrap(x) for x in arrays]
-        handles = [*given, *[s.get() for s in captured.slots], *[lift(x) for x, _ in self.forward.own]]
+        handles = [*arrays, *[s.get() for s in captured.slots], *[lift(x) for x, _ in self.forward.own]]
         extra = iter(v._value for v in values[count:])
         kept = [handles[s]._value if type(s) is int else next(extra) for s in halves.sources]
         outs = values[:count]
@@ -108,7 +112,10 @@ class DifferentiableStep:
         node.data = value
         node.saved = lambda g, need: self._pull(g, kept, shapes, len(handles))
         found = results(node, value)
-        ends = found if count > 1 else (found,)
+        tracked = set(halves.outs)
+        ends = [
+            end if i in tracked else wrap(end._value) for i, end in enumerate(found if count > 1 else (found,))
+        ]  # what was detached stays so
         leaves = [self.forward.leaf(r, ends, arrays) for r in captured.results]
         return tree.unflatten(captured.structure, leaves)
 

@@ -336,7 +336,14 @@ def functional_call(
     return call(module, parameter_and_buffer_dicts, args, kwargs, **options)
 
 
+def stack_module_state(models: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Parameters and buffers of models alike, stacked for `vmap`: `wengert.nn.stateless.stack_module_state`."""
+    from .nn.stateless import stack_module_state as stack
+
+    return stack(models)
+
+
 __all__ = [
     "functional_call", "grad", "grad_and_value", "hessian", "hvp", "jacfwd", "jacobian", "jacrev", "jvp", "linearize",
-    "value_and_grad", "vjp", "vmap",
+    "stack_module_state", "value_and_grad", "vjp", "vmap",
 ]  # fmt: skip

@@ -6,15 +6,18 @@ counts up (`config.changed`), so a call looks at them again only when the count 
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 from . import dtypes
 from .config import CHANGES
-from .graph.capture import MISSING, HeldSlot
+from .graph.capture import MISSING, HeldSlot, PlaceSlot, place_of
 from .graph.handle import Handle
 from .variables import Variables, bits, is_simple, is_users, same
 
-_TABLES = ("_parameters", "_buffers", "_modules", "_forward_pre_hooks", "_forward_hooks", "_backward_hooks")
+_HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_hooks")
+_TABLES = ("_parameters", "_buffers", "_modules", *_HOOKS)
 
 
 class Picture:
@@ -26,14 +29,25 @@ class Picture:
         self.attributes = {
             k: v for k, v in vars(module).items() if k != "_scope_name" and (is_simple(v) or isinstance(v, Handle))
         }
-        self.variables = Variables(module.forward) if is_users(type(module)) else None
+        self.variables = [Variables(f) for f in _functions(module)]
 
-    def settle(self) -> None:
-        """The function has run: what it changes itself is no reason, so leave out such attributes."""
+    def settle(self, free: set[Any]) -> None:
+        """The function has run: what it changes itself is no reason, nor what is at the ``free`` places."""
         now = vars(self.module)
-        self.tables = {name: tuple(now[name].items()) for name in _TABLES}
         kept = {k: v for k, v in self.attributes.items() if k in now and same(v, now[k])}
-        self.attributes = kept | {"training": self.attributes["training"]}  # in the next call the other mode is there
+        self.attributes = {k: v for k, v in kept.items() if (id(now), k) not in free}
+        for name in _TABLES:
+            entries = now[name]
+            self.tables[name] = (
+                len(entries),
+                tuple([(k, v) for k, v in entries.items() if (id(entries), k) not in free]),
+            )
+
+    def values(self) -> Iterator[Any]:
+        """What is watched for being the same object."""
+        yield from self.attributes.values()
+        for _, entries in self.tables.values():
+            yield from [v for _, v in entries]
 
     def broken(self) -> str:
         """What is different now, in words; empty if nothing."""
@@ -47,11 +61,42 @@ class Picture:
                     if is_simple(now.get(key))
                     else f"{key} of {name} has changed"
                 )
-        for table, entries in self.tables.items():
+        for table, (count, entries) in self.tables.items():
             found = now[table]
-            if len(found) != len(entries) or any(found.get(k) is not v for k, v in entries):
+            if len(found) != count or any(found.get(k) is not v for k, v in entries):
                 return f"{table.strip('_').replace('_', ' ')} of {name} have changed"
         return ""
+
+
+def _functions(module: Any) -> Iterator[Any]:
+    """The user's functions that a call of a module runs besides those that it calls: its own, and hooks."""
+    if is_users(type(module)):
+        yield module.forward
+    hooks = [entry[0] for table in _HOOKS for entry in vars(module)[table].values()]
+    for p in vars(module)["_parameters"].values():
+        sink = None if p is None or p._node is None else p._node.sink
+        hooks += [] if sink is None else sink.hooks.values()
+    yield from filter(is_users, hooks)
+
+
+class Bound:
+    """A place that the function binds to another tensor in each call: what is there must be like what was there.
+
+    ``exact``: it must be the same thing, which holds in the first call alone, as of a tensor that is elsewhere too.
+    """
+
+    def __init__(self, slot: Any, old: Any, exact: bool) -> None:
+        self.slot, self.old = slot, old
+        self.like = None if exact else (old.aval, old.requires_grad)
+
+    def broken(self) -> str:
+        """What is different now, in words; empty if nothing."""
+        now = self.slot.get()
+        if self.like is None:
+            there = now is self.old or same(now, self.old) or (now is None and self.old is MISSING)
+        else:
+            there = isinstance(now, Handle) and (now.aval, now.requires_grad) == self.like
+        return "" if there else f"{self.slot.key!r}, which the function sets, is something else now"
 
 
 class Leaf:
@@ -105,9 +150,21 @@ class Guards:
         self.names = names
         self.pictures: list[Picture] = list(capture.modules.values())
         self.dtype = dtypes._default
+        for module, mode in capture.modes.values():
+            if id(module) in capture.modules:  # its picture may be later than that it was set
+                capture.modules[id(module)].attributes["training"] = mode
+        rebound = capture.rebound()
+        free = {place_of(slot.table, slot.key) for slot, _ in rebound if isinstance(slot, PlaceSlot)}
         for picture in self.pictures:
-            picture.settle()
-        names.settle(p.variables for p in self.pictures if p.variables is not None)
+            picture.settle(free)
+        names.settle([v for p in self.pictures for v in p.variables], free)
+        fixed = Counter([id(v) for p in self.pictures for v in p.values()] + [id(v) for v in names.values()])
+        fixed.update([id(old) for _, old in rebound])
+        self.bound = [
+            Bound(slot, old, not isinstance(old, Handle) or fixed[id(old)] > 1)
+            for slot, old in rebound
+            if isinstance(slot, PlaceSlot)
+        ]
         self.rare: list[Any] = [*self.pictures, *map(Members, capture.owners.values())]
         self.rare += [Leaf(s.handle) for s in slots if isinstance(s, HeldSlot)]
         self.fixed = list(capture.fixed)
@@ -135,6 +192,9 @@ class Guards:
                 return f"a tensor whose values Python code looks at, {x.aval}, has changed"
         if dtypes._default is not self.dtype:
             return f"the default dtype is {dtypes._default} now"
+        for b in self.bound:
+            if reason := b.broken():
+                return reason
         return self.names.broken() or self._options_broken() or self._grads_broken()
 
     def _options_broken(self) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from . import dtypes as dt
+from .devices import device
 from .errors import DTypeError, message
 from .functional.creation import tensor, zeros
 from .functional.memory import TENSOR_TYPES
 from .graph.handle import Handle
-from .tensor import Size, Tensor, device
+from .tensor import Size, Tensor
 
 
 class TensorType:

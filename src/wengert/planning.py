@@ -5,11 +5,13 @@ from __future__ import annotations
 import functools
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .capturing import capture
+from .errors import ArgumentError, message
 from .graph.aval import Aval
 
 if TYPE_CHECKING:
@@ -164,3 +166,44 @@ def describe(step: Step) -> str:
             f"{took * 1e6:9.1f}  {c.names}  {', '.join(c.lines[:3])}{why}"
         )
     return "\n".join(rows)
+
+
+def _compiled(x: Any) -> Any:
+    """The compiled function of a module that `compile` gave; all else as it is."""
+    return getattr(x, "compiled", x) if hasattr(x, "_modules") else x
+
+
+def explain(compiled: Any) -> str:
+    """What the latest program of a compiled function is made of, as text: passes, kernels, memory, times.
+
+    >>> import wengert as wg
+    >>> f = wg.compile(lambda x: (x * 2).exp().sum())
+    >>> _ = f(wg.zeros(4))
+    >>> print(wg.explain(f).splitlines()[0])
+    passes
+    """
+    compiled = _compiled(compiled)
+    if compiled.latest is None:
+        raise ArgumentError(message("explain", "the function has not been called yet"))
+    if why := compiled.latest.captured.eager:
+        return f"runs in eager mode: {why}"
+    return describe(getattr(compiled.latest, "forward", compiled.latest))
+
+
+def plan(f: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """What compiling a function for such arguments will need, before anything runs: memory, work, time by line.
+
+    Returns:
+        A `wengert.planning.Plan`; printed, it is a table.
+
+    >>> import wengert as wg
+    >>> wg.plan(lambda x: (x @ x).exp(), wg.zeros(64, 64)).flops > 2 * 64**3
+    True
+    """
+    from .compiler import Compiled, replaced
+    from .runtime.scheduling import Schedule
+
+    f = _compiled(f)
+    captured = capture(f.function if isinstance(f, Compiled) else f, args, kwargs)
+    budget = f.memory_budget if isinstance(f, Compiled) else None
+    return Plan(Schedule(captured.graph, replaced(captured), looks=True, budget=budget))

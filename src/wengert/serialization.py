@@ -17,10 +17,11 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from . import dtypes as dt
+from .devices import device
 from .errors import ArgumentError, DTypeError, message
 from .functional.creation import check_device
 from .graph.handle import Handle, wrap
-from .tensor import Size, device
+from .tensor import Size
 
 if TYPE_CHECKING:  # imported by the functions that need them, so that `import wengert` stays quick
     from pathlib import Path

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import numpy as np
-
 from .config import STATE
 from .graph.handle import Handle
 from .tree import token
@@ -21,9 +19,6 @@ def signature(leaves: Sequence[Any], structure: Any) -> tuple[Any, list[Any]]:
         if isinstance(x, Handle):
             aval = x.aval
             parts.append((aval.shape, aval.dtype.num, x._node is not None and x._node.requires_grad))
-            arrays.append(x)
-        elif isinstance(x, np.ndarray):
-            parts.append((x.shape, x.dtype.num, False))
             arrays.append(x)
         else:
             parts.append((type(x), token(x)))

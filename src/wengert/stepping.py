@@ -13,7 +13,7 @@ from . import tree
 from .capturing import ArgumentSlot, Captured, Output, identity
 from .errors import message
 from .graph.alias import is_turned_view, move_to_copy, origin_of, owned_base, refresh
-from .graph.capture import AttributeSlot, EntrySlot, GradSlot, HeldSlot, PlaceSlot
+from .graph.capture import EntrySlot, GradSlot, HeldSlot
 from .graph.handle import Handle, wrap
 from .graph.node import Sink
 from .graph.pinned import is_pinned
@@ -61,7 +61,7 @@ class Step:
         self.changed = [s.index for s in captured.written if isinstance(s, ArgumentSlot)]
         self.touched = {id(s.handle) for s in captured.written if isinstance(s, HeldSlot)}
         self.added_to = [s for s in captured.written if isinstance(s, GradSlot)]
-        self.writes = bool(self.changed or self.touched or self.added_to or captured.eager)
+        self.writes = bool(self.changed or self.touched or self.added_to)
         self.looks: Any = p.looks
         self.turns = Turns()
         self._bind()
@@ -79,7 +79,7 @@ class Step:
         self.donated: list[Handle] = []
         self.donated_slots: list[GradSlot] = []
         for i, slot in enumerate(captured.slots, self.n_args):
-            if isinstance(slot, GradSlot):
+            if isinstance(slot, GradSlot) or identity(slot) in captured.moving:
                 self.given_slots.append(slot)
                 given.append(i)
                 if i in replaced:
@@ -102,17 +102,19 @@ class Step:
     def _plan_delivery(self) -> None:
         """Sort out once how outputs get to where they belong."""
         captured, p = self.captured, self.program
+        moving = captured.moving
         self.copies = [
             (slot, p.outputs[at])
             for slot, at in self.written
-            if at not in p.replaced or self.old.get(identity(slot)) != p.outputs[at]
+            if identity(slot) not in moving and (at not in p.replaced or self.old.get(identity(slot)) != p.outputs[at])
         ]
+        self.moves = [(slot, p.outputs[at]) for slot, at in self.written if identity(slot) in moving]
         grads = iter(self.grad_values)
         self.grads = [(sink, next(grads) if there else None) for sink, there in captured.grads]
         # The first to ask for a fresh array gets it, the others get copies.
         first: set[int] = set()
         self.owned: list[bool] = []
-        for i in [*self.results, *self.grad_values]:
+        for i in [*self.results, *self.grad_values, *[i for _, i in self.moves]]:
             self.owned.append(i in p.made and i not in first)
             first.add(i)
         # Gradients are written to where the last ones are, if nobody else refers to those, nor the program reads them.
@@ -126,7 +128,8 @@ class Step:
         ]
         self.single = captured.structure is tree.LEAF
         made = [i - p.first_made for i in self.results]
-        alone = not self.copies and not self.grads and all(self.owned)
+        self.sets = bool(self.moves or captured.settings)
+        alone = not self.copies and not self.sets and not self.grads and all(self.owned)
         # Where the leaves of the result are among the fresh outputs, if nothing else comes out.
         self.leaves = [made[r] for r in captured.results] if alone and _are_fresh(captured.results) else None
 
@@ -139,9 +142,7 @@ class Step:
     # -- running ---------------------------------------------------------------------------
 
     def mixes(self, arrays: Sequence[Any]) -> str:
-        """Why only eager mode knows what to do, if so; as where an argument shares memory with what is written."""
-        if self.captured.eager:
-            return self.captured.eager
+        """Why only eager mode knows what to do, if so: an argument shares memory with what is written."""
         why = "an argument shares memory with something else that the function changes"
         touched = self.touched
         if self.added_to:
@@ -277,8 +278,11 @@ class Step:
         owned, first_made = iter(self.owned), self.program.first_made
         results = [wrap(self._array(i, next(owned), arrays, outs)) for i in self.results]
         grads = [None if i is None else self._array(i, next(owned), arrays, outs) for _, i in self.grads]
+        moved = [wrap(self._array(i, next(owned), arrays, outs)) for _, i in self.moves] if self.moves else ()
         if self.copies:
             self._copy(arrays, outs)
+        if self.sets:
+            self._set(moved)
         for (sink, i), value in zip(self.grads, grads, strict=True):
             if i is None:
                 sink.grad = None
@@ -289,14 +293,18 @@ class Step:
         leaves = [self.leaf(r, results, arrays) for r in self.captured.results]
         return leaves[0] if self.single else tree.unflatten(self.captured.structure, leaves)
 
+    def _set(self, moved: Sequence[Any]) -> None:
+        """Bind places to their new tensors; set modes, flags and the like."""
+        for (slot, _), value in zip(self.moves, moved, strict=True):
+            slot.set(value)
+        for slot, value in self.captured.settings:
+            slot.set(value)
+
     def _copy(self, arrays: Sequence[Any], outs: list[Any]) -> None:
         """Outputs that could not be written in place go to where they belong."""
         p = self.program
         values = [outs[i - p.first_made] if i in p.made else np.array(self._known(i, arrays)) for _, i in self.copies]
         for (slot, _), value in zip(self.copies, values, strict=True):
-            if isinstance(slot, AttributeSlot | PlaceSlot):
-                slot.set(wrap(np.array(value)))
-                continue
             h: Any = arrays[slot.index] if isinstance(slot, ArgumentSlot) else slot.get()
             if isinstance(h, Handle):
                 owned_base(h)
@@ -309,8 +317,7 @@ class Step:
         if type(r) is Output:
             return results[r]
         if type(r) is ArgumentSlot:
-            x = arrays[r.index]
-            return x if isinstance(x, Handle) else wrap(x)
+            return arrays[r.index]
         return r
 
     def _array(self, i: int, owned: bool, arrays: Sequence[Any], outs: list[Any]) -> Any:
@@ -334,6 +341,19 @@ class Step:
         return getattr(x, "_value", x)
 
 
+class EagerStep:
+    """In place of a `Step` where calls must run in eager mode."""
+
+    writes = True
+
+    def __init__(self, captured: Captured) -> None:
+        self.captured = captured
+
+    def mixes(self, arrays: Sequence[Any]) -> str:
+        """Why they must."""
+        return self.captured.eager
+
+
 def _are_fresh(results: Sequence[Any]) -> bool:
     """Whether each leaf of a result is an output of its own."""
     return all(type(r) is Output for r in results) and len(set(results)) == len(results)
@@ -351,7 +371,7 @@ def replaced(captured: Captured) -> list[tuple[int, int]]:
     return [
         (at, old[identity(s)])
         for at, s in enumerate(captured.written, _result_count(captured))
-        if isinstance(s, HeldSlot | EntrySlot | GradSlot) and identity(s) in old
+        if isinstance(s, HeldSlot | EntrySlot | GradSlot) and identity(s) in old and identity(s) not in captured.moving
     ]
 
 

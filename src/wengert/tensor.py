@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 
 from . import dtypes as dt
-from .config import CHANGES, STATE
+from .config import CHANGES, STATE, no_grad
+from .devices import CPU, device
 from .errors import DTypeError, GraphError, TraceError, message
 from .functional import pointwise as pw
 from .functional.methods import METHODS
-from .graph.alias import become_leaf, detached, separate
+from .graph.alias import assign, become_leaf, detached, separate
 from .graph.handle import Handle, make_node, node_of, set_handle_class, wrap
 from .graph.node import NO_ATTRS, Node, Sink
 from .transform.backward import backward as _backward
@@ -43,42 +44,6 @@ class Size(tuple[int, ...]):
 
     def __add__(self, other: Any) -> Any:
         return Size(tuple.__add__(self, tuple(other)))
-
-
-class device:
-    """Where a tensor lives; the CPU is the only device so far.
-
-    >>> device("cpu")
-    device(type='cpu')
-    """
-
-    __slots__ = ("index", "type")
-
-    def __init__(self, type: Any = "cpu", index: int | None = None) -> None:
-        if isinstance(type, device):
-            type, index = type.type, type.index
-        kind, _, number = str(type).partition(":")
-        if kind != "cpu":
-            raise DTypeError(message("device", "no such device here", repr(str(type)), "Only 'cpu' is supported"))
-        self.type = kind
-        self.index = int(number) if number else index
-
-    def __repr__(self) -> str:
-        return "device(type='cpu')" if self.index is None else f"device(type='cpu', index={self.index})"
-
-    def __str__(self) -> str:
-        return self.type if self.index is None else f"{self.type}:{self.index}"
-
-    def __eq__(self, other: object) -> bool:
-        if isinstance(other, str):
-            return str(self) == other
-        return isinstance(other, device) and (self.type, self.index or 0) == (other.type, other.index or 0)
-
-    def __hash__(self) -> int:
-        return hash((self.type, self.index or 0))
-
-
-CPU = device("cpu")
 
 
 class HookHandle:
@@ -197,6 +162,8 @@ class Tensor(Handle):
                 message("requires_grad_", "only floating and complex tensors can require grad", str(self.aval),
                         "Convert with x.float()")
             )  # fmt: skip
+        if STATE.trace is not None:
+            STATE.trace.saw_flag(self)
         if requires_grad and not become_leaf(self):
             separate(self)
         if self._value is not None and not isinstance(self._value, np.ndarray):
@@ -283,6 +250,10 @@ class Tensor(Handle):
 
     @data.setter
     def data(self, value: Handle) -> None:
+        trace = STATE.trace
+        if trace is not None and (trace.captures_all or value._value is None):
+            self._set_data_traced(value)
+            return
         old = self._node
         if self._value is None or value._value is None or self.aval != value.aval:
             CHANGES()
@@ -294,6 +265,16 @@ class Tensor(Handle):
         fresh = Node(None, (), NO_ATTRS, self._value, None, True)
         fresh.sink = old.sink
         self._node = fresh
+
+    def _set_data_traced(self, value: Handle) -> None:
+        """In a trace there is no memory to take over: what is set are values."""
+        if self.aval != value.aval:
+            raise TraceError(
+                message("data", "a traced function cannot change the shape or dtype of a tensor",
+                        f"{self.aval} to {value.aval}", "Do it outside, or bind a new tensor")
+            )  # fmt: skip
+        with no_grad():
+            assign("data", self, value)
 
     # -- autograd --------------------------------------------------------------------------
 

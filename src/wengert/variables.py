@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from .graph.capture import MISSING
+from .graph.capture import MISSING, place_of
 from .graph.handle import Handle
 
 _PLAIN = (int, bool, str, bytes, type(None))
@@ -62,16 +62,16 @@ class Attributes:
 class Items:
     """A list as a table."""
 
-    def __init__(self, values: list[Any]) -> None:
-        self.values = values
+    def __init__(self, owner: list[Any]) -> None:
+        self.owner = owner
 
     def get(self, key: int) -> Any:
         """An element, or None."""
-        return self.values[key] if key < len(self.values) else None
+        return self.owner[key] if key < len(self.owner) else None
 
     def __setitem__(self, key: int, value: Any) -> None:
-        if key < len(self.values):
-            self.values[key] = value
+        if key < len(self.owner):
+            self.owner[key] = value
 
 
 class Entry:
@@ -104,15 +104,23 @@ class Entry:
 class Elements:
     """A list, tuple or dictionary, whose elements must stay the same."""
 
-    __slots__ = ("items", "name", "value", "values")
+    __slots__ = ("free", "items", "name", "value", "values")
 
     def __init__(self, name: str, value: Any) -> None:
         self.name, self.value, self.items = name, value, Items(value)
+        self.free: set[Any] = set()
         self.values = self._now()
 
     def _now(self) -> tuple[Any, ...]:
-        x = self.value
-        return ((*x, *x.values()) if x else ()) if isinstance(x, dict) else tuple(x)
+        x, free = self.value, self.free
+        if not isinstance(x, dict):
+            return tuple([v for i, v in enumerate(x) if i not in free]) if free else tuple(x)
+        return (*x, *[v for k, v in x.items() if k not in free]) if x else ()
+
+    def let_go(self, places: set[Any]) -> None:
+        """Watch no more what is at some places, only that there is something."""
+        self.free = {key for owner, key in places if owner == id(self.value)}
+        self.values = self._now()
 
     def rebound(self) -> Iterator[tuple[Any, Any, Any]]:
         """As of an entry, for each element."""
@@ -130,12 +138,27 @@ class Elements:
     def broken(self) -> str:
         """What is different now, in words; empty if nothing."""
         x, before = self.value, self.values
-        if type(x) is list and len(x) == len(before) and all(map(operator.is_, x, before)):
+        if type(x) is list and not self.free and len(x) == len(before) and all(map(operator.is_, x, before)):
             return ""
         now = self._now()
         if len(now) == len(before) and (all(map(operator.is_, now, before)) or all(map(same, now, before))):
             return ""
         return f"the elements of {self.name!r} have changed"
+
+
+class Added:
+    """An object's attributes, for which of them are new when the function has run."""
+
+    __slots__ = ("own", "seen")
+
+    def __init__(self, own: dict[str, Any]) -> None:
+        self.own, self.seen = own, set(own)
+
+    def rebound(self) -> Iterator[tuple[Any, Any, Any]]:
+        """As of an entry, for each new attribute."""
+        for key, new in self.own.items():
+            if key not in self.seen and isinstance(new, Handle):
+                yield self.own, key, MISSING
 
 
 class Bits:
@@ -162,6 +185,7 @@ class Variables:
 
     def __init__(self, f: Callable[..., Any], arguments: Any = ()) -> None:
         self.found: list[Any] = []
+        self.optimizers: list[tuple[Any, bool]] = []  # and whether they are of the user's own make
         seen: set[Any] = set()
         names = self._function(f, seen)
         for i, x in enumerate(arguments):
@@ -179,11 +203,24 @@ class Variables:
         found = [x for e in self.found for x in (e.values if type(e) is Elements else (e.value,))]
         return {id(x) for x in found if isinstance(x, Handle)}
 
-    def settle(self, others: Iterable[Variables]) -> None:
-        """Take over what others have found, and leave out what the function itself has changed."""
-        self.found = [e for v in (self, *others) for e in v.found if not e.broken()]
+    def settle(self, others: Iterable[Variables], free: set[Any]) -> None:
+        """Take over what others have found, and leave out what the function itself has changed, and ``free`` places."""
+        found = [e for v in (self, *others) for e in v.found if type(e) is not Added]
+        for e in found:
+            if type(e) is Elements:
+                e.let_go(free)
+        self.found = [
+            e for e in found if not e.broken() and not (type(e) is Entry and place_of(e.table, e.key) in free)
+        ]
         self._objects = [(e.get, e.value) for e in self.found if type(e) is Entry]
         self._contents = [e for e in self.found if type(e) is not Entry]
+
+    def values(self) -> Iterator[Any]:
+        """What is watched for being the same object."""
+        yield from [value for _, value in self._objects]
+        for e in self._contents:
+            if type(e) is Elements:
+                yield from e.values
 
     def broken(self) -> str:
         """What is different now, in words; empty if nothing."""
@@ -253,10 +290,15 @@ class Variables:
         """Find the attributes that an object has of its own, and the user's methods of its class."""
         kind: Any = owner if isinstance(owner, types.ModuleType) else type(owner)
         users = is_users(kind) if kind is owner else not _file(kind).startswith(_LIBRARY)
-        users = users and not hasattr(owner, "param_groups")  # optimizers change what they have
+        if hasattr(owner, "param_groups"):  # optimizers change what they have
+            self.optimizers.append((owner, users))
+            users = False
         if not users and name != "self":
             return
         own = getattr(owner, "__dict__", {})
+        if users and kind is not owner and place_of(own, None) not in seen:
+            seen.add(place_of(own, None))
+            self.found.append(Added(own))
         for n in (*names, *_SPECIAL):
             if n in own:
                 if users or is_simple(own[n]) or isinstance(own[n], Handle) or hasattr(own[n], "_modules"):

@@ -352,7 +352,7 @@ def test_a_compiled_function_goes_with_its_model():
         for x, y in batches(2):
             step(x, y)
             predict(x).sum().backward()
-        return [weakref.ref(x) for x in (net, net[0].weight, step, predict, step.latest, predict.latest)]
+        return [weakref.ref(x) for x in (net, net[0].weight, step, predict, step.latest, predict.compiled.latest)]
 
     refs = used()
     gc.collect()

@@ -96,6 +96,11 @@ def promote(name: str, xs: Sequence[Any], floating: bool = False) -> list[Any]:
     return [cast(x, target) for x in xs]
 
 
+def is_one(factor: Any) -> bool:
+    """Whether a factor changes nothing; a tensor's number may change in a compiled function."""
+    return not isinstance(factor, Handle) and factor == 1
+
+
 def dtype_of(x: Any) -> Any:
     """NumPy dtype of a tensor, or of what a number stands for."""
     return x.aval.dtype if isinstance(x, Handle) else result_type(x).np

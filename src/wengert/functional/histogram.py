@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import dtypes as dt
-from ..errors import ArgumentError, DTypeError, ShapeError, message
+from ..errors import ArgumentError, DTypeError, ShapeError, TraceError, message
 from ..graph.handle import Handle, apply, wrap
 from ..ops.base import OPS
 from . import return_types
@@ -230,6 +230,11 @@ def bincount(input: Any, weights: Any = None, minlength: int = 0) -> Any:
     tensor([0, 2, 0, 1])
     """
     x = operand("bincount", input)
+    if x._value is None:
+        raise TraceError(
+            message("bincount", "how long the result is depends on values, which are not known while tracing",
+                    str(x.aval), "Write F.one_hot(x, n).sum(0) for numbers below n")
+        )  # fmt: skip
     value = x._concrete("bincount")
     if len(x.aval.shape) != 1 or dt.of(x.aval.dtype).category != 1 or (value.size and value.min() < 0):
         raise ArgumentError(message("bincount", "needs a vector of non-negative integers", str(x.aval)))

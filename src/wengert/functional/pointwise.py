@@ -23,6 +23,7 @@ from .front import (
     carries_gradient,
     cast,
     dtype_of,
+    is_one,
     promote,
     record_elementwise,
     reflected,
@@ -133,19 +134,19 @@ def add(input: Any, other: Any, *, alpha: Any = 1, out: Any = None) -> Any:
     >>> wg.add(wg.tensor([1.0, 2.0]), wg.tensor([3.0, 4.0]), alpha=10)
     tensor([31., 42.])
     """
-    return _add(input, other if alpha == 1 else _scaled("add", input, other, alpha), out=out)
+    return _add(input, other if is_one(alpha) else _scaled("add", input, other, alpha), out=out)
 
 
 def sub(input: Any, other: Any, *, alpha: Any = 1, out: Any = None) -> Any:
     """``input - alpha * other``; two bools cannot be subtracted."""
-    return _sub(input, other if alpha == 1 else _scaled("sub", input, other, alpha), out=out)
+    return _sub(input, other if is_one(alpha) else _scaled("sub", input, other, alpha), out=out)
 
 
 def rsub(input: Any, other: Any, *, alpha: Any = 1) -> Any:
     """``other - alpha * input``."""
     if dtype_of(input) == dt.NP_BOOL or (isinstance(other, Handle) and other.aval.dtype == dt.NP_BOOL):
         raise DTypeError(message("sub", "bool tensors cannot be subtracted", str(input.aval), "Use ^ or ~"))
-    return _sub(other, input if alpha == 1 else _scaled("rsub", other, input, alpha))
+    return _sub(other, input if is_one(alpha) else _scaled("rsub", other, input, alpha))
 
 
 def div(input: Any, other: Any, *, rounding_mode: str | None = None, out: Any = None) -> Any:

@@ -18,7 +18,7 @@ from ..ops.heavy import HEAVY
 from .complex_numbers import complex, imag, real
 from .dims import operand
 from .formula import formula
-from .front import binary, carries_gradient, cast, constant_bool, dtype_of, promote, result_type, to_inexact
+from .front import binary, carries_gradient, cast, constant_bool, dtype_of, is_one, promote, result_type, to_inexact
 from .inplace import into, with_out
 from .pointwise import (
     abs,
@@ -323,7 +323,7 @@ def addcmul(input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1, out: Any 
     x, a, b = promote("addcmul", (input, tensor1, tensor2))
     if x.aval.dtype not in dt.INEXACT_NP and not isinstance(value, Handle):
         value = int(value)
-    result = x + (a if value == 1 else mul(a, value)) * b
+    result = x + (a if is_one(value) else mul(a, value)) * b
     return result if out is None else into("addcmul", out, result)
 
 
@@ -333,7 +333,7 @@ def addcdiv(input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1, out: Any 
         seen = describe((tensor1.aval, tensor2.aval))
         raise DTypeError(message("addcdiv", "integers cannot be divided here", seen, "Convert with x.float()"))
     x, a, b = promote("addcdiv", (input, tensor1, tensor2))
-    result = x + (a if value == 1 else mul(a, value)) / b
+    result = x + (a if is_one(value) else mul(a, value)) / b
     return result if out is None else into("addcdiv", out, result)
 
 

@@ -16,6 +16,7 @@ from ..graph.handle import Handle, apply, wrap
 from ..ops.base import OPS
 from .creation import as_size, check_device, finish
 from .front import cast, expand_to
+from .sorting import argsort, searchsorted
 
 Generator = rng.Generator
 manual_seed, seed, initial_seed = rng.manual_seed, rng.seed, rng.initial_seed
@@ -247,35 +248,47 @@ def poisson(input: Any, generator: Any = None) -> Any:
     return finish(bits.poisson(rate).astype(input.aval.dtype))
 
 
+def _check_weights(weights: Any, num_samples: int, replacement: bool) -> None:
+    """Raise if nothing can be drawn with such weights; while tracing they are not known."""
+    if weights.aval.dtype not in dt.FLOATING_NP or len(weights.aval.shape) not in (1, 2):
+        raise ShapeError(message("multinomial", "needs one or two dimensions of floating weights", str(weights.aval)))
+    if num_samples <= 0:
+        raise ArgumentError(message("multinomial", "num_samples must be positive", str(num_samples)))
+    few = "too few non-zero weights to draw without replacement"
+    if not replacement and weights.aval.shape[-1] < num_samples:
+        raise ArgumentError(message("multinomial", few, f"{num_samples} asked of {weights.aval}"))
+    if weights._value is None:
+        return
+    w = weights._value.astype(np.float64)
+    if not np.isfinite(w).all() or (w < 0).any() or (w.sum(-1) <= 0).any():
+        raise ArgumentError(message("multinomial", "weights must be finite, not negative, and not all zero in a row"))
+    if not replacement and ((w > 0).sum(-1) < num_samples).any():
+        raise ArgumentError(message("multinomial", few, f"{num_samples} asked"))
+
+
 def multinomial(input: Any, num_samples: int, replacement: bool = False, *, generator: Any = None) -> Any:
     """Indices drawn with the (unnormalised) weights of each row: shape (..., num_samples), int64.
 
     Without replacement the draws are the order in which exponential clocks ring.
+
+    Raises:
+        ShapeError: not one or two dimensions of floating weights.
+        ArgumentError: a weight is negative or not finite, a row has too few that are not zero. In a compiled function
+            this is not looked at.
     """
-    weights = input._concrete("multinomial")
-    if weights.ndim not in (1, 2) or weights.dtype not in dt.FLOATING_NP:
-        raise ShapeError(message("multinomial", "needs one or two dimensions of floating weights", str(input.aval)))
-    if num_samples <= 0:
-        raise ArgumentError(message("multinomial", "num_samples must be positive", str(num_samples)))
-    w = weights.astype(np.float64)
-    if not np.isfinite(w).all() or (w < 0).any() or (w.sum(-1) <= 0).any():
-        raise ArgumentError(message("multinomial", "weights must be finite, not negative, and not all zero in a row"))
-    if not replacement and ((w > 0).sum(-1) < num_samples).any():
-        raise ArgumentError(
-            message("multinomial", "too few non-zero weights to draw without replacement", f"{num_samples} asked")
-        )
+    _check_weights(input, num_samples, replacement)
+    w: Any = cast(input.detach(), dt.float64)
+    shape = w.aval.shape
     if replacement:
-        u = rand((*w.shape[:-1], num_samples), dtype=dt.float64, generator=generator)._concrete("multinomial")
-        cumulated = np.cumsum(w, -1) / w.sum(-1, keepdims=True)
-        index = np.empty(u.shape, np.int64)
-        for c, v, found in zip(np.atleast_2d(cumulated), np.atleast_2d(u), np.atleast_2d(index), strict=True):
-            found[:] = np.searchsorted(c, v, "right")
-        last = w.shape[-1] - 1 - np.argmax(w[..., ::-1] > 0, -1)  # rounding must not lead behind the last weight
-        return wrap(np.minimum(index, last[..., None]).astype(np.int64))
-    u = rand(w.shape, dtype=dt.float64, generator=generator)._concrete("multinomial")
-    with np.errstate(divide="ignore", invalid="ignore"):
-        clock = np.where(w > 0, -np.log1p(-u) / w, np.inf)
-    return wrap(np.argsort(clock, -1, kind="stable")[..., :num_samples].astype(np.int64))
+        u = rand((*shape[:-1], num_samples), dtype=dt.float64, generator=generator)
+        index = searchsorted(w.cumsum(-1) / w.sum(-1, keepdim=True), u, right=True)
+        last = shape[-1] - 1 - cast(w.flip(-1) > 0, dt.uint8).argmax(-1, keepdim=True)
+        return apply(OPS["minimum"], (index, expand_to(last, index.aval.shape)))  # rounding must not lead behind it
+    u = rand(shape, dtype=dt.float64, generator=generator)
+    clock = apply(OPS["where"], (w > 0, -(-u).log1p() / w, expand_to(wrap(np.array(np.inf)), shape)))
+    if num_samples == 1:
+        return clock.argmin(-1, keepdim=True)
+    return argsort(clock, -1, stable=True)[..., :num_samples]
 
 
 # -- in place ------------------------------------------------------------------------------------

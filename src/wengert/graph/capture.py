@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..config import CHANGES
 from ..errors import TraceError, message
 from .alias import follow, origin_of
 from .aval import Aval
@@ -60,24 +61,13 @@ class EntrySlot(NamedTuple):
             found = found.get(key) if isinstance(found, dict) else None
         return found
 
-
-class AttributeSlot(NamedTuple):
-    """A module's attribute that the program sets to a tensor."""
-
-    module: Any
-    name: str
-
-    def get(self) -> Any:
-        """What is there now, or None."""
-        return getattr(self.module, self.name, None)
-
     def set(self, x: Handle) -> None:
         """Set it."""
-        setattr(self.module, self.name, x)
+        self.owner.state[self.keys[0]][self.keys[1]] = x
 
 
 class PlaceSlot(NamedTuple):
-    """Another place that the program sets to a tensor: a variable, an attribute, an element, by its table and key."""
+    """A place that the program binds to other tensors: a variable, an attribute, an element, by its table and key."""
 
     table: Any
     key: Any
@@ -86,9 +76,49 @@ class PlaceSlot(NamedTuple):
         """What is there now, or None."""
         return self.table.get(self.key)
 
-    def set(self, x: Handle) -> None:
-        """Set it."""
-        self.table[self.key] = x
+    def set(self, x: Any) -> None:
+        """Set it. A tensor like the one before is nothing that programs rest on."""
+        old = self.get()
+        if not isinstance(self.table, dict):
+            self.table[self.key] = x
+            return
+        dict.__setitem__(self.table, self.key, x)
+        if not (isinstance(old, Handle) and isinstance(x, Handle) and old.aval == x.aval):
+            CHANGES()
+
+
+def place_of(table: Any, key: Any) -> tuple[int, Any]:
+    """What tells places apart: one object may have several tables that stand for it (`wengert.variables`)."""
+    return id(getattr(table, "owner", table)), key
+
+
+class ModeSlot(NamedTuple):
+    """Whether a module is in training mode."""
+
+    module: Any
+
+    def get(self) -> bool:
+        """Whether it is now."""
+        return self.module.training
+
+    def set(self, mode: bool) -> None:
+        """Set it, if it is not so already."""
+        if self.module.training is not mode:
+            self.module.training = mode
+
+
+class FlagSlot(NamedTuple):
+    """Whether a leaf requires grad."""
+
+    handle: Handle
+
+    def get(self) -> bool:
+        """Whether it does now."""
+        return self.handle.requires_grad
+
+    def set(self, flag: bool) -> None:
+        """Say so, if it is not so already."""
+        self.handle.requires_grad_(flag)
 
 
 class NumberSlot(NamedTuple):
@@ -126,7 +156,13 @@ class Capture(Trace):
         self.freed = False  # whether a backward pass was made, after which results lead nowhere
         self.modules: dict[int, Any] = {}  # pictures of modules, see `wengert.guards`
         self.owners: dict[int, Any] = {}  # optimizers
-        self.attributes: dict[tuple[int, Any], tuple[AttributeSlot | PlaceSlot, Any, Any]] = {}
+        self.places: dict[tuple[int, Any], tuple[PlaceSlot, Any]] = {}  # what was bound, and to what before
+        self.moved: list[tuple[PlaceSlot | EntrySlot, Any]] | None = None
+        self.bound: dict[int, PlaceSlot | EntrySlot] = {}  # by id of the tensor that was there before
+        self.kept: dict[int, Kept] = {}  # optimizers
+        self.settled = False
+        self.modes: dict[int, tuple[Any, bool]] = {}  # modules whose mode is set, and what it was
+        self.flags: dict[int, tuple[weakref.ref[Handle], bool]] = {}  # the same for what requires grad
         self.key_source = self._next_key
 
     # -- what the program does -------------------------------------------------------------
@@ -194,15 +230,51 @@ class Capture(Trace):
                 if id(m) not in self.modules:
                     self.modules[id(m)] = Picture(m)
 
-    def saw_attribute(self, module: Any, table: dict[str, Any], name: str) -> None:
+    def saw_attribute(self, table: dict[str, Any], name: str) -> None:
         """A module's attribute, which ``table`` holds, is about to be set to a tensor."""
-        key = (id(table), name)
-        if key not in self.attributes:
-            self.attributes[key] = (AttributeSlot(module, name), table, table.get(name, MISSING))
+        self.saw_place(table, name, table.get(name, MISSING))
 
     def saw_place(self, table: Any, key: Any, old: Any) -> None:
-        """What ``table`` has under a key is another tensor than before."""
-        self.attributes.setdefault((id(table), key), (PlaceSlot(table, key), table, old))
+        """What ``table`` has under a key is another tensor than before, or will be."""
+        self.places.setdefault(place_of(table, key), (PlaceSlot(table, key), old))
+
+    def saw_optimizer(self, owner: Any, own: bool = True) -> None:
+        """An optimizer that the function may change; ``own``: one of the user's, which may keep things in any way."""
+        if id(owner) in self.kept or not {"state", "param_groups"} <= vars(owner).keys():
+            return
+        groups, tables = owner.param_groups, _tables(owner.state) if own else []
+        self.kept[id(owner)] = Kept(owner, groups, {id(t): (t, dict(t)) for t in tables})
+        owner.param_groups = [Options(g) for g in groups]
+        for key, state in owner.state.items() if own else ():
+            if isinstance(state, dict):
+                self.saw_state(owner, key, state)
+
+    def unsettled(self) -> tuple[str, bool]:
+        """Why no program can stand for such optimizers, empty if one can; and whether it can from the next call on."""
+        why, once = "", False
+        for owner, groups, tables in self.kept.values():
+            name = type(owner).__name__
+            for g in owner.param_groups if len(owner.param_groups) == len(groups) else [Options(changed=["groups"])]:
+                why = f"it sets {g.changed[0]!r} of {name} (set it before the call)" if g.changed else why
+            for table in _tables(owner.state) if tables else ():
+                _, was = tables.get(id(table), (table, {}))
+                once = once or was.keys() != table.keys()
+                for key in was.keys() & table.keys():
+                    old, new = was[key], table[key]
+                    if isinstance(old, Handle) and isinstance(new, Handle) and new is not old:
+                        self.saw_place(table, key, old)
+                    elif new is not old and (isinstance(new, Handle) or new != old):
+                        why = f"{name} counts {key!r} in Python (a tensor, changed in place, is followed)"
+        self.settled = not (why or once)
+        return why, once and not why
+
+    def saw_mode(self, module: Any) -> None:
+        """A module is about to be set to training or evaluation mode."""
+        self.modes.setdefault(id(module), (module, module.training))
+
+    def saw_flag(self, x: Handle) -> None:
+        """Whether a tensor requires grad is about to be changed."""
+        self.flags.setdefault(id(x), (weakref.ref(x), x.requires_grad))
 
     def options(self, owner: Any, group: int, options: dict[str, Any]) -> dict[str, Any]:
         """An optimizer's options, numbers that may change as symbols."""
@@ -220,7 +292,7 @@ class Capture(Trace):
     def _number(self, slot: NumberSlot, value: Any) -> Any:
         if isinstance(value, Handle):
             return value
-        if type(value) not in (float, int) or not value or not self.dynamic(slot.key, value):
+        if type(value) not in (float, int) or not self.dynamic(slot.key, value):
             self.fixed.append((slot, value))
             return value
         for known, node in self.numbers:
@@ -258,13 +330,21 @@ class Capture(Trace):
         while self.seen:
             seq, (handle, node) = self.seen.popitem()
             held[id(handle)] -= 1
-            if id(handle) in self.entries:
+            if id(handle) in self.bound:
+                found[seq] = self.bound[id(handle)]
+            elif id(handle) in self.entries:
                 found[seq] = self.entries[id(handle)]
             elif id(handle) in self.grad_of:
                 found[seq] = self.grad_of[id(handle)]
             elif node.requires_grad or sys.getrefcount(handle) - held[id(handle)] > _TEMPORARY:
                 found[seq] = HeldSlot(handle)
         return found
+
+    def end_of(self, x: Handle) -> Node:
+        """The node of a tensor that lives on, which may be one from outside that no op has read."""
+        node = node_of(x)
+        self.saw_read([x])
+        return node
 
     def written(self) -> list[tuple[Any, Node]]:
         """Slots of the tensors that were changed and live on, with the nodes of their new values."""
@@ -273,32 +353,56 @@ class Capture(Trace):
         for x, value, _ in self.writes:
             first.setdefault(id(x), value)
             last[id(x)] = (x, x._node)
-        out: list[tuple[Any, Node]] = self._attributes()
-        replaced = {id(slot.handle) for slot, _ in out if isinstance(slot, HeldSlot)}
+        out: list[tuple[Any, Node]] = [(slot, self.end_of(slot.get())) for slot, _ in self.rebound()]
         held = self._held()
         for key, (x, node) in last.items():
-            if key in replaced:
-                continue
             if key in self.entries or key in self.grad_of:
                 out.append((self.entries.get(key) or self.grad_of[key], node))
             elif key in self.arguments or (first[key] is not None and sys.getrefcount(x) > held[key] + _LOCAL):
                 out.append((HeldSlot(x), node))
         return out
 
-    def _attributes(self) -> list[tuple[Any, Node]]:
-        """Attributes that were set. Where another tensor like the new one was before, that one takes its values."""
-        out: list[tuple[Any, Node]] = []
-        for slot, table, old in self.attributes.values():
-            new = table.get(slot[1])
-            if new is old or not isinstance(new, Handle):
-                continue
-            alike = isinstance(old, Handle) and old._value is not None and old.aval == new.aval
-            out.append((HeldSlot(old) if alike and not isinstance(old._value, np.generic) else slot, node_of(new)))
-        return out
+    def rebound(self) -> list[tuple[PlaceSlot | EntrySlot, Any]]:
+        """The places that other tensors were bound to, with what was there before.
+
+        They get new tensors in every call, as in eager mode: others may hold those from before.
+        """
+        if self.moved is None:
+            self.moved = [
+                (self.entries.get(id(old)) or slot, old)
+                for slot, old in self.places.values()
+                if (new := slot.get()) is not old and isinstance(new, Handle)
+            ]
+        return self.moved
 
     def gradients(self) -> list[tuple[Sink, Any]]:
-        """The gradients that were replaced, with the new tensor or None."""
-        return [(sink, sink.grad) for sink, old in self.grads.values() if sink.grad is not old]
+        """The gradients that were replaced, with the new tensor or None.
+
+        One that was set to None unread is replaced also where there was none: in another call there may be one.
+        """
+        read = {id(sink) for sink, _ in self.grads_read}
+        return [
+            (sink, sink.grad)
+            for sink, old in self.grads.values()
+            if sink.grad is not old or (old is None and id(sink) not in read)
+        ]
+
+    def settings(self) -> list[tuple[Any, Any]]:
+        """The modes, flags, and places without tensors that were set, with what they are now; not the program's own."""
+        first: dict[int, Any] = {}
+        for x, value, _ in self.writes:
+            first.setdefault(id(x), value)
+        slots: list[ModeSlot | FlagSlot] = [ModeSlot(m) for m, _ in self.modes.values()]
+        for key, (ref, _) in self.flags.items():
+            x = ref()
+            if x is not None and key not in self.arguments and first.get(key, x._value) is not None:
+                slots.append(FlagSlot(x))
+        ends: list[tuple[Any, Any]] = [(slot, slot.get()) for slot in slots]
+        for slot, old in self.places.values():
+            new = slot.get()
+            if new is not old and not isinstance(new, Handle):  # as None, behind a tensor
+                ends.append((slot, new))
+        return ends
 
     def undo(self) -> None:
         """Give tensors and gradients what they had before. Nothing is traced behind this."""
@@ -306,13 +410,49 @@ class Capture(Trace):
         for x in self.views:
             x._node = None
         self.undo_writes()
-        for slot, table, old in self.attributes.values():
+        for module, mode in self.modes.values():
+            ModeSlot(module).set(mode)
+        for ref, flag in self.flags.values():
+            x = ref()
+            if x is not None and x._value is not None:  # else it is the trace's own
+                FlagSlot(x).set(flag)
+        for owner, groups, tables in self.kept.values():
+            owner.param_groups = groups
+            for table, was in () if self.settled else tables.values():
+                table.clear()
+                table.update(was)
+        for slot, old in self.places.values():
             if old is MISSING:
-                table.pop(slot[1], None)
+                slot.table.pop(slot.key, None)
             else:
-                table[slot[1]] = old
+                slot.table[slot.key] = old
         for sink, grad in self.grads.values():
             sink.grad = grad
+
+
+class Kept(NamedTuple):
+    """An optimizer as it was when the function began, and its state's tables with what was in them."""
+
+    owner: Any
+    groups: list[dict[str, Any]]
+    tables: dict[int, tuple[dict[Any, Any], dict[Any, Any]]]
+
+
+class Options(dict[str, Any]):
+    """A parameter group in place of the real one, which notes what is set."""
+
+    def __init__(self, group: Any = (), changed: Sequence[str] = ()) -> None:
+        super().__init__(group)
+        self.changed = list(changed)
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self.changed.append(key)
+        super().__setitem__(key, value)
+
+
+def _tables(state: dict[Any, Any]) -> list[dict[Any, Any]]:
+    """An optimizer's state, and its tables for each parameter."""
+    return [state, *[t for t in state.values() if isinstance(t, dict)]]
 
 
 def _temporary_references() -> int:
@@ -346,4 +486,4 @@ _TEMPORARY = _temporary_references()
 _LOCAL = _local_references()
 
 
-__all__ = ["AttributeSlot", "Capture", "EntrySlot", "GradSlot", "HeldSlot", "NumberSlot", "PlaceSlot"]
+__all__ = ["Capture", "EntrySlot", "GradSlot", "HeldSlot", "NumberSlot", "PlaceSlot"]

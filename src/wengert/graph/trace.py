@@ -79,10 +79,25 @@ class Trace:
         if self.outer is not None:
             self.outer.saw_module(module)
 
-    def saw_attribute(self, module: Any, table: dict[str, Any], name: str) -> None:
+    def saw_attribute(self, table: dict[str, Any], name: str) -> None:
         """A module's attribute, which ``table`` holds, is about to be set to a tensor."""
         if self.outer is not None:
-            self.outer.saw_attribute(module, table, name)
+            self.outer.saw_attribute(table, name)
+
+    def saw_mode(self, module: Any) -> None:
+        """A module is about to be set to training or evaluation mode."""
+        if self.outer is not None:
+            self.outer.saw_mode(module)
+
+    def saw_flag(self, x: Handle) -> None:
+        """Whether a tensor requires grad is about to be changed."""
+        if self.outer is not None:
+            self.outer.saw_flag(x)
+
+    def saw_optimizer(self, owner: Any, own: bool = True) -> None:
+        """An optimizer that may be changed, by a step of the user's ``own``."""
+        if self.outer is not None:
+            self.outer.saw_optimizer(owner, own)
 
     def options(self, owner: Any, group: int, options: dict[str, Any]) -> dict[str, Any]:
         """The options of a parameter group as an optimizer should see them."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from .. import api
+from ..config import STATE
 from ..errors import ShapeError, message
 from .conv import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from .linear import Linear
@@ -44,7 +45,11 @@ class LazyModuleMixin(Module):
         )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        self.initialize_parameters(*args, **kwargs)
+        trace, STATE.trace = STATE.trace, None  # drawn now and for good, also where a call is traced: shapes are known
+        try:
+            self.initialize_parameters(*args, **kwargs)
+        finally:
+            STATE.trace = trace
         if self._scope_name == type(self).__name__:
             self._set_scope_name(self.cls_to_become.__name__)
         self.__class__ = self.cls_to_become  # type: ignore[assignment]

@@ -243,8 +243,11 @@ class Module(Conversions, Hooks, Members):
 
     def _assign(self, table: dict[str, Any], name: str, value: Any) -> None:
         """Set a buffer or a plain attribute; a trace may have to do it again in every call."""
-        if STATE.trace is not None and isinstance(value, Tensor):
-            STATE.trace.saw_attribute(self, table, name)
+        if STATE.trace is not None:
+            if isinstance(value, Tensor):
+                STATE.trace.saw_attribute(table, name)
+            elif name == "training":
+                STATE.trace.saw_mode(self)
         if table is self.__dict__:
             object.__setattr__(self, name, value)
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .. import api
 from ..errors import ArgumentError, message
 from ..tensor import Tensor
 from .module import Module
@@ -103,3 +104,38 @@ def _slots(module: Module) -> dict[str, Slot]:
 
 def _get(slot: Slot) -> Any:
     return slot[0][slot[1]]
+
+
+def stack_module_state(models: Sequence[Module]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The parameters and the buffers of several models of one make, each stacked along a new first dimension.
+
+    Args:
+        models: at least one; all of the same class, in the same mode, with tensors of the same shapes.
+
+    Returns:
+        Two dictionaries by path, of leaves that require grad as the models' own do, and of buffers.
+
+    Raises:
+        ArgumentError: no models, or such as differ.
+
+    >>> import wengert as wg
+    >>> models = [wg.nn.Linear(2, 1) for _ in range(3)]
+    >>> params, buffers = wg.func.stack_module_state(models)
+    >>> call = lambda p, x: wg.func.functional_call(models[0], p, x)
+    >>> wg.vmap(call, in_dims=(0, None))(params, wg.ones(4, 2)).shape
+    wengert.Size([3, 4, 1])
+    """
+    models = list(models)
+    kinds = {(type(m), m.training) for m in models}
+    if len(kinds) != 1:
+        why = "needs models of one class and in one mode" if models else "needs at least one model"
+        raise ArgumentError(message("stack_module_state", why, str([type(m).__name__ for m in models])))
+    tables = [dict(m.named_parameters()) for m in models], [dict(m.named_buffers()) for m in models]
+    params, buffers = ({name: _stacked([t[name] for t in table]) for name in table[0]} for table in tables)
+    return params, buffers
+
+
+def _stacked(tensors: list[Any]) -> Any:
+    if len({t.requires_grad for t in tensors}) != 1:
+        raise ArgumentError(message("stack_module_state", "some of the models' tensors require grad, some do not"))
+    return api.stack([t.detach() for t in tensors]).requires_grad_(tensors[0].requires_grad)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import api
 from ..tensor import Tensor
 from .common import (
     add_over_root,
@@ -17,6 +16,7 @@ from .common import (
     in_place,
     new_step,
     rate,
+    state_for,
 )
 from .optimizer import Optimizer
 
@@ -90,7 +90,7 @@ class Adagrad(Optimizer):
         if not state:
             state["step"] = new_step()
             start = group["initial_accumulator_value"]
-            state["sum"] = api.full_like(param, complex(start, start) if param.is_complex() else start)
+            state["sum"] = state_for(param, complex(start, start) if param.is_complex() else start)
         in_place(
             adagrad,
             (param, state["sum"]),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import api
 from ..tensor import Tensor
 from .common import (
     add_over_root,
@@ -20,6 +19,7 @@ from .common import (
     new_step,
     rate,
     seen,
+    state_for,
 )
 from .optimizer import Optimizer
 
@@ -117,9 +117,9 @@ class Adam(Optimizer):
     def update(self, param: Tensor, grad: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
         if not state:
             state["step"] = new_step()
-            state["exp_avg"], state["exp_avg_sq"] = api.zeros_like(param), api.zeros_like(param)
+            state["exp_avg"], state["exp_avg_sq"] = state_for(param), state_for(param)
         if group["amsgrad"] and "max_exp_avg_sq" not in state:
-            state["max_exp_avg_sq"] = api.zeros_like(param)
+            state["max_exp_avg_sq"] = state_for(param)
         in_place(
             adam,
             (

@@ -28,6 +28,7 @@ from .common import (
     rate,
     refuse_complex,
     seen,
+    state_for,
 )
 from .optimizer import Optimizer
 
@@ -86,7 +87,7 @@ class Adadelta(Optimizer):
     def update(self, param: Tensor, grad: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
         if not state:
             state["step"] = new_step()
-            state["square_avg"], state["acc_delta"] = api.zeros_like(param), api.zeros_like(param)
+            state["square_avg"], state["acc_delta"] = state_for(param), state_for(param)
         count(state["step"])
         in_place(
             adadelta,
@@ -155,7 +156,7 @@ class Adamax(Optimizer):
     def update(self, param: Tensor, grad: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
         if not state:
             state["step"] = new_step()
-            state["exp_avg"], state["exp_inf"] = api.zeros_like(param), api.zeros_like(param)
+            state["exp_avg"], state["exp_inf"] = state_for(param), state_for(param)
         in_place(
             adamax,
             (param, state["exp_avg"], state["exp_inf"]),
@@ -262,7 +263,7 @@ class NAdam(Optimizer):
     def update(self, param: Tensor, grad: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
         if not state:
             state["step"], state["mu_product"] = new_step(), api.ones((), dtype=api.float32)
-            state["exp_avg"], state["exp_avg_sq"] = api.zeros_like(param), api.zeros_like(param)
+            state["exp_avg"], state["exp_avg_sq"] = state_for(param), state_for(param)
         step, decay = count(state["step"]), group["momentum_decay"]
         now, following = (group["betas"][0] * (1 - 0.5 * 0.96 ** (t * decay)) for t in (step, step + 1))
         in_place(
@@ -358,7 +359,7 @@ class RAdam(Optimizer):
     def update(self, param: Tensor, grad: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
         if not state:
             state["step"] = new_step()
-            state["exp_avg"], state["exp_avg_sq"] = api.zeros_like(param), api.zeros_like(param)
+            state["exp_avg"], state["exp_avg_sq"] = state_for(param), state_for(param)
         in_place(
             radam,
             (param, state["exp_avg"], state["exp_avg_sq"]),
@@ -429,7 +430,7 @@ class SparseAdam(Optimizer):
     def update(self, param: Tensor, grad: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
         if not state:
             state["step"] = new_step()
-            state["exp_avg"], state["exp_avg_sq"] = api.zeros_like(param), api.zeros_like(param)
+            state["exp_avg"], state["exp_avg_sq"] = state_for(param), state_for(param)
         elif not isinstance(state["step"], Tensor):  # PyTorch's counts in Python
             state["step"] = api.tensor(float(state["step"]), dtype=api.float32)
         in_place(

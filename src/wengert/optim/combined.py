@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import ArgumentError, message
 from .optimizer import Optimizer
-from .schedule import LRScheduler, plain, set_rate
+from .schedule import LRScheduler, check_untraced, plain, set_rate
 
 
 class ReduceLROnPlateau(LRScheduler):
@@ -82,6 +82,7 @@ class ReduceLROnPlateau(LRScheduler):
 
     def step(self, metrics: Any, epoch: int | None = None) -> None:  # type: ignore[override]
         """Take note of the measure after an epoch and reduce the rate if it is time."""
+        check_untraced(self)
         current = float(metrics)
         self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
         if self.is_better(current, self.best):
@@ -178,6 +179,7 @@ class ChainedScheduler(_Combined):
 
     def step(self) -> None:  # type: ignore[override]
         """Step all schedules."""
+        check_untraced(self)
         for schedule in self._schedulers:
             schedule.step()
         self._last_lr = self._rates()
@@ -212,6 +214,7 @@ class SequentialLR(_Combined):
 
     def step(self) -> None:  # type: ignore[override]
         """Step the schedule whose turn it is."""
+        check_untraced(self)
         self.last_epoch += 1
         index = bisect_right(self._milestones, self.last_epoch)
         schedule = self._schedulers[index]

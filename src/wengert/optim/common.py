@@ -200,6 +200,11 @@ def smaller(x: Any, y: Any) -> Any:
     return -larger(-x, -y)
 
 
+def state_for(param: Any, value: Any = 0) -> Any:
+    """A number in a parameter's shape and dtype, to begin with: known also where the parameter is a symbol."""
+    return api.full(tuple(param.shape), value, dtype=param.dtype)
+
+
 def new_step() -> Tensor:
     """The step count at the start. A tensor, so that a compiled training step counts on."""
     return api.zeros((), dtype=api.float32)

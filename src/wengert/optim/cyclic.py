@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import ArgumentError, message
 from .optimizer import Optimizer
-from .schedule import LRScheduler, begin_momentum, per_group, saved_function, set_momentum, set_rate
+from .schedule import LRScheduler, begin_momentum, check_untraced, per_group, saved_function, set_momentum, set_rate
 
 
 class CyclicLR(LRScheduler):
@@ -129,6 +129,7 @@ class CosineAnnealingWarmRestarts(LRScheduler):
 
     def step(self, epoch: float | None = None) -> None:  # type: ignore[override]
         """Go on to the next epoch, or to a given one, which may be a fraction."""
+        check_untraced(self)
         if epoch is None and self.last_epoch >= 0:
             epoch = self.last_epoch + 1
             self.T_cur += 1

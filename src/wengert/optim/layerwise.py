@@ -32,6 +32,7 @@ from .common import (
     refuse_complex,
     seen,
     smaller,
+    state_for,
     whole,
 )
 from .optimizer import Optimizer
@@ -138,7 +139,7 @@ class Adafactor(Optimizer):
                 state["row_var"] = api.zeros((*shape[:-1], 1), dtype=param.dtype)
                 state["col_var"] = api.zeros((*shape[:-2], 1, shape[-1]), dtype=param.dtype)
             else:
-                state["variance"] = api.zeros_like(param)
+                state["variance"] = state_for(param)
         least, smallest = group["eps"]
         whole(
             adafactor,
@@ -265,7 +266,7 @@ class Muon(Optimizer):
 
     def update(self, param: Tensor, grad: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
         if not state:
-            state["momentum_buffer"] = api.zeros_like(param)
+            state["momentum_buffer"] = state_for(param)
         rows, columns = param.shape
         match = group["adjust_lr_fn"] == "match_rms_adamw"
         whole(
@@ -348,7 +349,7 @@ class LAMB(Optimizer):
     def update(self, param: Tensor, grad: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
         if not state:
             state["step"] = new_step()
-            state["exp_avg"], state["exp_avg_sq"] = api.zeros_like(param), api.zeros_like(param)
+            state["exp_avg"], state["exp_avg_sq"] = state_for(param), state_for(param)
         whole(
             lamb,
             (param, state["exp_avg"], state["exp_avg_sq"]),

@@ -36,13 +36,15 @@ def register_optimizer_step_post_hook(hook: Callable[..., Any]) -> RemovableHand
 
 def _hooked(step: Callable[..., Any]) -> Callable[..., Any]:
     """A class's ``step`` with the hooks around it; one inside another's (``super().step()``) has none of its own."""
+    ours = step.__module__.partition(".")[0] == __name__.partition(".")[0]
 
     @functools.wraps(step)
     def wrapper(self: Optimizer, *args: Any, **kwargs: Any) -> Any:
         self._opt_called = True
         hooks = self._hooks
+        run = step if STATE.trace is None or ours else functools.partial(_followed, step)
         if self._stepping or not (hooks["step_pre"] or hooks["step_post"] or _PRE_HOOKS or _POST_HOOKS):
-            return step(self, *args, **kwargs)
+            return run(self, *args, **kwargs)
         self._stepping = True
         try:
             for hook in (*_PRE_HOOKS.values(), *hooks["step_pre"].values()):
@@ -53,7 +55,7 @@ def _hooked(step: Callable[..., Any]) -> Callable[..., Any]:
                             message("step pre-hook", "must return None or a tuple of (new_args, new_kwargs)", repr(new))
                         )
                     args, kwargs = new[0][1:], new[1]
-            result = step(self, *args, **kwargs)
+            result = run(self, *args, **kwargs)
             for hook in (*hooks["step_post"].values(), *_POST_HOOKS.values()):
                 hook(self, (self, *args), kwargs)
         finally:
@@ -61,6 +63,22 @@ def _hooked(step: Callable[..., Any]) -> Callable[..., Any]:
         return result
 
     return wrapper
+
+
+def _followed(step: Callable[..., Any], self: Optimizer, *args: Any, **kwargs: Any) -> Any:
+    """A step of the user's own while a graph is traced: options may be symbols, and what it keeps is watched."""
+    trace: Any = STATE.trace
+    trace.saw_optimizer(self)
+    groups = self.param_groups
+    self.param_groups = given = [trace.options(self, i, group) for i, group in enumerate(groups)]
+    before = [dict(group) for group in given]
+    try:
+        return step(self, *args, **kwargs)
+    finally:
+        self.param_groups = groups
+        for group, now, was in zip(groups, given, before, strict=True):
+            for key in [k for k, v in now.items() if v is not was.get(k, required)]:
+                group[key] = now[key]
 
 
 _EVENTS = ("step_pre", "step_post", "state_dict_pre", "state_dict_post", "load_pre", "load_post")

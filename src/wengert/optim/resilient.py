@@ -28,6 +28,7 @@ from .common import (
     number,
     put,
     rate,
+    state_for,
 )
 from .optimizer import Optimizer
 
@@ -87,8 +88,8 @@ class Rprop(Optimizer):
     def update(self, param: Tensor, grad: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
         if not state:
             lr = group["lr"].item() if isinstance(group["lr"], Tensor) else group["lr"]
-            state["step"], state["prev"] = new_step(), api.zeros_like(param)
-            state["step_size"] = api.full_like(param, complex(lr, lr) if param.is_complex() else lr)
+            state["step"], state["prev"] = new_step(), state_for(param)
+            state["step_size"] = state_for(param, complex(lr, lr) if param.is_complex() else lr)
         count(state["step"])
         in_place(
             rprop,
@@ -155,7 +156,7 @@ class ASGD(Optimizer):
     def update(self, param: Tensor, grad: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
         lr, lambd = rate(group["lr"]), group["lambd"]
         if not state:
-            state["step"], state["ax"] = new_step(), api.zeros_like(param)
+            state["step"], state["ax"] = new_step(), state_for(param)
             state["eta"], state["mu"] = api.zeros((), dtype=api.float32), api.ones((), dtype=api.float32)
         step = count(state["step"])
         put(state["eta"], at_first(step, lr, state["eta"]))
@@ -225,7 +226,7 @@ class Lion(Optimizer):
 
     def update(self, param: Tensor, grad: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
         if not state:
-            state["exp_avg"] = api.zeros_like(param)
+            state["exp_avg"] = state_for(param)
         in_place(
             lion,
             (param, state["exp_avg"]),

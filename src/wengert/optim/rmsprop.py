@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import api
 from ..tensor import Tensor
 from .common import (
     add_over_root,
@@ -20,6 +19,7 @@ from .common import (
     move_towards,
     new_step,
     rate,
+    state_for,
 )
 from .optimizer import Optimizer
 
@@ -106,11 +106,11 @@ class RMSprop(Optimizer):
     def update(self, param: Tensor, grad: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
         if not state:
             state["step"] = new_step()
-            state["square_avg"] = api.zeros_like(param)
+            state["square_avg"] = state_for(param)
         if is_used(group["momentum"]) and "momentum_buffer" not in state:
-            state["momentum_buffer"] = api.zeros_like(param)
+            state["momentum_buffer"] = state_for(param)
         if group["centered"] and "grad_avg" not in state:
-            state["grad_avg"] = api.zeros_like(param)
+            state["grad_avg"] = state_for(param)
         count(state["step"])
         in_place(
             rmsprop,

@@ -6,10 +6,19 @@ import types
 import warnings
 from typing import Any
 
-from ..config import no_grad
-from ..errors import ArgumentError, message
+from ..config import STATE, no_grad
+from ..errors import ArgumentError, TraceError, message
 from ..tensor import Tensor
 from .optimizer import Optimizer
+
+
+def check_untraced(schedule: Any) -> None:
+    """Raise within a compiled function: a schedule counts in Python, which would be done once."""
+    if STATE.trace is not None and STATE.trace.captures_all:
+        raise TraceError(
+            message(type(schedule).__name__, "a compiled function cannot step a schedule of learning rates",
+                    cure="Call step() after the compiled function, which follows the rates")
+        )  # fmt: skip
 
 
 class LRScheduler:
@@ -56,6 +65,7 @@ class LRScheduler:
 
     def step(self, epoch: int | None = None) -> None:
         """Go on to the next epoch (or to the given one) and set the rates."""
+        check_untraced(self)
         self._warn_if_too_early()
         self._step_count += 1
         self._update_lr(epoch)

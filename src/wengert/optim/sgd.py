@@ -7,7 +7,19 @@ from typing import Any
 from .. import api
 from ..errors import ArgumentError, message
 from ..tensor import Tensor
-from .common import add_scaled, check_at_least, check_rate, effective_gradient, ignore_hints, in_place, is_used, rate
+from .common import (
+    add_scaled,
+    check_at_least,
+    check_rate,
+    count,
+    effective_gradient,
+    ignore_hints,
+    in_place,
+    is_used,
+    new_step,
+    rate,
+    state_for,
+)
 from .optimizer import Optimizer
 
 
@@ -16,19 +28,21 @@ def sgd(
     buffer: Any,
     grad: Any,
     *,
-    first: bool,
+    taken: Any,
     lr: Any,
     momentum: float,
-    dampening: float,
     weight_decay: float,
     nesterov: bool,
     maximize: bool,
 ) -> None:
-    """One step on one parameter, in place; ``buffer`` is the momentum, None without, zeros at first."""
+    """One step on one parameter, in place; ``buffer`` is the momentum, None without, zeros at first.
+
+    ``taken``: how much of the gradient the momentum takes in; None for all.
+    """
     grad = effective_gradient(param, grad, weight_decay, maximize)
     if buffer is not None:
         buffer *= momentum  # pyright: ignore[reportOptionalOperand]
-        buffer += grad if first or not is_used(dampening) else grad * (1 - dampening)
+        buffer += grad if taken is None else grad * taken
         grad = grad + buffer * momentum if nesterov else buffer
     add_scaled(param, grad, -lr)
 
@@ -71,6 +85,7 @@ class SGD(Optimizer):
         fused: bool | None = None,
     ) -> None:
         ignore_hints("SGD", foreach, fused, None, differentiable)
+        self._steps: dict[Tensor, Tensor] = {}  # how many a momentum with dampening has taken
         super().__init__(
             params,
             {
@@ -97,21 +112,35 @@ class SGD(Optimizer):
             )
 
     def update(self, param: Tensor, grad: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
-        buffer, first = None, False
+        buffer, taken = None, None
         if is_used(group["momentum"]):
+            taken = self._taken(param, state, group["dampening"])
             buffer = state.get("momentum_buffer")
-            first = buffer is None
             if buffer is None:
-                buffer = state["momentum_buffer"] = api.zeros_like(param)
+                buffer = state["momentum_buffer"] = state_for(param)
         in_place(
             sgd,
             (param, buffer),
             grad,
-            first=first,
+            taken=taken,
             lr=rate(group["lr"]),
             momentum=group["momentum"],
-            dampening=group["dampening"],
             weight_decay=group["weight_decay"],
             nesterov=group["nesterov"],
             maximize=group["maximize"],
         )
+
+    def _taken(self, param: Tensor, state: dict[str, Any], dampening: Any) -> Any:
+        """How much of the gradient the momentum takes in; None for all, as the first step does.
+
+        Which step it is stands in a tensor, so that a compiled one knows it too, but not in the state, for PyTorch has
+        no such number; a momentum that was loaded has taken steps.
+        """
+        if not is_used(dampening):
+            return None
+        if state.get("momentum_buffer") is None:
+            self._steps[param] = new_step()
+        elif param not in self._steps:
+            self._steps[param] = api.ones((), dtype=api.float32)
+        later: Any = count(self._steps[param]) > 1
+        return 1 - dampening * (later.double() if isinstance(later, Tensor) else later)

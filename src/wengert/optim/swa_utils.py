@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from .. import api
-from ..config import no_grad
+from ..config import STATE, no_grad
 from ..errors import ArgumentError, message
 from ..nn.module import Module
 from ..nn.normalization import _BatchNorm
@@ -125,18 +125,26 @@ class AveragedModel(Module):
             ours, theirs = ours + buffers[0], theirs + buffers[1]
         averaged, current = [p.detach() for p in ours], [p.detach() for p in theirs]
         with no_grad():
-            if int(self.n_averaged.item()) == 0:
+            if STATE.trace is not None:  # whether it is the first time may be different in another call
+                first, new = self.n_averaged == 0, [a.clone() for a in averaged]
+                self._take_in(new, current)
+                _copy(averaged, [api.where(first, c, a) for a, c in zip(new, current, strict=True)])
+            elif int(self.n_averaged.item()) == 0:
                 _copy(averaged, current)
-            elif self.multi_avg_fn is not None:
-                kinds = {p.dtype for p in averaged}
-                for kind in kinds:
-                    pairs = [(a, c) for a, c in zip(averaged, current, strict=True) if a.dtype == kind]
-                    self.multi_avg_fn([a for a, _ in pairs], [c for _, c in pairs], self.n_averaged)
             else:
-                _over_lists(self.avg_fn or get_swa_avg_fn())(averaged, current, self.n_averaged)
+                self._take_in(averaged, current)
             if not self.use_buffers:
                 _copy([b.detach() for b in buffers[0]], [b.detach() for b in buffers[1]])
             self.n_averaged.add_(1)
+
+    def _take_in(self, averaged: Sequence[Any], current: Sequence[Any]) -> None:
+        """One more of several: the average by the user's function, or ours."""
+        if self.multi_avg_fn is None:
+            _over_lists(self.avg_fn or get_swa_avg_fn())(averaged, current, self.n_averaged)
+            return
+        for kind in {p.dtype for p in averaged}:
+            pairs = [(a, c) for a, c in zip(averaged, current, strict=True) if a.dtype == kind]
+            self.multi_avg_fn([a for a, _ in pairs], [c for _, c in pairs], self.n_averaged)
 
 
 def _copy(targets: Sequence[Any], sources: Sequence[Any]) -> None:

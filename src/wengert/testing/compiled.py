@@ -29,3 +29,30 @@ def as_eager(scenario: Callable[[Any], Any], tol: float = 1e-5) -> None:
             assert a == b
             continue
         np.testing.assert_allclose(b, a, rtol=tol, atol=tol)
+
+
+def plain(x: Any) -> Any:
+    """A tensor as nested lists of numbers."""
+    return x.detach().tolist() if isinstance(x, Tensor) else x
+
+
+def alike(scenario: Callable[[Any], Any], programs: int | None = None) -> None:
+    """The scenario's values are the same compiled, and with each call checked; it got so many programs."""
+    made: list[Any] = []
+
+    def compiled(**options: Any) -> Any:
+        def wrap(f: Any) -> Any:
+            made.append(compile(f, **options))
+            return made[-1]
+
+        return wrap
+
+    expected = tree.map(plain, scenario(lambda f: f))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RecompileWarning)
+        for options in ({}, {"check": True}):
+            found = tree.map(plain, scenario(compiled(**options)))
+            tree.map(lambda a, b: np.testing.assert_allclose(b, a, rtol=2e-5, atol=2e-6), expected, found)
+    if programs is not None:
+        counts = [sum(map(len, getattr(f, "compiled", f).steps.values())) for f in made]
+        assert counts == [programs] * len(made)

@@ -132,9 +132,10 @@ def grad(
     grad_outputs: Any = None,
     retain_graph: bool | None = None,
     create_graph: bool = False,
+    only_inputs: bool = True,
     allow_unused: bool | None = None,
-    materialize_grads: bool = False,
     is_grads_batched: bool = False,
+    materialize_grads: bool = False,
 ) -> tuple[Any, ...]:
     """Gradients of ``outputs`` with respect to ``inputs``, without touching ``.grad``.
 
@@ -143,6 +144,7 @@ def grad(
         grad_outputs: adjoints of the outputs; optional for scalars.
         retain_graph: keep the graph; default ``create_graph``.
         create_graph: record the gradients, to differentiate them again.
+        only_inputs: of old programs; PyTorch takes no notice of it any more.
         allow_unused: give None for an input the outputs do not depend on, instead of an error.
         materialize_grads: give zeros for such an input.
         is_grads_batched: ``grad_outputs`` has a first axis of adjoints to sweep at once; so have the results.
