@@ -82,20 +82,22 @@ def _functions(module: Any) -> Iterator[Any]:
 class Bound:
     """A place that the function binds to another tensor in each call: what is there must be like what was there.
 
-    ``exact``: it must be the same thing, which holds in the first call alone, as of a tensor that is elsewhere too.
+    ``reads``: the function has read the tensor; else any will do. ``shared``: it was elsewhere too, so what is there
+    must be the same thing, which holds in the first call alone.
     """
 
-    def __init__(self, slot: Any, old: Any, exact: bool) -> None:
+    def __init__(self, slot: Any, old: Any, reads: bool, shared: bool) -> None:
         self.slot, self.old = slot, old
-        self.like = None if exact else (old.aval, old.requires_grad)
+        self.exact = not isinstance(old, Handle) or (reads and shared)
+        self.like = None if self.exact or not reads else (old.aval, old.requires_grad)
 
     def broken(self) -> str:
         """What is different now, in words; empty if nothing."""
         now = self.slot.get()
-        if self.like is None:
+        if self.exact:
             there = now is self.old or same(now, self.old) or (now is None and self.old is MISSING)
         else:
-            there = isinstance(now, Handle) and (now.aval, now.requires_grad) == self.like
+            there = isinstance(now, Handle) and (self.like is None or (now.aval, now.requires_grad) == self.like)
         return "" if there else f"{self.slot.key!r}, which the function sets, is something else now"
 
 
@@ -161,7 +163,7 @@ class Guards:
         fixed = Counter([id(v) for p in self.pictures for v in p.values()] + [id(v) for v in names.values()])
         fixed.update([id(old) for _, old in rebound])
         self.bound = [
-            Bound(slot, old, not isinstance(old, Handle) or fixed[id(old)] > 1)
+            Bound(slot, old, any(s is slot for s in slots), fixed[id(old)] > 1)
             for slot, old in rebound
             if isinstance(slot, PlaceSlot)
         ]

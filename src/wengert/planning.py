@@ -200,8 +200,9 @@ def plan(f: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     >>> wg.plan(lambda x: (x @ x).exp(), wg.zeros(64, 64)).flops > 2 * 64**3
     True
     """
-    from .compiler import Compiled, replaced
+    from .compiler import Compiled
     from .runtime.scheduling import Schedule
+    from .stepping import replaced
 
     f = _compiled(f)
     captured = capture(f.function if isinstance(f, Compiled) else f, args, kwargs)
