@@ -17,7 +17,9 @@ def values(shape, dtype):
 
 @pytest.mark.parametrize("name", ["argmax", "argmin"])
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize(("shape", "axis"), [((5,), 0), ((7, 33), 1), ((33, 7), 0), ((3, 1, 20), 1), ((2, 70, 5), None)])
+@pytest.mark.parametrize(
+    ("shape", "axis"), [((5,), 0), ((7, 33), 1), ((33, 7), 0), ((3, 1, 20), 1), ((2, 70, 5), None)]
+)
 def test_places_of_extremes(name, dtype, shape, axis):
     x = values(shape, dtype)
     f = getattr(wg, name)
@@ -27,7 +29,9 @@ def test_places_of_extremes(name, dtype, shape, axis):
 @pytest.mark.parametrize("name", ["argmax", "argmin"])
 @pytest.mark.parametrize("dtype", [wg.float32, wg.float64, wg.float16])
 def test_the_first_nan_wins(name, dtype):
-    x = np.array([[1.0, np.nan, np.inf, np.nan], [np.inf, -np.inf, np.inf, -np.inf], [0.0, -0.0, 0.0, -0.0], [np.nan] * 4])
+    x = np.array(
+        [[1.0, np.nan, np.inf, np.nan], [np.inf, -np.inf, np.inf, -np.inf], [0.0, -0.0, 0.0, -0.0], [np.nan] * 4]
+    )
     f = getattr(wg, name)
     x = wg.tensor(x, dtype=dtype)
     assert wg.compile(lambda x: f(x, 1))(x).tolist() == f(x, 1).tolist()

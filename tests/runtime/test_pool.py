@@ -147,9 +147,33 @@ def test_long_pauses_let_workers_fall_asleep(make):
 
 def test_without_spinning_every_wait_goes_through_the_kernel(make, monkeypatch):
     monkeypatch.setattr(pool, "_SPIN", 0)
+    monkeypatch.setattr(pool, "_SPIN_WITHIN", 0)
     monkeypatch.setattr(pool, "_SPIN_CROWDED", 0)
     stress = make(4)
     assert [stress.check(phases=60) for _ in range(10)] == [4] * 10
+
+
+@pytest.mark.parametrize("there", [1, 2, 3])
+def test_sleeping_workers_are_kept_off_the_callers_processor(make, monkeypatch, there):
+    """Where there is a processor for each thread, and futexes; else they are left alone."""
+    monkeypatch.setattr(pool, "processors", lambda: there)
+    stress = make(2)
+    apart = stress.pool.wait == "futex" and there > 1 and config.processors() > 1
+    if not hasattr(os, "sched_setaffinity"):
+        assert not apart
+        return
+    everywhere = os.sched_getaffinity(0)
+    assert stress.check() == 2  # so that there is a worker
+    try:
+        for here in sorted(everywhere)[:2]:
+            os.sched_setaffinity(0, {here})
+            threading.Event().wait(0.02)
+            assert stress.check() == 2
+            (worker,) = stress.pool._threads
+            allowed = everywhere - {here} if apart else os.sched_getaffinity(worker.native_id)
+            assert os.sched_getaffinity(worker.native_id) == allowed
+    finally:
+        os.sched_setaffinity(0, everywhere)
 
 
 def test_the_number_of_threads_changes_while_idle(make):

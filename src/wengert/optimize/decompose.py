@@ -259,8 +259,12 @@ def first_extreme(rw: Rewriter, op: Any, xs: tuple[Node, ...], attrs: dict[str, 
         hit = _make(rw, "logical_or", like, hit, _make(rw, "isnan", like, x))
     numbers = np.arange(x.shape[axis], dtype=np.int64 if x.aval.dtype.itemsize == 8 else np.int32)
     others = tuple([i for i in range(len(x.shape)) if i != axis])
-    place = _make(rw, "expand", like, rw.constant(numbers), shape=x.shape, axes=others) if others else rw.constant(numbers)
-    found = _make(rw, "amin", like, _make(rw, "where", like, hit, place, rw.number(len(numbers), place.aval)), axes=(axis,))
+    place = (
+        _make(rw, "expand", like, rw.constant(numbers), shape=x.shape, axes=others) if others else rw.constant(numbers)
+    )
+    found = _make(
+        rw, "amin", like, _make(rw, "where", like, hit, place, rw.number(len(numbers), place.aval)), axes=(axis,)
+    )
     return found if found.aval.dtype == dt.NP_INT64 else _make(rw, "cast", like, found, dtype=dt.NP_INT64)
 
 

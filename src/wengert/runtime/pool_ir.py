@@ -5,6 +5,9 @@ longer would take it from the very thread that is waited for, and then sleeps: i
 (``futex``: Linux). Anywhere else (``portable``) an idle worker sleeps in one of the interpreter's locks, which
 exist on every system, and the other waits, which are short, go on yielding.
 
+Kernels, above all of virtual machines, like to wake a thread where the one that wakes it runs, and there both stay for
+milliseconds. So before sleeping workers are woken they are kept off the caller's processor (Linux).
+
 Whoever waits announces it before it looks a last time, and whoever changes a word looks for announcements after
 the change, both sequentially consistent: one of the two sees the other, so no wake-up is lost.
 """
@@ -17,6 +20,10 @@ BUSY = 128
 GENERATION, IDLE = 256, 260
 DONE, JOINING = 384, 388
 PLAN, ARGS, THREADS, STOP = 512, 520, 528, 532
+# The workers' thread numbers, the processors that they may use (or null: they are left alone), and the one that they
+# are kept off, plus 1.
+NUMBERS, ALLOWED, AVOIDED = 536, 544, 552
+WITHIN = 556  # pauses of a wait within a plan, as `SPIN` are those of an idle worker
 BARRIER = 640
 SIZE = 1024
 # And of a barrier: how many have arrived, its phase, how many wait in the kernel.
@@ -30,6 +37,8 @@ _YIELDS = 16
 _PAUSE = {"x86_64": "@llvm.x86.sse2.pause()", "aarch64": "@llvm.aarch64.isb(i32 15)"}
 _NO_PAUSE = "@llvm.donothing()"
 _FUTEX = {"x86_64": 202, "aarch64": 98}  # number of the system call
+_SET_AFFINITY = {"x86_64": 203, "aarch64": 122}
+MASK_BYTES = 128  # of a set of processors
 
 EXPORTS = ("wengert_pool", "wengert_run", "wengert_barrier", "wengert_worker", "wengert_try_acquire", "wengert_dismiss")
 
@@ -38,18 +47,21 @@ FUTEX_ARCHITECTURES = frozenset(_FUTEX)
 
 def pool_ir(architecture: str, wait: str) -> str:
     """The pool's module. ``wait``: ``futex`` or ``portable``; the latter imports ``wengert_yield``."""
-    waits = _futex(_FUTEX[architecture]) if wait == "futex" else _PORTABLE
     pause = _PAUSE.get(architecture, _NO_PAUSE)
-    return _COMMON.replace("$PAUSE", pause) + waits + f"declare void {pause.replace('i32 15', 'i32')}\n"
+    text = _COMMON + (_FUTEXES if wait == "futex" else _PORTABLE) + f"declare void {pause.replace('i32 15', 'i32')}\n"
+    for name, numbers in (("$FUTEX", _FUTEX), ("$SET_AFFINITY", _SET_AFFINITY)):
+        text = text.replace(name, str(numbers.get(architecture)))
+    return text.replace("$PAUSE", pause)
 
 
 _COMMON = f"""
 @wengert_pool = global [{SIZE} x i8] zeroinitializer, align 128
 
-; Whether a word has changed from %seen within the pool's number of pauses.
-define internal i1 @spin(ptr %word, i32 %seen) {{
+; Whether a word has changed from %seen within a number of pauses.
+define internal i1 @spin(ptr %word, i32 %seen, i64 %limit.at) {{
 entry:
-  %limit = load i32, ptr getelementptr (i8, ptr @wengert_pool, i64 {SPIN})
+  %limit.p = getelementptr i8, ptr @wengert_pool, i64 %limit.at
+  %limit = load i32, ptr %limit.p
   br label %look
 look:
   %k = phi i32 [0, %entry], [%k1, %pause]
@@ -74,7 +86,7 @@ define internal void @await(ptr %word, i32 %seen, ptr %waiting) {{
 entry:
   br label %try
 try:
-  %soon = call i1 @spin(ptr %word, i32 %seen)
+  %soon = call i1 @spin(ptr %word, i32 %seen, i64 {WITHIN})
   br i1 %soon, label %done, label %yield
 yield:
   %k = phi i32 [0, %try], [%k1, %again]
@@ -209,7 +221,7 @@ entry:
   br label %wait
 wait:
   %last = phi i32 [%seen, %entry], [%now, %next], [%now, %report]
-  %soon = call i1 @spin(ptr %generation, i32 %last)
+  %soon = call i1 @spin(ptr %generation, i32 %last, i64 {SPIN})
   br i1 %soon, label %look, label %idle
 idle:
   call void @idle(i32 %index, i32 %last)
@@ -244,13 +256,12 @@ return:
 """
 
 
-def _futex(number: int) -> str:
-    """Waits by Linux' futexes; 128 and 129 are FUTEX_WAIT and FUTEX_WAKE, private to the process."""
-    return f"""
+# Waits by Linux' futexes; 128 and 129 are FUTEX_WAIT and FUTEX_WAKE, private to the process.
+_FUTEXES = f"""
 declare i64 @syscall(i64, ...)
 define internal void @sleep(ptr %word, i32 %seen, ptr %waiting) {{
   %a = atomicrmw add ptr %waiting, i32 1 seq_cst
-  %r = call i64 (i64, ...) @syscall(i64 {number}, ptr %word, i64 128, i32 %seen, ptr null, ptr null, i64 0)
+  %r = call i64 (i64, ...) @syscall(i64 $FUTEX, ptr %word, i64 128, i32 %seen, ptr null, ptr null, i64 0)
   %b = atomicrmw sub ptr %waiting, i32 1 seq_cst
   ret void
 }}
@@ -260,7 +271,7 @@ entry:
   %some = icmp sgt i32 %n, 0
   br i1 %some, label %call, label %done
 call:
-  %r = call i64 (i64, ...) @syscall(i64 {number}, ptr %word, i64 129, i32 2147483647, ptr null, ptr null, i64 0)
+  %r = call i64 (i64, ...) @syscall(i64 $FUTEX, ptr %word, i64 129, i32 2147483647, ptr null, ptr null, i64 0)
   br label %done
 done:
   ret void
@@ -272,9 +283,64 @@ define internal void @idle(i32 %index, i32 %seen) {{
   ret void
 }}
 define internal void @rouse() {{
+entry:
   %generation = getelementptr i8, ptr @wengert_pool, i64 {GENERATION}
   %waiting = getelementptr i8, ptr @wengert_pool, i64 {IDLE}
+  %n = load atomic i32, ptr %waiting seq_cst, align 4
+  %some = icmp sgt i32 %n, 0
+  br i1 %some, label %asleep, label %done
+asleep:
+  call void @part()
   call void @wake(ptr %generation, ptr %waiting)
+  br label %done
+done:
+  ret void
+}}
+declare i32 @wengert_processor()
+declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)
+
+; Keep the workers off the processor that this thread runs on, if that is another one than last time.
+define internal void @part() {{
+entry:
+  %mask = alloca [{MASK_BYTES} x i8], align 8
+  %allowed = load ptr, ptr getelementptr (i8, ptr @wengert_pool, i64 {ALLOWED})
+  %free = icmp eq ptr %allowed, null
+  br i1 %free, label %done, label %look
+look:
+  %avoided.p = getelementptr i8, ptr @wengert_pool, i64 {AVOIDED}
+  %here = call i32 @wengert_processor()
+  %known = icmp ult i32 %here, {8 * MASK_BYTES}
+  %mark = add i32 %here, 1
+  %avoided = load i32, ptr %avoided.p
+  %moved = icmp ne i32 %avoided, %mark
+  %act = and i1 %known, %moved
+  br i1 %act, label %clear, label %done
+clear:
+  store i32 %mark, ptr %avoided.p
+  call void @llvm.memcpy.p0.p0.i64(ptr %mask, ptr %allowed, i64 {MASK_BYTES}, i1 false)
+  %at = lshr i32 %here, 3
+  %byte.p = getelementptr i8, ptr %mask, i32 %at
+  %bit = and i32 %here, 7
+  %bit8 = trunc i32 %bit to i8
+  %one = shl i8 1, %bit8
+  %others = xor i8 %one, -1
+  %byte = load i8, ptr %byte.p
+  %cleared = and i8 %byte, %others
+  store i8 %cleared, ptr %byte.p
+  %numbers = load ptr, ptr getelementptr (i8, ptr @wengert_pool, i64 {NUMBERS})
+  %n = load i32, ptr getelementptr (i8, ptr @wengert_pool, i64 {STARTED})
+  br label %head
+head:
+  %i = phi i32 [0, %clear], [%i1, %body]
+  %more = icmp slt i32 %i, %n
+  br i1 %more, label %body, label %done
+body:
+  %number.p = getelementptr i32, ptr %numbers, i32 %i
+  %number = load i32, ptr %number.p
+  %r = call i64 (i64, ...) @syscall(i64 $SET_AFFINITY, i32 %number, i64 {MASK_BYTES}, ptr %mask)
+  %i1 = add i32 %i, 1
+  br label %head
+done:
   ret void
 }}
 """
