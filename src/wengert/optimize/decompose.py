@@ -248,6 +248,26 @@ def shares(rw: Rewriter, op: Any, xs: tuple[Node, ...], attrs: dict[str, Any], l
     return _make(rw, "mul", like, e, rw.make("expand", (inverse,), spread.attrs, like))
 
 
+def first_extreme(rw: Rewriter, op: Any, xs: tuple[Node, ...], attrs: dict[str, Any], like: Node) -> Any:
+    """The place of an extreme: the least of the places that have it; those of NaN, which wins."""
+    (x,), axis = xs, attrs["axis"]
+    if x.aval.dtype in dt.HALF_NP or x.aval.dtype == dt.NP_BOOL:  # exact
+        x = _make(rw, "cast", like, x, dtype=dt.int32.np if x.aval.dtype == dt.NP_BOOL else dt.NP_FLOAT32)
+    top = _make(rw, "amax" if op.name == "argmax" else "amin", like, x, axes=(axis,))
+    hit = _make(rw, "eq", like, x, _make(rw, "expand", like, top, shape=x.shape, axes=(axis,)))
+    if x.aval.dtype in dt.FLOATING_NP:
+        hit = _make(rw, "logical_or", like, hit, _make(rw, "isnan", like, x))
+    numbers = np.arange(x.shape[axis], dtype=np.int64 if x.aval.dtype.itemsize == 8 else np.int32)
+    others = tuple([i for i in range(len(x.shape)) if i != axis])
+    place = (
+        _make(rw, "expand", like, rw.constant(numbers), shape=x.shape, axes=others) if others else rw.constant(numbers)
+    )
+    found = _make(
+        rw, "amin", like, _make(rw, "where", like, hit, place, rw.number(len(numbers), place.aval)), axes=(axis,)
+    )
+    return found if found.aval.dtype == dt.NP_INT64 else _make(rw, "cast", like, found, dtype=dt.NP_INT64)
+
+
 def widened(rw: Rewriter, op: Any, xs: tuple[Node, ...], attrs: dict[str, Any], like: Node) -> Any:
     """Half precision for which there is no kernel is computed in float32 and rounded once, as in eager mode."""
     dtype = xs[0].aval.dtype
@@ -277,6 +297,8 @@ def _table() -> dict[str, Sequence[Rule]]:
     table["matmul"] += [flat_product, outer]
     table["add"].append(outer_added)
     table["div"].append(shares)
+    table["argmax"].append(first_extreme)
+    table["argmin"].append(first_extreme)
     for name in _WIDE:
         table[name].append(widened)
     return dict(table)
