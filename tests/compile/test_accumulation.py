@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import signal
-import warnings
 from typing import Any
 
 import numpy as np
@@ -13,21 +12,10 @@ import pytest
 import wengert as wg
 from wengert import nn
 from wengert.nn import functional as F
+from wengert.testing.compiled import eager
 
-
-def plain(f: Any) -> Any:
-    """Eager mode."""
-    return f
-
-
-MODES = pytest.mark.parametrize("mode", [plain, wg.compile], ids=["eager", "compiled"])
-
-
-@pytest.fixture(autouse=True)
-def quiet() -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", wg.RecompileWarning)
-        yield
+pytestmark = pytest.mark.filterwarnings("ignore::wengert.RecompileWarning")
+MODES = pytest.mark.parametrize("mode", [eager, wg.compile], ids=["eager", "compiled"])
 
 
 def mlp(sizes: tuple[int, ...] = (40, 50, 30), dtype: Any = wg.float32) -> Any:
@@ -73,7 +61,7 @@ def test_a_held_gradient_follows(end):
             seen += [x.detach().numpy().copy() for x in (*held, *own)]
         return seen
 
-    for a, b in zip(trained(plain), trained(wg.compile), strict=True):
+    for a, b in zip(trained(eager), trained(wg.compile), strict=True):
         np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-6)
 
 
@@ -136,7 +124,7 @@ def test_convolutions_and_embeddings_and_recurrent_nets():
         assert all(h is p.grad for h, p in zip(held, net.parameters(), strict=True))
         return [h.numpy().copy() for h in held]
 
-    for a, b in zip(accumulated(plain), accumulated(wg.compile), strict=True):
+    for a, b in zip(accumulated(eager), accumulated(wg.compile), strict=True):
         np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-6)
 
 

@@ -12,17 +12,7 @@ import pytest
 import wengert as wg
 from wengert import nn
 from wengert.errors import TraceError
-from wengert.testing.compiled import alike
-
-
-def network() -> Any:
-    wg.manual_seed(0)
-    return nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3))
-
-
-def batch(seed: int, *shape: int) -> Any:
-    return wg.tensor(np.random.default_rng(seed).normal(size=shape or (5, 4)).astype(np.float32))
-
+from wengert.testing.compiled import alike, batch, network
 
 # -- results and gradients -------------------------------------------------------------------------
 

@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
-from typing import Any
-
 import pytest
 
 import wengert as wg
 from wengert import nn
+from wengert.testing.compiled import eager
 
-
-def plain(f: Any) -> Any:
-    """Eager mode."""
-    return f
-
-
-MODES = pytest.mark.parametrize("mode", [plain, wg.compile], ids=["eager", "compiled"])
-
-
-@pytest.fixture(autouse=True)
-def quiet() -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", wg.RecompileWarning)
-        yield
+pytestmark = pytest.mark.filterwarnings("ignore::wengert.RecompileWarning")
+MODES = pytest.mark.parametrize("mode", [eager, wg.compile], ids=["eager", "compiled"])
 
 
 @MODES

@@ -147,7 +147,6 @@ def test_long_pauses_let_workers_fall_asleep(make):
 
 def test_without_spinning_every_wait_goes_through_the_kernel(make, monkeypatch):
     monkeypatch.setattr(pool, "_SPIN", 0)
-    monkeypatch.setattr(pool, "_SPIN_WITHIN", 0)
     monkeypatch.setattr(pool, "_SPIN_CROWDED", 0)
     stress = make(4)
     assert [stress.check(phases=60) for _ in range(10)] == [4] * 10
@@ -172,6 +171,10 @@ def test_sleeping_workers_are_kept_off_the_callers_processor(make, monkeypatch, 
             (worker,) = stress.pool._threads
             allowed = everywhere - {here} if apart else os.sched_getaffinity(worker.native_id)
             assert os.sched_getaffinity(worker.native_id) == allowed
+        os.sched_setaffinity(0, everywhere)
+        stress.wanted[0] = 9  # more than there are processors
+        assert stress.check() == 9
+        assert all(os.sched_getaffinity(t.native_id) == everywhere for t in stress.pool._threads)
     finally:
         os.sched_setaffinity(0, everywhere)
 

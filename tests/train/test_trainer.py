@@ -15,35 +15,10 @@ import pytest
 
 import wengert as wg
 from wengert import nn, optim, train
+from wengert.testing.trainers import assert_equal, network, points, trainer, weights
 from wengert.utils.data import DataLoader, IterableDataset, TensorDataset
 
 Trainer = train.Trainer
-
-
-def points(count: int = 50, seed: int = 0) -> TensorDataset:
-    rng = np.random.default_rng(seed)
-    x = rng.normal(size=(count, 4)).astype(np.float32)
-    return TensorDataset(wg.from_numpy(x), wg.from_numpy((x[:, 0] > x[:, 1]).astype(np.int64)))
-
-
-def network(dropout: float = 0.0) -> nn.Module:
-    wg.manual_seed(1)
-    return nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Dropout(dropout), nn.Linear(8, 2))
-
-
-def trainer(net: nn.Module | None = None, **options: Any) -> Trainer:
-    net = network() if net is None else net
-    optimizer = options.pop("optimizer", None) or optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
-    return Trainer(net, options.pop("loss", nn.CrossEntropyLoss()), optimizer, progress=False, **options)
-
-
-def weights(net: nn.Module) -> list[Any]:
-    return [x.numpy().copy() for x in net.state_dict().values()]
-
-
-def assert_equal(a: list[Any], b: list[Any]) -> None:
-    assert len(a) == len(b)
-    assert all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
 
 
 # --- the loop ----------------------------------------------------------------------------------------

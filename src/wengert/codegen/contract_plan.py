@@ -312,20 +312,8 @@ def _dot_plan(q: Problem, target: Target, lanes: int, work: dict[str, int]) -> P
     cycles = q.j * q.k * (q.i + 1) / lanes / 2 + q.j * q.k * _map_cycles(work[q.y.operand], 1, lanes)
     cycles += q.i * q.k * _map_cycles(work[q.x.operand], -(-q.j // columns), lanes)
     group = max(_DOT_STEPS // (q.i * q.k), -(-q.j // (64 * lanes)), 1)
-    return Plan(
-        problem=q,
-        block=Block(q.i, columns, lanes),
-        rows=q.i,
-        columns=min(group, max(-(-q.j // lanes), 1)) * lanes,
-        kc=q.k,
-        chunk=q.k,
-        pack_x="",
-        pack_y="",
-        turn=False,
-        cost=math.prod(q.batch) * cycles,
-        near=target.l2,
-        how="dots",
-    )
+    width = min(group, max(-(-q.j // lanes), 1)) * lanes
+    return _in_place(q, target, Block(q.i, columns, lanes), width, q.k, q.k, cycles, "dots")
 
 
 def _is_sums(q: Problem, size: int, target: Target) -> bool:
@@ -341,20 +329,17 @@ def _sum_plan(q: Problem, target: Target, lanes: int, work: dict[str, int]) -> P
     cycles += q.i * q.k * work[q.x.operand]
     tiles = -(-q.j // _STRAIGHT)
     chunks = max(-(-_SHARES // tiles), 1)
-    return Plan(
-        problem=q,
-        block=Block(q.i, 1, lanes),
-        rows=q.i,
-        columns=-(-q.j // (tiles * lanes)) * lanes,
-        kc=steps,
-        chunk=-(-q.k // (chunks * steps)) * steps,
-        pack_x="",
-        pack_y="",
-        turn=False,
-        cost=math.prod(q.batch) * cycles,
-        near=target.l2,
-        how="sums",
-    )
+    width = -(-q.j // (tiles * lanes)) * lanes
+    chunk = -(-q.k // (chunks * steps)) * steps
+    return _in_place(q, target, Block(q.i, 1, lanes), width, steps, chunk, cycles, "sums")
+
+
+def _in_place(
+    q: Problem, target: Target, block: Block, columns: int, kc: int, chunk: int, cycles: float, how: str
+) -> Plan:
+    """The plan of a few rows, all in one tile: both operands are read where they lie."""
+    cost = math.prod(q.batch) * cycles
+    return Plan(q, block, q.i, columns, kc, chunk, "", "", False, cost, target.l2, how)
 
 
 _ADDED = 4  # rows of results to which rows of y are added

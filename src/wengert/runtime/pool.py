@@ -35,12 +35,11 @@ from .cache import get_object
 
 ALL_THREADS = (1 << 31) - 1
 
-# Pauses before an idle worker leaves the processor: a tenth of a millisecond, which is more than it takes to be woken
-# again, and spans the Python between two calls of a small compiled function, or between two kernels of eager mode: with
-# a quarter of these its steps take up to 3 % longer on two threads of a Zen 4. Within a plan the thread waited for is
-# at work, so two milliseconds: one that sleeps may be woken on the other's processor, and share it for longer than
-# that. With more threads than processors the thread waited for may be the one that is kept from running.
-_SPIN, _SPIN_WITHIN, _SPIN_CROWDED = 4000, 80_000, 20
+# Pauses before a waiting thread leaves the processor: a tenth of a millisecond, which is more than it takes to be
+# woken again, and spans the Python between two calls of a small compiled function, or between two kernels of eager
+# mode: with a quarter of these its steps take up to 3 % longer on two threads of a Zen 4. With more threads than
+# processors the thread waited for may be the one that is kept from running.
+_SPIN, _SPIN_CROWDED = 4000, 20
 _BUSY_SECONDS = 0.001
 _EXIT_PATIENCE = 1.0
 
@@ -104,11 +103,9 @@ class Pool:
         self._resize = _Resize(lambda need: _resize(reference, need))
         self._locks: Any = None
         self._numbers = np.zeros(MAX_THREADS, np.int32)  # of the workers, by which the system knows them
-        self._allowed = np.zeros(8 * pool_ir.MASK_BYTES, np.bool_)
         self._set(pool_ir.WANTED, ctypes.c_void_p, wanted.ctypes.data)
         self._set(pool_ir.RESIZE, ctypes.c_void_p, _address(self._resize))
         self._set(pool_ir.SPIN, ctypes.c_int32, _SPIN)
-        self._set(pool_ir.WITHIN, ctypes.c_int32, _SPIN_WITHIN)
         _pools.add(self)
 
     # -- what callers need -----------------------------------------------------------------
@@ -143,7 +140,6 @@ class Pool:
             self._stop_claimed()
         crowded = need + 1 > processors()
         self._set(pool_ir.SPIN, ctypes.c_int32, _SPIN_CROWDED if crowded else _SPIN)
-        self._set(pool_ir.WITHIN, ctypes.c_int32, _SPIN_CROWDED if crowded else _SPIN_WITHIN)
         if self.wait == "portable":
             self._provide_locks(need)
         seen = self._get(pool_ir.GENERATION)
@@ -161,13 +157,16 @@ class Pool:
             self._part(apart=not crowded)
 
     def _part(self, apart: bool) -> None:
-        """Say whether workers are kept off the caller's processor, and which ones they may use then."""
-        numbers = [-1 if t.native_id is None else t.native_id for t in self._threads]
+        """Say whether workers are kept off the caller's processor, and which ones they may use; all, for now."""
+        there = os.sched_getaffinity(0)
+        numbers = [t.native_id for t in self._threads if t.native_id is not None]
+        for number in numbers:
+            with contextlib.suppress(OSError):
+                os.sched_setaffinity(number, there)
         self._numbers[: len(numbers)] = numbers
-        there = [i for i in os.sched_getaffinity(0) if i < self._allowed.size]
-        self._allowed[:] = False
-        self._allowed[there] = True
-        self._mask = np.packbits(self._allowed, bitorder="little")
+        allowed = np.zeros(8 * pool_ir.MASK_BYTES, np.bool_)
+        allowed[[i for i in there if i < allowed.size]] = True
+        self._mask = np.packbits(allowed, bitorder="little")
         self._set(pool_ir.NUMBERS, ctypes.c_void_p, self._numbers.ctypes.data)
         self._set(pool_ir.ALLOWED, ctypes.c_void_p, self._mask.ctypes.data if apart and len(there) > 1 else 0)
         self._set(pool_ir.AVOIDED, ctypes.c_int32, 0)

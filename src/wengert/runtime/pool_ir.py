@@ -23,7 +23,6 @@ PLAN, ARGS, THREADS, STOP = 512, 520, 528, 532
 # The workers' thread numbers, the processors that they may use (or null: they are left alone), and the one that they
 # are kept off, plus 1.
 NUMBERS, ALLOWED, AVOIDED = 536, 544, 552
-WITHIN = 556  # pauses of a wait within a plan, as `SPIN` are those of an idle worker
 BARRIER = 640
 SIZE = 1024
 # And of a barrier: how many have arrived, its phase, how many wait in the kernel.
@@ -57,11 +56,10 @@ def pool_ir(architecture: str, wait: str) -> str:
 _COMMON = f"""
 @wengert_pool = global [{SIZE} x i8] zeroinitializer, align 128
 
-; Whether a word has changed from %seen within a number of pauses.
-define internal i1 @spin(ptr %word, i32 %seen, i64 %limit.at) {{
+; Whether a word has changed from %seen within the pool's number of pauses.
+define internal i1 @spin(ptr %word, i32 %seen) {{
 entry:
-  %limit.p = getelementptr i8, ptr @wengert_pool, i64 %limit.at
-  %limit = load i32, ptr %limit.p
+  %limit = load i32, ptr getelementptr (i8, ptr @wengert_pool, i64 {SPIN})
   br label %look
 look:
   %k = phi i32 [0, %entry], [%k1, %pause]
@@ -86,7 +84,7 @@ define internal void @await(ptr %word, i32 %seen, ptr %waiting) {{
 entry:
   br label %try
 try:
-  %soon = call i1 @spin(ptr %word, i32 %seen, i64 {WITHIN})
+  %soon = call i1 @spin(ptr %word, i32 %seen)
   br i1 %soon, label %done, label %yield
 yield:
   %k = phi i32 [0, %try], [%k1, %again]
@@ -221,7 +219,7 @@ entry:
   br label %wait
 wait:
   %last = phi i32 [%seen, %entry], [%now, %next], [%now, %report]
-  %soon = call i1 @spin(ptr %generation, i32 %last, i64 {SPIN})
+  %soon = call i1 @spin(ptr %generation, i32 %last)
   br i1 %soon, label %look, label %idle
 idle:
   call void @idle(i32 %index, i32 %last)

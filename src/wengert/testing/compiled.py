@@ -8,15 +8,31 @@ from typing import Any
 
 import numpy as np
 
-from .. import api, tree
+from .. import api, nn, tree
 from ..compiler import RecompileWarning, compile
 from ..tensor import Tensor
+
+
+def eager(f: Any) -> Any:
+    """In place of ``wg.compile``: leaves functions as they are."""
+    return f
+
+
+def network() -> Any:
+    """A small network, the same each time, for `batch`."""
+    api.manual_seed(0)
+    return nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3))
+
+
+def batch(seed: int, *shape: int) -> Any:
+    """Normal numbers in float32; of shape (5, 4) if none is said."""
+    return api.tensor(np.random.default_rng(seed).normal(size=shape or (5, 4)).astype(np.float32))
 
 
 def as_eager(scenario: Callable[[Any], Any], tol: float = 1e-5) -> None:
     """A scenario gets ``wg.compile``, or what leaves functions as they are, and returns what can be seen."""
     found = []
-    for compiler in (lambda f: f, compile):
+    for compiler in (eager, compile):
         api.manual_seed(0)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RecompileWarning)
@@ -47,7 +63,7 @@ def alike(scenario: Callable[[Any], Any], programs: int | None = None) -> None:
 
         return wrap
 
-    expected = tree.map(plain, scenario(lambda f: f))
+    expected = tree.map(plain, scenario(eager))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RecompileWarning)
         for options in ({}, {"check": True}):
